@@ -1,0 +1,79 @@
+//! Every bound of the system, with the sum that justifies it. Relations between bounds are
+//! asserted at compile time at the end of the file. Nothing else in the project invents a bound.
+
+pub const KIB: usize = 1 << 10;
+pub const MIB: usize = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+pub const TIB: u64 = 1 << 40;
+
+// ---- S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html ----
+
+/// Bytes of an object key, UTF-8 encoded.
+pub const KEY_BYTES_MAX: usize = 1024;
+pub const BUCKET_NAME_BYTES_MIN: usize = 3;
+pub const BUCKET_NAME_BYTES_MAX: usize = 63;
+/// Body of one PutObject, CopyObject or UploadPart.
+pub const PUT_BYTES_MAX: u64 = 5 * GIB;
+pub const OBJECT_BYTES_MAX: u64 = 50 * TIB;
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+pub const PART_NUMBER_MAX: u16 = 10_000;
+/// Sum of the lengths of the names (without `x-amz-meta-`) and values of user metadata.
+pub const USER_METADATA_BYTES_MAX: usize = 2 * KIB;
+pub const LIST_KEYS_MAX: usize = 1000;
+pub const DELETE_KEYS_MAX: usize = 1000;
+pub const TAGS_MAX: usize = 10;
+/// A presigned URL lives at most a week.
+pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
+/// Difference between the client's clock and ours that a signature tolerates.
+pub const CLOCK_SKEW_SECONDS_MAX: u64 = 15 * 60;
+
+// ---- HTTP ----
+
+/// Request line and headers together. AWS allows 8 KiB of headers; presigned URLs of today's
+/// clients with a 1 KiB key percent-encoded (3 KiB) and a session token stay below 16 KiB.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 32 * KIB;
+pub const REQUEST_HEADERS_MAX: usize = 128;
+/// An XML request body: 1,000 keys of 1 KiB, escaped up to 6 bytes a character in the worst
+/// honest case `&quot;`, and their tags; CompleteMultipartUpload with 10,000 parts is ~2 MiB.
+pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
+/// One chunk header line of an aws-chunked body: size, signature and slack.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// The trailer section of an aws-chunked body.
+pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+
+// ---- On the drives: docs/FORMAT.md ----
+
+/// Alignment of every address, length and buffer of direct I/O.
+pub const PAGE: usize = 4096;
+/// A coded block as it stands on a drive, header included.
+pub const BLOCK_BYTES: usize = 64 * KIB;
+pub const BLOCK_HEADER_BYTES: usize = 64;
+/// Room for the AES-GCM tag of a sealed block, kept free in every block from the first format on.
+pub const BLOCK_TAG_BYTES: usize = 16;
+/// Object bytes in one full block.
+pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - BLOCK_TAG_BYTES;
+/// Blocks in one chunk, so a chunk is at most 4 MiB: large enough that one drive operation moves
+/// half a MiB and more, small enough to fit many times into the smallest segment.
+pub const CHUNK_BLOCKS_MAX: usize = 64;
+pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
+/// Objects up to this size travel inside the log record.
+pub const INLINE_BYTES_MAX: usize = 16 * KIB;
+/// k + m.
+pub const STRIPE_CHUNKS_MAX: usize = 16;
+pub const POOL_DRIVES_MAX: usize = 256;
+pub const SHARDS_MAX: u16 = 64;
+/// Shards of a new pool: enough for 8 cores to own two each or more; a LIST asks all of them.
+pub const SHARDS_DEFAULT: u16 = 8;
+pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
+pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// A drive must hold the log, the catalog and something to store.
+pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
+/// One catalog record in the log, without inline object bytes: a version of 10,000 parts at
+/// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
+pub const RECORD_BYTES_MAX: usize = MIB;
+
+const _: () = assert!(BLOCK_BYTES % PAGE == 0);
+const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
+const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
+const _: () = assert!((RECORD_BYTES_MAX + INLINE_BYTES_MAX) as u64 * 4 < SEGMENT_BYTES_MIN);

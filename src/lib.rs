@@ -1,0 +1,28 @@
+//! Basalt: S3 object storage for NVMe.
+//!
+//! The layers, bottom to top. A module may use only what stands above its own line in this list;
+//! `tests/tidy.rs` fails when one reaches the other way. The map with the reasons is
+//! `docs/ARCHITECTURE.md`.
+
+/// Ids, units, limits and time: words every layer shares.
+pub mod base;
+/// Bytes in, bytes out: checksums, erasure code, signatures, chunked bodies, XML. No I/O.
+pub mod codec;
+/// The world: files on drives (io_uring, threads, simulated), buffers, clock, randomness.
+pub mod io;
+/// One device: superblock, segments, free space, health.
+pub mod drive;
+/// Many drives as one: placement, stripes, mirrored extents, log segments.
+pub mod pool;
+/// Names to versions: records, log, memtable, runs, merging, listing.
+pub mod catalog;
+/// What S3 means, without HTTP.
+pub mod object;
+/// The client edge: HTTP, authentication, routing, errors.
+pub mod s3;
+/// The operator edge: health, metrics, inspection, status.
+pub mod admin;
+/// Flags, environment and file as one structure.
+pub mod config;
+/// Builds every layer bottom-up and runs the cores.
+pub mod server;
