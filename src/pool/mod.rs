@@ -1,1 +1,3 @@
-//! The pool layer.
+//! Many drives as one: placement, stripes, mirrored extents, log segments.
+
+pub mod extent;

@@ -1,0 +1,55 @@
+//! What can go wrong with buckets and objects, in the words of S3. The S3 code and status of each
+//! are chosen in one table at the edge (`s3/error.rs`).
+
+use thiserror::Error;
+
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ObjectError {
+    #[error("no such bucket")]
+    NoSuchBucket,
+    #[error("bucket already owned by you")]
+    BucketAlreadyOwnedByYou,
+    #[error("bucket name is taken")]
+    BucketAlreadyExists,
+    #[error("bucket not empty")]
+    BucketNotEmpty,
+    #[error("too many buckets")]
+    TooManyBuckets,
+    #[error("no such key")]
+    NoSuchKey,
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part named in CompleteMultipartUpload is absent or has another ETag or checksum.
+    #[error("invalid part {0}")]
+    InvalidPart(u16),
+    #[error("part numbers are not ascending")]
+    InvalidPartOrder,
+    /// A part other than the last is below 5 MiB.
+    #[error("part {number} of {size} bytes is too small")]
+    PartTooSmall { number: u16, size: u64 },
+    #[error("the object is too large")]
+    EntityTooLarge,
+    /// The name of the request condition that did not hold, e.g. `If-Match`.
+    #[error("{0} did not hold")]
+    PreconditionFailed(&'static str),
+    #[error("not modified")]
+    NotModified,
+    /// The supplied checksum or type does not fit the upload; text for the client.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// A whole-object checksum given to CompleteMultipartUpload differs from the parts'.
+    #[error("checksum does not match")]
+    BadDigest,
+    /// No drive set has room: writes are refused, reads and deletes go on.
+    #[error("the drives are full")]
+    StorageFull,
+    /// A bounded queue or pool is full: try again.
+    #[error("busy")]
+    SlowDown,
+    /// Too few healthy drives to write safely.
+    #[error("no safe set of drives to write to")]
+    NotWritable,
+    /// Fewer than k intact chunks: the bytes cannot be read now.
+    #[error("object data cannot be read: {0}")]
+    Unreadable(String),
+}

@@ -1,0 +1,65 @@
+//! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers.
+//! Plain values without behaviour of the store; `catalog::record` gives them their bytes on disk.
+
+use crate::base::time::Nanos;
+use crate::codec::checksum::ChecksumAlgorithm;
+
+/// The entity tag: MD5 of the body, or MD5 of the parts' MD5s and their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ETag {
+    pub md5: [u8; 16],
+    /// Number of parts of a multipart object, 0 for a plain one.
+    pub parts: u16,
+}
+
+/// How the checksum of a multipart object was made:
+/// https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumKind {
+    FullObject,
+    Composite,
+}
+
+/// A stored checksum: raw bytes, big-endian for the CRCs, as the base64 header value has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    pub algorithm: ChecksumAlgorithm,
+    pub kind: ChecksumKind,
+    pub value: Vec<u8>,
+    /// Parts behind a composite value (the `-N` suffix), 0 otherwise.
+    pub parts: u16,
+}
+
+/// The headers S3 stores and returns with an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    pub content_type: Option<String>,
+    pub cache_control: Option<String>,
+    pub content_disposition: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_language: Option<String>,
+    pub expires: Option<String>,
+    pub website_redirect: Option<String>,
+    /// `x-amz-meta-` names in lower case without the prefix, with their values.
+    pub user: Vec<(String, String)>,
+}
+
+/// One state of one key, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    pub size: u64,
+    pub modified: Nanos,
+    pub etag: ETag,
+    pub checksum: Option<Checksum>,
+    pub headers: Headers,
+}
+
+impl ETag {
+    /// The quoted form of the `ETag` header.
+    pub fn quoted(&self) -> String {
+        match self.parts {
+            0 => format!("\"{}\"", hex::encode(self.md5)),
+            n => format!("\"{}-{n}\"", hex::encode(self.md5)),
+        }
+    }
+}
