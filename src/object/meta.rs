@@ -2,7 +2,7 @@
 //! Plain values without behaviour of the store; `catalog::record` gives them their bytes on disk.
 
 use crate::base::time::Nanos;
-use crate::codec::checksum::ChecksumAlgorithm;
+
 
 /// The entity tag: MD5 of the body, or MD5 of the parts' MD5s and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
