@@ -100,8 +100,17 @@ const _: () = assert!(IO_THREADS <= IO_THREAD_OPERATIONS_MAX);
 const _: () = assert!(BUFFER_CACHED_BYTES_MAX * 16 <= BUFFER_CACHE_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 
-const _: () = assert!(BLOCK_BYTES % PAGE == 0);
+/// One batch of the log: room for the largest record, and for 100 and more of the small objects
+/// that wait while the batch before is in flight. Each core keeps two.
+pub const BATCH_BYTES: usize = 2 * MIB;
+/// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
+/// usual segment size, in well under a second.
+pub const LOG_BYTES_MAX: u64 = 512 << 20;
+pub const LOG_SEGMENTS_MIN: u64 = 6;
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
+const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
-const _: () = assert!((RECORD_BYTES_MAX + INLINE_BYTES_MAX) as u64 * 4 < SEGMENT_BYTES_MIN);

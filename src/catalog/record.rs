@@ -6,6 +6,7 @@
 //! Layout: `docs/FORMAT.md`, section Log record.
 
 
+use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::codec::wire::{Put, Take};
 use crate::pool::stripe::Extent;
@@ -87,7 +88,7 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
         match operation {
             Operation::Put { key, value } => put.u8(PUT).bytes(key).bytes(value),
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
-            Operation::Free(extent) => put.u8(FREE).bytes(&extent.encode()),
+            Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
             Operation::Unpack { pack } => put.u8(UNPACK).u64(*pack),
         };
     }
@@ -104,7 +105,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
                 Operation::Put { key, value: take.bytes()?.to_vec() }
             }
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
-            FREE => Operation::Free(Extent::decode(take.bytes()?)?),
+            FREE => Operation::Free(extent_from(take.bytes()?)?),
             UNPACK => Operation::Unpack { pack: take.u64()? },
             _ => return None,
         });
