@@ -72,6 +72,9 @@ pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
 
+/// One manifest slot: about 100 bytes for each of a few hundred runs of a shard.
+pub const MANIFEST_BYTES: usize = 64 * KIB;
+
 const _: () = assert!(BLOCK_BYTES % PAGE == 0);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);

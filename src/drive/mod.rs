@@ -1,1 +1,5 @@
-//! The drive layer.
+//! One device: superblock, segments, free space, health.
+
+pub mod segment;
+pub mod space;
+pub mod superblock;
