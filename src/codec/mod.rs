@@ -3,6 +3,7 @@
 //! reads a clock or knows a connection; time and randomness are arguments. Every decoder takes
 //! hostile bytes and is fuzzed alone.
 
+pub mod frame;
 pub mod wire;
 pub mod date;
 pub mod uri;

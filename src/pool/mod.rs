@@ -1,3 +1,4 @@
 //! Many drives as one: placement, stripes, mirrored extents, log segments.
 
 pub mod extent;
+pub mod stripe;
