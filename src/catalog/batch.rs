@@ -105,8 +105,18 @@ impl Batch {
         wire::seal_in_place(&mut self.buffer[..self.len], MAGIC, VERSION);
     }
 
-    pub fn into_parts(self) -> (AlignedBuf, Vec<Pending>, Rc<Outcome>) {
-        (self.buffer, self.records, self.outcome)
+    /// Lends the closed bytes to the writes in flight; `restore_buffer` brings them back.
+    pub fn take_buffer(&mut self) -> AlignedBuf {
+        std::mem::replace(&mut self.buffer, AlignedBuf::zeroed(0))
+    }
+
+    pub fn restore_buffer(&mut self, buffer: AlignedBuf) {
+        assert!(self.buffer.is_empty() && buffer.len() == BATCH_BYTES);
+        self.buffer = buffer;
+    }
+
+    pub fn into_parts(self) -> (Vec<Pending>, Rc<Outcome>) {
+        (self.records, self.outcome)
     }
 }
 
@@ -190,7 +200,7 @@ mod tests {
             let mut batch = batch(&bodies);
             batch.close(PoolId(4), LogId(9), 8192);
             let padded = batch.padded_len();
-            let (buffer, ..) = batch.into_parts();
+            let buffer = batch.take_buffer();
             let (found, len) = read(&buffer, PoolId(4), LogId(9), 8192).expect("it is whole");
             prop_assert_eq!(len, padded);
             for (record, body) in found.iter().zip(&bodies) {
@@ -206,7 +216,7 @@ mod tests {
         fn a_torn_batch_is_no_batch(cut in 41usize..500, flip: u8) {
             let mut batch = batch(&[vec![7; 600]]);
             batch.close(PoolId(4), LogId(9), 0);
-            let (mut buffer, ..) = batch.into_parts();
+            let mut buffer = batch.take_buffer();
             buffer[cut] ^= flip | 1;
             prop_assert!(read(&buffer, PoolId(4), LogId(9), 0).is_none());
         }

@@ -2,3 +2,7 @@
 
 pub mod key;
 pub mod meta;
+pub mod value;
+pub mod record;
+pub mod batch;
+pub mod log;
