@@ -1,1 +1,3 @@
 //! The codec layer.
+
+pub mod erasure;
