@@ -3,8 +3,11 @@
 //! reads a clock or knows a connection; time and randomness are arguments. Every decoder takes
 //! hostile bytes and is fuzzed alone.
 
-pub mod frame;
 pub mod wire;
+pub mod erasure;
+pub mod frame;
 pub mod date;
 pub mod uri;
 pub mod checksum;
+pub mod sigv4;
+pub mod chunked;

@@ -51,7 +51,7 @@ impl Pool {
         let (answer, done) = oneshot::channel();
         let job = Job { fd: fd.clone(), operation, answer, _ticket: ticket, _slot: slot };
         let jobs = self.jobs.as_ref().expect("present until the pool is dropped");
-        jobs.send(job).ok().expect("the threads live as long as the pool");
+        assert!(jobs.send(job).is_ok(), "the threads live as long as the pool");
         done.await.expect("a thread answers every job")
     }
 }

@@ -12,6 +12,7 @@ pub mod segments;
 pub mod place;
 pub mod manifest;
 pub mod logs;
+pub mod format;
 
 
 use std::rc::Rc;
