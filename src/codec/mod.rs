@@ -5,3 +5,4 @@
 pub mod date;
 pub mod uri;
 pub mod checksum;
+pub mod sigv4;
