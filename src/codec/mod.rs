@@ -6,3 +6,4 @@ pub mod date;
 pub mod uri;
 pub mod checksum;
 pub mod sigv4;
+pub mod chunked;
