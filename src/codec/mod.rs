@@ -7,3 +7,4 @@ pub mod uri;
 pub mod checksum;
 pub mod sigv4;
 pub mod chunked;
+pub mod xml;
