@@ -11,3 +11,4 @@ pub mod uri;
 pub mod checksum;
 pub mod sigv4;
 pub mod chunked;
+pub mod xml;

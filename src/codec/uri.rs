@@ -7,8 +7,6 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
     #[error("a percent sign is not followed by two hexadecimal digits")]
@@ -67,7 +65,7 @@ pub fn canonical_component(raw: &str) -> Result<Cow<'_, str>, UriError> {
 /// The parameters of a request in the order in which they came; names may repeat.
 #[derive(Debug, Default, Clone)]
 pub struct Query<'r> {
-    pairs: SmallVec<[Pair<'r>; 8]>,
+    pairs: Vec<Pair<'r>>,
 }
 
 /// One parameter, as it was sent and decoded. `?acl` and `?acl=` differ only in `raw`.
@@ -82,7 +80,7 @@ pub struct Pair<'r> {
 impl<'r> Query<'r> {
     /// Splits and decodes what follows the `?`. Empty pieces, as in `a&&b`, are skipped.
     pub fn parse(raw: &'r str) -> Result<Query<'r>, UriError> {
-        let mut pairs = SmallVec::new();
+        let mut pairs = Vec::new();
         for piece in raw.split('&').filter(|piece| !piece.is_empty()) {
             let (raw_name, raw_value) = piece.split_once('=').unwrap_or((piece, ""));
             let (name, value) = (decode_query(raw_name)?, decode_query(raw_value)?);
