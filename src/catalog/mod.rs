@@ -6,3 +6,4 @@ pub mod value;
 pub mod record;
 pub mod batch;
 pub mod log;
+pub mod replay;
