@@ -159,6 +159,11 @@ impl Version {
         true
     }
 
+    /// Whether an encoded version has stripes of its own.
+    pub fn is_striped(encoded: &[u8]) -> bool {
+        encoded.get(1) == Some(&KIND_STRIPED)
+    }
+
     /// The storage alone.
     pub fn decode_storage(bytes: &[u8]) -> Option<Storage> {
         take_storage(&mut Take(bytes))
