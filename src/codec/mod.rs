@@ -8,3 +8,4 @@ pub mod wire;
 pub mod date;
 pub mod uri;
 pub mod checksum;
+pub mod erasure;

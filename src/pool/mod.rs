@@ -1,4 +1,7 @@
 //! Many drives as one: placement, stripes, mirrored extents, log segments.
 
+pub mod error;
 pub mod extent;
 pub mod stripe;
+pub mod budget;
+pub mod write;
