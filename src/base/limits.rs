@@ -72,6 +72,12 @@ pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
 
+/// Groups of rows one writer has on their way to the drives while it fills the next: enough that
+/// receiving, coding and writing overlap. At 2+2 each is 2 MiB of buffers.
+pub const WRITE_GROUPS_MAX: usize = 2;
+/// Groups of rows one reader has asked for, the one being delivered included.
+pub const READ_GROUPS_MAX: usize = 3;
+
 /// One manifest slot: about 100 bytes for each of a few hundred runs of a shard.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
 // ---- io ----
