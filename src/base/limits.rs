@@ -40,6 +40,9 @@ pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section of an aws-chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+/// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
+/// each with the state of its HMAC, so at most 3 MiB a core.
+pub const SIGNING_KEYS_MAX: usize = 1024;
 
 // ---- On the drives: docs/FORMAT.md ----
 
