@@ -59,6 +59,12 @@ pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - BLOCK_
 /// half a MiB and more, small enough to fit many times into the smallest segment.
 pub const CHUNK_BLOCKS_MAX: usize = 64;
 pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
+/// Objects announced at this size or above are written in chunks of `CHUNK_BLOCKS_MAX` blocks,
+/// smaller ones in chunks of `CHUNK_BLOCKS`.
+pub const LARGE_BYTES_MIN: u64 = 64 << 20;
+pub const CHUNK_BLOCKS: usize = 16;
+/// Buckets of one store: AWS allows an account 10,000 by default.
+pub const BUCKETS_MAX: usize = 10_000;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.

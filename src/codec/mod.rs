@@ -12,4 +12,3 @@ pub mod checksum;
 pub mod sigv4;
 pub mod chunked;
 pub mod xml;
-pub mod erasure;

@@ -6,8 +6,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::rc::Rc;
 
+use super::commit::BucketRef;
+use super::error::ObjectError;
+use super::shard::{Shard, damaged};
 use crate::base::ids::ShardId;
+use crate::base::limits::BUCKETS_MAX;
+use crate::catalog::key;
+use crate::catalog::record::Operation;
 use crate::catalog::value::BucketValue;
 
 /// The shard that decides about buckets.
@@ -82,6 +89,69 @@ impl Buckets {
         let range = buckets.range::<str, _>((start, Bound::Unbounded));
         let inside = range.take_while(|(name, _)| name.starts_with(prefix));
         inside.take(limit).map(|(name, entry)| (name.clone(), entry.value.clone())).collect()
+    }
+}
+
+impl Shard {
+    /// At the owner of `BUCKET_SHARD`: decides, commits, tells every core.
+    pub async fn create_bucket(self: Rc<Self>, name: String, value: BucketValue) -> Result<(), ObjectError> {
+        let at = key::bucket(&name);
+        let _guard = self.locks.lock(&at).await;
+        let buckets = &self.bulletin.buckets;
+        if let Some(taken) = buckets.get(&name) {
+            return Err(match taken.owner == value.owner {
+                true => ObjectError::BucketAlreadyOwnedByYou,
+                false => ObjectError::BucketAlreadyExists,
+            });
+        }
+        if buckets.len() >= BUCKETS_MAX {
+            return Err(ObjectError::TooManyBuckets);
+        }
+        self.commit_internal(vec![Operation::Put { key: at, value: value.encode() }]).await?;
+        self.bulletin.announce(Change::Open(name, value)).await;
+        Ok(())
+    }
+
+    /// From here on no core commits into the bucket. One deleter at a time.
+    pub async fn close_bucket(self: Rc<Self>, bucket: BucketRef) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
+        if !self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
+            return Err(ObjectError::NoSuchBucket);
+        }
+        self.bulletin.announce(Change::Close(bucket.name)).await;
+        Ok(())
+    }
+
+    /// Deletes a closed bucket that turned out to be empty, or opens it again.
+    pub async fn finish_bucket(
+        self: Rc<Self>,
+        bucket: BucketRef,
+        emptied: Result<(), ObjectError>,
+    ) -> Result<(), ObjectError> {
+        let at = key::bucket(&bucket.name);
+        let _guard = self.locks.lock(&at).await;
+        let result = match emptied {
+            Ok(()) => self.commit_internal(vec![Operation::Delete { key: at }]).await,
+            error => error,
+        };
+        let change = match result {
+            Ok(()) => Change::Remove(bucket.name),
+            Err(_) => Change::Reopen(bucket.name),
+        };
+        self.bulletin.announce(change).await;
+        result
+    }
+
+    /// Every bucket there is, read from the catalog at start.
+    pub async fn load_buckets(&self) -> Result<Vec<(String, BucketValue)>, ObjectError> {
+        let (start, end) = key::buckets();
+        let mut scan = self.index.scan(start, end);
+        let mut found = Vec::new();
+        while let Some((at, value)) = scan.next().await? {
+            let name = key::bucket_name(&at).ok_or_else(|| damaged("bucket key"))?;
+            found.push((name.to_owned(), BucketValue::decode(&value).ok_or_else(|| damaged("bucket"))?));
+        }
+        Ok(found)
     }
 }
 

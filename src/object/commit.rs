@@ -91,7 +91,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.buckets.accepts(&bucket.name, bucket.id) {
+        let check = || match self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
             true => Ok(()),
             false => Err(ObjectError::NoSuchBucket),
         };

@@ -40,9 +40,14 @@ impl Pins {
     }
 
     pub fn pin(self: &Rc<Self>) -> Pin {
+        Pin { pins: self.clone(), generation: self.enter() }
+    }
+
+    /// Pins for a reader elsewhere, who gives the generation back to `leave`.
+    pub fn enter(&self) -> u64 {
         let generation = self.generation.get();
         *self.readers.borrow_mut().entry(generation).or_default() += 1;
-        Pin { pins: self.clone(), generation }
+        generation
     }
 
     /// No record names the extent any more; its space is released when nobody reads it.
@@ -88,7 +93,7 @@ impl Pins {
         }
     }
 
-    fn leave(&self, generation: u64) {
+    pub fn leave(&self, generation: u64) {
         {
             let mut readers = self.readers.borrow_mut();
             let count = readers.get_mut(&generation).expect("a pin is counted until it is dropped");

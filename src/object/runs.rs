@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::catalog::error::CatalogError;
 use crate::catalog::run::store::RunStore;
-use crate::drive::device::DriveSet;
+use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -32,9 +33,11 @@ impl ShardRuns {
 impl RunStore for ShardRuns {
     async fn write(&self, data: AlignedBuf) -> Result<MirroredExtent, CatalogError> {
         let extent = self.space.place_mirrored(data.len() as u32).await.map_err(store_error)?;
-        if let Err(error) = mirror::write(&self.pool.drives, &extent, data).await {
+        let (data, len) = (Arc::new(data), extent.len as usize);
+        let failed = mirror::write_mirrored(&self.pool.drives, Area::Data, &extent, 0, &data, 0..len).await;
+        if let Some((_, error)) = failed.into_iter().next() {
             self.space.release_mirrored(&extent);
-            return Err(store_error(error));
+            return Err(store_error(error.into()));
         }
         extent.copies.iter().for_each(|address| self.touched.borrow_mut().insert(address.drive));
         Ok(extent)
@@ -55,7 +58,8 @@ impl RunStore for ShardRuns {
         len: u32,
         verify: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Bytes, CatalogError> {
-        mirror::read(&self.pool.drives, extent, offset, len, verify).await.map_err(store_error)
+        let (drives, len) = (&self.pool.drives, len as usize);
+        mirror::read_mirrored(drives, Area::Data, extent, offset, len, verify).await.map_err(store_error)
     }
 
     fn free(&self, extent: &MirroredExtent) {

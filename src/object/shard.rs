@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::buckets::Buckets;
+use super::core::Bulletin;
 use super::error::ObjectError;
 use super::keylock::KeyLocks;
 use super::pins::Pins;
@@ -34,7 +34,7 @@ pub struct Shard {
     pub space: Rc<ShardSpace>,
     pub pins: Rc<Pins>,
     pub locks: KeyLocks,
-    pub buckets: Rc<Buckets>,
+    pub bulletin: Rc<Bulletin>,
     packs: RefCell<BTreeMap<u64, PackValue>>,
     dirty_packs: RefCell<BTreeSet<u64>>,
     manifest: RefCell<Manifest>,
@@ -50,7 +50,7 @@ impl Shard {
     pub async fn open(
         pool: Rc<Pool>,
         log: Rc<Log>,
-        buckets: Rc<Buckets>,
+        bulletin: Rc<Bulletin>,
         cache: Rc<BlockCache>,
         replay: ShardReplay,
     ) -> Result<Rc<Self>, ObjectError> {
@@ -68,7 +68,7 @@ impl Shard {
             pins: Pins::new(space.clone()),
             space,
             locks: KeyLocks::default(),
-            buckets,
+            bulletin,
             packs: RefCell::default(),
             dirty_packs: RefCell::default(),
             manifest: RefCell::new(replay.manifest),

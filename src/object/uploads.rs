@@ -149,6 +149,20 @@ impl Shard {
         Ok(())
     }
 
+    /// Aborts every upload of a bucket that is being deleted.
+    pub async fn abort_uploads(self: Rc<Self>, bucket: u64) -> Result<(), ObjectError> {
+        let mut scan = self.index.scan(key::uploads_from(bucket, b""), key::uploads_end(bucket, b""));
+        while let Some((at, _)) = scan.next().await? {
+            let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            let _guard = self.locks.lock(&at).await;
+            let garbage = GarbageValue { upload }.encode();
+            let put = Operation::Put { key: key::garbage(upload), value: garbage };
+            self.commit_internal(vec![Operation::Delete { key: at.to_vec() }, put]).await?;
+        }
+        self.collect_later();
+        Ok(())
+    }
+
     /// Deletes the parts that `unwanted` chooses and disowns their space.
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
         let mut after = 0;
