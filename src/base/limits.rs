@@ -40,6 +40,9 @@ pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section of an aws-chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+/// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
+/// each with the state of its HMAC, so at most 3 MiB a core.
+pub const SIGNING_KEYS_MAX: usize = 1024;
 
 // ---- On the drives: docs/FORMAT.md ----
 
@@ -106,8 +109,68 @@ const _: () = assert!(IO_THREADS <= IO_THREAD_OPERATIONS_MAX);
 const _: () = assert!(BUFFER_CACHED_BYTES_MAX * 16 <= BUFFER_CACHE_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 
+/// One batch of the log: room for the largest record, and for 100 and more of the small objects
+/// that wait while the batch before is in flight. Each core keeps two.
+pub const BATCH_BYTES: usize = 2 * MIB;
+/// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
+/// usual segment size, in well under a second.
+pub const LOG_BYTES_MAX: u64 = 512 << 20;
+pub const LOG_SEGMENTS_MIN: u64 = 6;
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
+const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+// ---- The catalog's index: docs/FORMAT-catalog.md ----
+
+/// Key of an index entry: bucket and object key with every byte escaped into two, and a version.
+pub const INDEX_KEY_BYTES_MAX: usize = 4 * KIB;
+/// Value of an index entry: a record.
+pub const INDEX_VALUE_BYTES_MAX: usize = RECORD_BYTES_MAX;
+/// A larger value stands in value blocks of its own, so that a data block with a key of any length
+/// stays below the 64 KiB that its two-byte offsets reach.
+pub const INLINE_VALUE_BYTES_MAX: usize = 32 * KIB;
+/// Size at which a data block of a run is closed: about 70 records of 200 bytes, one read of four
+/// pages, 1 us of checksum and decoding.
+pub const RUN_BLOCK_BYTES: usize = 16 * KIB;
+/// What a run is written and given back in: 1,000 records, 200 us of merging between two writes.
+pub const RUN_EXTENT_BYTES: usize = 256 * KIB;
+/// What a scan or a merge reads ahead in one operation: 500 records, 100 us of merging.
+pub const RUN_READ_BYTES_MAX: usize = 128 * KIB;
+/// A run is closed at this size, so that the space a merge replaces comes back in pieces and the
+/// extent list of a run (about 260) stays below 8 KiB at three copies.
+pub const RUN_BYTES_MAX: u64 = 64 << 20;
+/// A merge leaves a run of at least this size where it is, if nothing overlaps it.
+pub const RUN_BYTES_MOVABLE: u64 = RUN_BYTES_MAX / 2;
+/// Keys of one filter block: 16 KiB at 10 bits a key. A run of 64 MiB has about 20 of them.
+pub const FILTER_KEYS_MAX: usize = 13_000;
+/// A run is also closed when its root index or its extent list reaches this, so that a footer
+/// with both, nine copies an extent, and two keys of full length fits one extent.
+pub const RUN_ROOT_BYTES_MAX: usize = 16 * KIB;
+pub const RUN_EXTENTS_MAX: usize = 512;
+/// A value of full length, the blocks that a run is closed with: free until a run closes.
+pub const RUN_EXTENTS_RESERVED: usize = 16;
+/// A piece of a value that stands in value blocks.
+pub const VALUE_PIECE_BYTES_MAX: usize = 63 * KIB;
+/// Levels of the index: with four times the bytes on each, more than any pool holds.
+pub const INDEX_LEVELS_MAX: usize = 16;
+/// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
+/// a level, a reader meets up to three sequences a level.
+pub const INDEX_FANOUT: usize = 4;
+/// Deletions that justify merging everything, when they are also a quarter of all entries.
+pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
+/// Entries a scan passes before it lets other tasks run: about 100 us.
+pub const SCAN_STEPS_MAX: u32 = 1024;
+
+const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
+const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);
+const _: () = assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
+const _: () = assert!(RUN_EXTENT_BYTES / PAGE <= 256, "a page number in an extent is one byte");
+const _: () = assert!(RUN_READ_BYTES_MAX <= RUN_EXTENT_BYTES && RUN_EXTENT_BYTES <= MIB);
+const _: () = assert!(
+    RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
+);
+
 const _: () = assert!(BLOCK_BYTES % PAGE == 0);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
-const _: () = assert!((RECORD_BYTES_MAX + INLINE_BYTES_MAX) as u64 * 4 < SEGMENT_BYTES_MIN);

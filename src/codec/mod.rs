@@ -3,9 +3,12 @@
 //! reads a clock or knows a connection; time and randomness are arguments. Every decoder takes
 //! hostile bytes and is fuzzed alone.
 
-pub mod frame;
 pub mod wire;
+pub mod erasure;
+pub mod frame;
 pub mod date;
 pub mod uri;
 pub mod checksum;
-pub mod erasure;
+pub mod sigv4;
+pub mod chunked;
+pub mod xml;
