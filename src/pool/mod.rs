@@ -13,15 +13,7 @@ pub mod place;
 pub mod manifest;
 pub mod logs;
 pub mod format;
-pub mod mirror;
-pub mod budget;
-pub mod write;
-pub mod read;
 
-mod gather;
-
-#[cfg(test)]
-mod trial;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -135,3 +127,11 @@ impl Pool {
         Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
     }
 }
+pub mod mirror;
+pub mod budget;
+pub mod write;
+pub mod read;
+
+mod gather;
+#[cfg(test)]
+mod trial;
