@@ -480,7 +480,8 @@ mod tests {
         #[test]
         fn versions_come_back(version in version()) {
             let encoded = version.encode();
-            prop_assert_eq!(Version::decode(&encoded).as_ref(), Some(&version));
+            let decoded = Version::decode(&encoded);
+            prop_assert_eq!(decoded.as_ref(), Some(&version));
             let listed = Listed::decode(&encoded).expect("what decodes whole decodes in part");
             prop_assert_eq!(listed.size, version.meta.size);
             prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());

@@ -99,7 +99,11 @@ impl<'a> Grid<'a> {
         let mut blocks = vec![Block::Unread; group.rows.len() * layout.columns()];
         for column in 0..layout.columns() {
             if extent.stripes[group.stripe].address(column).is_none() {
-                blocks.iter_mut().skip(column).step_by(layout.columns()).for_each(|block| *block = Block::Bad);
+                blocks
+                    .iter_mut()
+                    .skip(column)
+                    .step_by(layout.columns())
+                    .for_each(|block| *block = Block::Bad);
             }
         }
         Grid { path, extent, layout, group, suspects, blocks, buffers: Vec::new() }
@@ -272,8 +276,13 @@ impl<'a> Grid<'a> {
 
     /// Restores every wanted block that is not good, row by row, into one buffer.
     fn restore(&mut self, permit: &mut Permit) -> Result<(), PoolError> {
-        let missing: Vec<(u32, SmallVec<[usize; STRIPE_CHUNKS_MAX]>)> =
-            self.group.rows.clone().map(|row| (row, self.missing(row))).filter(|(_, m)| !m.is_empty()).collect();
+        let missing: Vec<(u32, SmallVec<[usize; STRIPE_CHUNKS_MAX]>)> = self
+            .group
+            .rows
+            .clone()
+            .map(|row| (row, self.missing(row)))
+            .filter(|(_, m)| !m.is_empty())
+            .collect();
         let bytes: usize = missing.iter().map(|(row, m)| m.len() * self.layout.shape(*row).coded).sum();
         if bytes == 0 {
             return Ok(());
@@ -301,7 +310,8 @@ impl<'a> Grid<'a> {
 
     fn restore_row(&self, row: u32, columns: &[usize], out: &mut [u8]) -> Result<(), PoolError> {
         let coded = self.layout.shape(row).coded;
-        let mut present: SmallVec<[Option<&[u8]>; STRIPE_CHUNKS_MAX]> = smallvec![None; self.layout.columns()];
+        let mut present: SmallVec<[Option<&[u8]>; STRIPE_CHUNKS_MAX]> =
+            smallvec![None; self.layout.columns()];
         for column in self.columns() {
             if let Block::Good { buffer, at } = self.block(row, column) {
                 present[column] = Some(&self.buffers[buffer as usize].memory[at as usize..][..coded]);
@@ -310,10 +320,11 @@ impl<'a> Grid<'a> {
         let mut out: SmallVec<[&mut [u8]; STRIPE_CHUNKS_MAX]> = out.chunks_exact_mut(coded).collect();
         self.path.counters.restored_blocks.add(columns.len() as u64);
         let good = present.iter().flatten().count();
-        self.path
-            .coder
-            .reconstruct(&present, columns, &mut out)
-            .map_err(|_| PoolError::Unreadable { row, good, needed: self.k() })
+        self.path.coder.reconstruct(&present, columns, &mut out).map_err(|_| PoolError::Unreadable {
+            row,
+            good,
+            needed: self.k(),
+        })
     }
 
     /// The wanted bytes of each block, once all of them are good.

@@ -132,3 +132,11 @@ impl Pool {
         Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
     }
 }
+pub mod mirror;
+pub mod budget;
+pub mod write;
+pub mod read;
+
+mod gather;
+#[cfg(test)]
+mod trial;

@@ -228,7 +228,10 @@ impl Ahead {
             Ahead::Here(gather) => gather.as_mut().poll(context),
             Ahead::Task(Task(handle)) => match ready!(Pin::new(handle).poll(context)) {
                 Ok(gathered) => Poll::Ready(gathered),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Poll::Ready(Err(PoolError::Stopped)),
+                },
             },
         }
     }

@@ -150,11 +150,13 @@ impl WritePath {
         &self.budget
     }
 
-    /// A stripe may lack a chunk for each drive that is out, as long as it can be read.
+    /// With f drives out a stripe must survive the loss of m - f more, so it may lack f chunks; with f
+    /// above m nothing is safe.
     fn check(&self, stripe: &Stripe) -> Result<(), PoolError> {
-        let needed = stripe.chunks.len().saturating_sub(self.drives.out().len()).max(self.coder.data_shards());
-        let good = stripe.good();
-        if good >= needed { Ok(()) } else { Err(PoolError::NotWritable { good, needed }) }
+        let (good, out) = (stripe.good(), self.drives.out().len());
+        let needed = (stripe.chunks.len() - out.min(stripe.chunks.len())).max(self.coder.data_shards());
+        let is_safe = good >= needed && out <= self.coder.parity_shards();
+        if is_safe { Ok(()) } else { Err(PoolError::NotWritable { good, needed }) }
     }
 }
 
@@ -316,7 +318,7 @@ impl<A: Allocator + 'static> ExtentWriter<A> {
         let Some(flight) = self.flying.front_mut() else { return Ok(()) };
         let flown = flight.await.map_err(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => PoolError::NotWritable { good: 0, needed: self.plan.columns() },
+            Err(_) => PoolError::Stopped,
         });
         self.flying.pop_front();
         let flown = flown?;
