@@ -63,6 +63,12 @@ pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
 /// smaller ones in chunks of `CHUNK_BLOCKS`.
 pub const LARGE_BYTES_MIN: u64 = 64 << 20;
 pub const CHUNK_BLOCKS: usize = 16;
+/// Object bytes in one pack: large enough that its stripes are written in long pieces.
+pub const PACK_BYTES: usize = MIB;
+/// Catalog bytes in the record that installs a pack.
+pub const PACK_RECORD_BYTES: usize = 512 * KIB;
+/// How often a core looks whether its shards and log want tending.
+pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
 /// Objects up to this size travel inside the log record.
@@ -118,6 +124,10 @@ const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 /// One batch of the log: room for the largest record, and for 100 and more of the small objects
 /// that wait while the batch before is in flight. Each core keeps two.
 pub const BATCH_BYTES: usize = 2 * MIB;
+/// Jobs waiting for one core; above it the asker is told to slow down.
+pub const CORE_QUEUE_MAX: usize = 4096;
+/// Connections accepted and not yet taken over by their core.
+pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;

@@ -14,6 +14,8 @@ pub mod list;
 pub mod core;
 pub mod reader;
 pub mod writer;
+pub mod pack;
+pub mod tend;
 pub mod store;
 
 pub use crate::catalog::meta;

@@ -71,7 +71,11 @@ impl Writer {
     fn stripes(&self) -> ExtentWriter<ShardAllocator> {
         let large = self.size.is_some_and(|size| size >= LARGE_BYTES_MIN);
         let path = if large { &self.core.writes_large } else { &self.core.writes };
-        let allocator = ShardAllocator { core: self.core.clone(), shard: self.target.shard };
+        let allocator = ShardAllocator {
+            core: self.core.clone(),
+            shard: self.target.shard,
+            purpose: Purpose::Objects,
+        };
         let nonce = self.core.pool.world.random_u64();
         path.extent(allocator, nonce, Some(self.size.unwrap_or(PUT_BYTES_MAX)))
     }
@@ -156,16 +160,18 @@ async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Extent> {
 pub struct ShardAllocator {
     pub core: Rc<Core>,
     pub shard: ShardId,
+    pub purpose: Purpose,
 }
 
 impl Allocator for ShardAllocator {
     async fn place(&self, chunk_bytes: u32) -> std::result::Result<Stripe, PoolError> {
+        let purpose = self.purpose;
         if let Some(shard) = self.core.local(self.shard) {
-            return shard.space.place_stripe(chunk_bytes, Purpose::Objects).await;
+            return shard.space.place_stripe(chunk_bytes, purpose).await;
         }
         let (peers, id) = (self.core.peers.clone(), self.shard);
         let placed = self.core.on_shard(id, move |shard| async move {
-            let stripe = shard.space.place_stripe(chunk_bytes, Purpose::Objects).await?;
+            let stripe = shard.space.place_stripe(chunk_bytes, purpose).await?;
             let lent = stripe.clone();
             let undo = move |shard: &Rc<super::shard::Shard>| {
                 for address in lent.chunks.iter().flatten() {

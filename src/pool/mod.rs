@@ -132,11 +132,6 @@ impl Pool {
         Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
     }
 }
-pub mod mirror;
-pub mod budget;
-pub mod write;
-pub mod read;
 
-mod gather;
 #[cfg(test)]
 mod trial;
