@@ -81,6 +81,8 @@ pub const SHARDS_MAX: u16 = 64;
 pub const SHARDS_DEFAULT: u16 = 8;
 pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Segments a drive should have for each shard, since each owns some on every drive.
+pub const SHARD_SEGMENTS_MIN: u64 = 32;
 /// A drive must hold the log, the catalog and something to store.
 pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// One catalog record in the log, without inline object bytes: a version of 10,000 parts at
@@ -128,10 +130,12 @@ pub const BATCH_BYTES: usize = 2 * MIB;
 pub const CORE_QUEUE_MAX: usize = 4096;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Segments of each drive that object bytes leave to the log and the catalog.
+pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
-pub const LOG_SEGMENTS_MIN: u64 = 6;
+pub const LOG_SEGMENTS_MIN: usize = 6;
 
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);

@@ -122,6 +122,13 @@ impl DriveShared {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
     }
 
+    /// The drive is not there after all: neither written nor read from now on.
+    pub fn lose(&self, cause: &str) {
+        self.state.store(DriveState::Missing as u8, Ordering::Release);
+        let _ = self.cause.set(cause.to_owned());
+        tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
+    }
+
     /// Takes the drive out of service for writes. Says so once.
     pub fn latch(&self, cause: &str) {
         let (healthy, latched) = (DriveState::Healthy as u8, DriveState::Latched as u8);
