@@ -343,8 +343,7 @@ mod tests {
 
     #[test]
     fn every_erasure_pattern_is_restored() {
-        for (k, m) in [(2, 1), (2, 2), (3, 2), (4, 2), (3, 3), (5, 3), (8, 3), (2, 3), (3, 5), (4, 7)]
-        {
+        for (k, m) in [(2, 1), (2, 2), (3, 2), (4, 2), (3, 3), (5, 3), (8, 3), (2, 3), (3, 5), (4, 7)] {
             for len in [2, 62, 64, 66, 190] {
                 check_all_patterns(k, m, len);
             }
