@@ -4,7 +4,6 @@
 use crate::base::time::Nanos;
 pub use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType as ChecksumKind};
 
-
 /// The entity tag: MD5 of the body, or MD5 of the parts' MD5s and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ETag {

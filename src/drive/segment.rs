@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn every_owner_comes_back() {
-        let mirrors = vec![Mirror { drive: DriveId(1), segment: 3 }, Mirror { drive: DriveId(2), segment: 9 }];
+        let mirrors =
+            vec![Mirror { drive: DriveId(1), segment: 3 }, Mirror { drive: DriveId(2), segment: 9 }];
         for owner in
             [Owner::Spare, Owner::Log { id: LogId(1 << 40), mirrors }, Owner::Data { shard: ShardId(7) }]
         {

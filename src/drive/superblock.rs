@@ -53,7 +53,12 @@ impl Superblock {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
         let g = &self.geometry;
-        put.u128(g.pool.0).u16(g.drives).u8(g.data_chunks).u8(g.parity_chunks).u16(g.shards).u64(g.segment_bytes);
+        put.u128(g.pool.0)
+            .u16(g.drives)
+            .u8(g.data_chunks)
+            .u8(g.parity_chunks)
+            .u16(g.shards)
+            .u64(g.segment_bytes);
         put.u16(self.drive.0).u128(self.uuid).u32(self.node).u32(self.segments);
         put.u32(self.epoch).u64(self.generation);
         put.u16(self.latched.len() as u16);
