@@ -29,6 +29,8 @@ enum Op {
     DeleteRange(u16, u16),
     Get(u16),
     Scan(u16, u16, Option<u16>),
+    /// A range is put or deleted and brought to a run, and merges are done or left for later.
+    Cycle(u16, u16, Option<u32>, bool),
     Freeze,
     Flush,
     Merge,
@@ -59,6 +61,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (any::<u16>(), 1u16..400).prop_map(|(key, count)| Op::DeleteRange(key, count)),
         6 => any::<u16>().prop_map(Op::Get),
         4 => (any::<u16>(), any::<u16>(), any::<Option<u16>>()).prop_map(|(a, b, c)| Op::Scan(a, b, c)),
+        12 => (0u16..60, prop_oneof![Just(51), 1u16..60], prop::option::weighted(0.7, 0u32..100), any::<bool>())
+            .prop_map(|(key, count, len, merge)| Op::Cycle(50 * key, count, len, merge)),
         5 => Just(Op::Freeze),
         5 => Just(Op::Flush),
         5 => Just(Op::Merge),
@@ -72,7 +76,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => any::<(u16, u8, u8)>().prop_map(|(extent, page, byte)| Op::Damage(extent, page, byte)),
         1 => (0u8..8).prop_map(Op::FailIn),
     ];
-    vec(op, 1..120)
+    vec(op, 1..160)
 }
 
 /// The index under test, the model, and what a crash would leave.
@@ -167,6 +171,12 @@ impl Bench {
         assert!(scan.next().await.unwrap().is_none(), "an ended scan stays ended");
     }
 
+    fn freeze(&mut self) {
+        if self.index.freeze() {
+            self.log_frozen = self.log.len();
+        }
+    }
+
     fn install(&mut self) {
         let frozen = self.index.frozen_bytes();
         self.durable = self.index.encode_levels();
@@ -208,11 +218,16 @@ impl Bench {
                 let (a, b, seek) = (self.key(a), self.key(b), seek.map(|seek| self.key(seek)));
                 self.check_scan(a, b, seek).await;
             }
-            Op::Freeze => {
-                if self.index.freeze() {
-                    self.log_frozen = self.log.len();
+            Op::Cycle(key, count, len, merge) => {
+                (0..count).for_each(|n| self.apply(key.wrapping_add(n), len));
+                self.freeze();
+                let _ = self.index.flush().await;
+                self.install();
+                while merge && self.index.needs_merge() && self.index.merge().await.is_ok() {
+                    self.install();
                 }
             }
+            Op::Freeze => self.freeze(),
             Op::Flush => drop(self.index.flush().await),
             Op::Merge => drop(self.index.merge().await),
             Op::Install => self.install(),
@@ -295,9 +310,7 @@ impl Bench {
         self.index.flush().await.unwrap();
         self.install();
         self.check_all().await;
-        if self.index.freeze() {
-            self.log_frozen = self.log.len();
-        }
+        self.freeze();
         self.index.flush().await.unwrap();
         self.install();
         assert!(self.log.is_empty());
