@@ -183,7 +183,8 @@ pub const SCAN_STEPS_MAX: u32 = 1024;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);
-const _: () = assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
+const _: () =
+    assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
 const _: () = assert!(RUN_EXTENT_BYTES / PAGE <= 256, "a page number in an extent is one byte");
 const _: () = assert!(RUN_READ_BYTES_MAX <= RUN_EXTENT_BYTES && RUN_EXTENT_BYTES <= MIB);
 const _: () = assert!(
