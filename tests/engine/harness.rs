@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use basalt::io::sim::SimWorld;
 use basalt::object::condition::Conditions;
@@ -157,4 +156,3 @@ impl Chance {
     }
 }
 
-pub type Shared<T> = Rc<std::cell::RefCell<T>>;
