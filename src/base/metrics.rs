@@ -1,0 +1,642 @@
+//! Figures about the running system, as plain values.
+//!
+//! Two kinds of type. *Counters* (`Counter`, `LocalHistogram`, `DriveCounters`, ...) are cells owned by one
+//! thread and shared inside it by `Rc`: updating one is a load, an add and a store, without atomics.
+//! *Figures* (`Log2Histogram`, `DriveMetrics`, `CoreSnapshot`, ...) are plain `Send` values copied out of the
+//! counters on demand; the operator edge asks every core for its `CoreSnapshot`, merges them into one
+//! `Snapshot` and renders that. Nothing here does I/O, reads a clock or knows how figures are shown.
+//!
+//! Invariants: counters only grow (they wrap after centuries); merging is commutative and associative, so
+//! the order in which cores answer does not matter; latencies are microseconds, sizes are bytes.
+
+use std::cell::Cell;
+
+/// Buckets of a `Log2Histogram`: bucket `i` counts values in `(2^(i-1), 2^i]`, the first one 0 and 1, the
+/// last one everything above `2^(HISTOGRAM_BUCKETS - 2)`. In microseconds that bound is 67 seconds.
+pub const HISTOGRAM_BUCKETS: usize = 28;
+
+// ---- Histograms ----
+
+/// Distribution over powers of two: 240 bytes, copied and merged freely.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log2Histogram {
+    pub buckets: [u64; HISTOGRAM_BUCKETS],
+    /// Sum of all recorded values.
+    pub sum: u64,
+}
+
+impl Log2Histogram {
+    pub const fn new() -> Self {
+        Log2Histogram { buckets: [0; HISTOGRAM_BUCKETS], sum: 0 }
+    }
+
+    pub fn record(&mut self, value: u64) {
+        self.buckets[bucket_of(value)] += 1;
+        self.sum = self.sum.wrapping_add(value);
+    }
+
+    pub fn merge(&mut self, other: &Log2Histogram) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine += theirs;
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|n| *n == 0)
+    }
+
+    pub fn mean(&self) -> f64 {
+        match self.count() {
+            0 => 0.0,
+            n => self.sum as f64 / n as f64,
+        }
+    }
+
+    /// The largest value that belongs to `bucket`; none for the last one, which has no bound.
+    pub fn upper_bound(bucket: usize) -> Option<u64> {
+        (bucket + 1 < HISTOGRAM_BUCKETS).then(|| 1u64 << bucket)
+    }
+
+    /// An upper bound of the value below which a share `q` (0 to 1) of all values lies; at most twice the
+    /// true one. 0 when nothing was recorded, `u64::MAX` when it lies in the unbounded bucket.
+    pub fn quantile(&self, q: f64) -> u64 {
+        let count = self.count();
+        if count == 0 {
+            return 0;
+        }
+        let rank = ((q.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (bucket, n) in self.buckets.iter().enumerate() {
+            seen += n;
+            if seen >= rank {
+                return Self::upper_bound(bucket).unwrap_or(u64::MAX);
+            }
+        }
+        u64::MAX
+    }
+}
+
+/// A histogram that one thread records into through a shared reference.
+#[derive(Debug)]
+pub struct LocalHistogram {
+    buckets: [Cell<u64>; HISTOGRAM_BUCKETS],
+    sum: Cell<u64>,
+}
+
+impl Default for LocalHistogram {
+    fn default() -> Self {
+        LocalHistogram { buckets: std::array::from_fn(|_| Cell::new(0)), sum: Cell::new(0) }
+    }
+}
+
+impl LocalHistogram {
+    #[inline]
+    pub fn record(&self, value: u64) {
+        let bucket = &self.buckets[bucket_of(value)];
+        bucket.set(bucket.get() + 1);
+        self.sum.set(self.sum.get().wrapping_add(value));
+    }
+
+    pub fn snapshot(&self) -> Log2Histogram {
+        Log2Histogram { buckets: std::array::from_fn(|i| self.buckets[i].get()), sum: self.sum.get() }
+    }
+}
+
+#[inline]
+fn bucket_of(value: u64) -> usize {
+    // 0 and 1 share the first bucket; 2^i is the largest value of bucket i, as Prometheus' `le` wants it.
+    let bits = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
+    bits.min(HISTOGRAM_BUCKETS - 1)
+}
+
+// ---- Cells ----
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.set(self.0.get().wrapping_add(n));
+    }
+
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A level that goes up and down: a queue's depth, requests in flight.
+#[derive(Debug, Default)]
+pub struct Gauge(Cell<u64>);
+
+impl Gauge {
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.set(value);
+    }
+
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        debug_assert!(self.0.get() >= n, "a level never falls below zero");
+        self.0.set(self.0.get().saturating_sub(n));
+    }
+
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+// ---- Drives ----
+
+/// What a drive is good for, from best to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DriveState {
+    /// Read and written.
+    #[default]
+    Healthy,
+    /// A write or flush failed: not written until an operator or repair brings it back.
+    Latched,
+    /// Not there, or not readable.
+    Missing,
+}
+
+impl DriveState {
+    pub const ALL: [DriveState; 3] = [DriveState::Healthy, DriveState::Latched, DriveState::Missing];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DriveState::Healthy => "healthy",
+            DriveState::Latched => "latched",
+            DriveState::Missing => "missing",
+        }
+    }
+}
+
+/// One kind of operation on a drive: how many, how much, how long, how many failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoMetrics {
+    pub operations: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    /// Submission to completion, microseconds.
+    pub latency_us: Log2Histogram,
+}
+
+impl IoMetrics {
+    pub fn merge(&mut self, other: &IoMetrics) {
+        self.operations += other.operations;
+        self.bytes += other.bytes;
+        self.errors += other.errors;
+        self.latency_us.merge(&other.latency_us);
+    }
+}
+
+/// The cells behind `IoMetrics`.
+#[derive(Debug, Default)]
+pub struct IoCounters {
+    operations: Counter,
+    bytes: Counter,
+    errors: Counter,
+    latency_us: LocalHistogram,
+}
+
+impl IoCounters {
+    #[inline]
+    pub fn record_done(&self, bytes: u64, latency_us: u64) {
+        self.operations.increment();
+        self.bytes.add(bytes);
+        self.latency_us.record(latency_us);
+    }
+
+    /// A failed operation counts as an operation, moves no bytes and has a latency.
+    #[inline]
+    pub fn record_error(&self, latency_us: u64) {
+        self.operations.increment();
+        self.errors.increment();
+        self.latency_us.record(latency_us);
+    }
+
+    pub fn snapshot(&self) -> IoMetrics {
+        IoMetrics {
+            operations: self.operations.get(),
+            bytes: self.bytes.get(),
+            errors: self.errors.get(),
+            latency_us: self.latency_us.snapshot(),
+        }
+    }
+}
+
+/// One drive as one core sees it, or, merged, as the machine sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriveMetrics {
+    /// Position in the pool: what figures of several cores are merged by.
+    pub drive: u16,
+    /// The path it was given as.
+    pub path: String,
+    pub state: DriveState,
+    /// Bytes the whole drive may hold; every core reports the same.
+    pub capacity_bytes: u64,
+    /// Bytes handed out, as far as this core accounts for them; merging adds them up.
+    pub used_bytes: u64,
+    pub reads: IoMetrics,
+    pub writes: IoMetrics,
+    pub flushes: IoMetrics,
+    /// Blocks whose checksum or identity was wrong although the drive reported success.
+    pub corrupt_blocks: u64,
+    /// Operations submitted and not completed.
+    pub in_flight: u64,
+}
+
+impl DriveMetrics {
+    pub fn merge(&mut self, other: &DriveMetrics) {
+        assert_eq!(self.drive, other.drive, "figures of one drive are merged with its own");
+        if self.path.is_empty() {
+            self.path.clone_from(&other.path);
+        }
+        self.state = self.state.max(other.state);
+        self.capacity_bytes = self.capacity_bytes.max(other.capacity_bytes);
+        self.used_bytes += other.used_bytes;
+        self.reads.merge(&other.reads);
+        self.writes.merge(&other.writes);
+        self.flushes.merge(&other.flushes);
+        self.corrupt_blocks += other.corrupt_blocks;
+        self.in_flight += other.in_flight;
+    }
+}
+
+/// The cells one core keeps for one drive. State, capacity and use belong to the drive itself; whoever
+/// makes the snapshot fills them in.
+#[derive(Debug, Default)]
+pub struct DriveCounters {
+    pub reads: IoCounters,
+    pub writes: IoCounters,
+    pub flushes: IoCounters,
+    pub corrupt_blocks: Counter,
+    pub in_flight: Gauge,
+}
+
+impl DriveCounters {
+    pub fn snapshot(&self, drive: u16, path: &str) -> DriveMetrics {
+        DriveMetrics {
+            drive,
+            path: path.to_owned(),
+            reads: self.reads.snapshot(),
+            writes: self.writes.snapshot(),
+            flushes: self.flushes.snapshot(),
+            corrupt_blocks: self.corrupt_blocks.get(),
+            in_flight: self.in_flight.get(),
+            ..DriveMetrics::default()
+        }
+    }
+}
+
+// ---- Log ----
+
+/// The commit path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMetrics {
+    pub batches: u64,
+    pub records: u64,
+    /// Bytes of batches as written to one mirror.
+    pub bytes: u64,
+    /// Batches written again on another mirror set after a drive failed.
+    pub redriven: u64,
+    pub batch_records: Log2Histogram,
+    pub batch_bytes: Log2Histogram,
+    /// Arrival of a record to its acknowledgement, microseconds.
+    pub commit_us: Log2Histogram,
+    /// Log segments that hold records not yet in the catalog's runs or in packs.
+    pub segments_live: u64,
+}
+
+impl LogMetrics {
+    pub fn merge(&mut self, other: &LogMetrics) {
+        self.batches += other.batches;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.redriven += other.redriven;
+        self.batch_records.merge(&other.batch_records);
+        self.batch_bytes.merge(&other.batch_bytes);
+        self.commit_us.merge(&other.commit_us);
+        self.segments_live += other.segments_live;
+    }
+}
+
+/// The cells behind `LogMetrics`.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    pub redriven: Counter,
+    pub commit_us: LocalHistogram,
+    pub segments_live: Gauge,
+    batches: Counter,
+    records: Counter,
+    bytes: Counter,
+    batch_records: LocalHistogram,
+    batch_bytes: LocalHistogram,
+}
+
+impl LogCounters {
+    #[inline]
+    pub fn record_batch(&self, records: u64, bytes: u64) {
+        self.batches.increment();
+        self.records.add(records);
+        self.bytes.add(bytes);
+        self.batch_records.record(records);
+        self.batch_bytes.record(bytes);
+    }
+
+    pub fn snapshot(&self) -> LogMetrics {
+        LogMetrics {
+            batches: self.batches.get(),
+            records: self.records.get(),
+            bytes: self.bytes.get(),
+            redriven: self.redriven.get(),
+            batch_records: self.batch_records.snapshot(),
+            batch_bytes: self.batch_bytes.snapshot(),
+            commit_us: self.commit_us.snapshot(),
+            segments_live: self.segments_live.get(),
+        }
+    }
+}
+
+// ---- Caches and queues ----
+
+/// One cache, named by what it holds (`block`, `object`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheMetrics {
+    pub name: &'static str,
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub entries: u64,
+}
+
+impl CacheMetrics {
+    pub fn merge(&mut self, other: &CacheMetrics) {
+        assert_eq!(self.name, other.name, "figures of one cache are merged with its own");
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.evictions += other.evictions;
+        self.bytes += other.bytes;
+        self.bytes_max += other.bytes_max;
+        self.entries += other.entries;
+    }
+}
+
+/// One bounded queue, named by what waits in it (`commit`, `shard`, `buffer`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueMetrics {
+    pub name: &'static str,
+    pub depth: u64,
+    pub depth_max: u64,
+    /// Entries refused because the queue was full.
+    pub refused: u64,
+}
+
+impl QueueMetrics {
+    pub fn merge(&mut self, other: &QueueMetrics) {
+        assert_eq!(self.name, other.name, "figures of one queue are merged with its own");
+        self.depth += other.depth;
+        self.depth_max += other.depth_max;
+        self.refused += other.refused;
+    }
+}
+
+// ---- Requests ----
+
+/// One S3 operation (`PutObject`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationMetrics {
+    pub operation: &'static str,
+    /// How many ended with which code: `OK`, or the S3 error code.
+    pub codes: Vec<(&'static str, u64)>,
+    /// First byte of the request to last byte of the answer, microseconds.
+    pub latency_us: Log2Histogram,
+    /// Body bytes received and sent.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub in_flight: u64,
+}
+
+/// The code under which successful requests are counted.
+pub const CODE_OK: &str = "OK";
+
+impl OperationMetrics {
+    pub fn requests(&self) -> u64 {
+        self.codes.iter().map(|(_, n)| n).sum()
+    }
+
+    pub fn errors(&self) -> u64 {
+        self.codes.iter().filter(|(code, _)| *code != CODE_OK).map(|(_, n)| n).sum()
+    }
+
+    pub fn merge(&mut self, other: &OperationMetrics) {
+        assert_eq!(self.operation, other.operation, "figures of one operation are merged with its own");
+        for (code, n) in &other.codes {
+            match self.codes.iter_mut().find(|(mine, _)| mine == code) {
+                Some((_, mine)) => *mine += n,
+                None => self.codes.push((code, *n)),
+            }
+        }
+        self.latency_us.merge(&other.latency_us);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.in_flight += other.in_flight;
+    }
+}
+
+/// Connections of one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionMetrics {
+    pub open: u64,
+    pub accepted: u64,
+    /// Closed at accept because the bound on connections was reached.
+    pub refused: u64,
+    /// Closed because the client was slower than the bounds allow.
+    pub timed_out: u64,
+}
+
+impl ConnectionMetrics {
+    pub fn merge(&mut self, other: &ConnectionMetrics) {
+        self.open += other.open;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.timed_out += other.timed_out;
+    }
+}
+
+// ---- Snapshots ----
+
+/// Everything one core reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoreSnapshot {
+    pub drives: Vec<DriveMetrics>,
+    pub log: LogMetrics,
+    pub caches: Vec<CacheMetrics>,
+    pub queues: Vec<QueueMetrics>,
+    pub operations: Vec<OperationMetrics>,
+    pub connections: ConnectionMetrics,
+    /// Buckets, and versions of objects, as far as this core's shards hold them.
+    pub buckets: u64,
+    pub versions: u64,
+}
+
+impl CoreSnapshot {
+    /// Adds another core's figures. Lists are merged by name or number and stay sorted by it.
+    pub fn merge(&mut self, other: CoreSnapshot) {
+        merge_lists(&mut self.drives, other.drives, |d| d.drive, DriveMetrics::merge);
+        merge_lists(&mut self.caches, other.caches, |c| c.name, CacheMetrics::merge);
+        merge_lists(&mut self.queues, other.queues, |q| q.name, QueueMetrics::merge);
+        merge_lists(&mut self.operations, other.operations, |o| o.operation, OperationMetrics::merge);
+        self.log.merge(&other.log);
+        self.connections.merge(&other.connections);
+        self.buckets += other.buckets;
+        self.versions += other.versions;
+    }
+}
+
+/// What recovery found and did at start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryMetrics {
+    pub log_segments: u64,
+    pub records_replayed: u64,
+    pub bytes_read: u64,
+    /// Batches at the end of a log that were torn and therefore never acknowledged.
+    pub torn_batches: u64,
+    pub duration_us: u64,
+}
+
+/// Everything the process reports: its own figures, and those of all cores merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub version: &'static str,
+    /// `uring` or `threads`: what moves bytes to and from the drives.
+    pub io: &'static str,
+    pub cores: u64,
+    pub shards: u64,
+    /// Data and parity chunks of a stripe.
+    pub data: u64,
+    pub parity: u64,
+    pub uptime_seconds: u64,
+    /// Process start to ready.
+    pub startup_us: u64,
+    pub recovery: RecoveryMetrics,
+    /// Resident memory of the process, and the cap it was given.
+    pub memory_bytes: u64,
+    pub memory_bytes_max: u64,
+    pub totals: CoreSnapshot,
+}
+
+fn merge_lists<T, K: Ord>(
+    mine: &mut Vec<T>,
+    theirs: Vec<T>,
+    key: impl Fn(&T) -> K,
+    merge: impl Fn(&mut T, &T),
+) {
+    for item in theirs {
+        match mine.iter_mut().find(|m| key(m) == key(&item)) {
+            Some(found) => merge(found, &item),
+            None => mine.push(item),
+        }
+    }
+    mine.sort_by_key(|item| key(item));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a histogram means, without the bit trick: walk up the bounds.
+    fn model_bucket(value: u64) -> usize {
+        (0..HISTOGRAM_BUCKETS - 1).find(|i| value <= 1u64 << i).unwrap_or(HISTOGRAM_BUCKETS - 1)
+    }
+
+    proptest! {
+        #[test]
+        fn histogram_equals_its_model(values in prop::collection::vec(any::<u64>(), 0..50), shift in 0u32..64) {
+            let (local, mut plain) = (LocalHistogram::default(), Log2Histogram::new());
+            let mut expected = Log2Histogram::new();
+            for value in values.iter().map(|v| v >> shift) {
+                local.record(value);
+                plain.record(value);
+                expected.buckets[model_bucket(value)] += 1;
+                expected.sum = expected.sum.wrapping_add(value);
+            }
+            prop_assert_eq!(plain, expected);
+            prop_assert_eq!(local.snapshot(), expected);
+            prop_assert_eq!(plain.count(), values.len() as u64);
+        }
+
+        #[test]
+        fn merging_equals_recording_all(a in prop::collection::vec(0u64..1 << 40, 0..50),
+                                        b in prop::collection::vec(0u64..1 << 40, 0..50)) {
+            let record = |values: &[u64]| {
+                let mut h = Log2Histogram::new();
+                values.iter().for_each(|v| h.record(*v));
+                h
+            };
+            let mut merged = record(&a);
+            merged.merge(&record(&b));
+            prop_assert_eq!(merged, record(&[a, b].concat()));
+        }
+
+        #[test]
+        fn quantile_bounds_the_true_one(mut values in prop::collection::vec(1u64..1 << 25, 1..200), q in 0.01f64..1.0) {
+            let mut h = Log2Histogram::new();
+            values.iter().for_each(|v| h.record(*v));
+            values.sort_unstable();
+            let rank = ((q * values.len() as f64).ceil() as usize).max(1);
+            let truth = values[rank - 1];
+            prop_assert!(h.quantile(q) >= truth && h.quantile(q) <= truth * 2);
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_has_quantile_and_mean_zero() {
+        let h = Log2Histogram::new();
+        assert_eq!((h.quantile(0.99), h.mean(), h.is_empty()), (0, 0.0, true));
+    }
+
+    #[test]
+    fn cores_merge_by_drive_and_by_name() {
+        let core = |drive, state, used_bytes, code| CoreSnapshot {
+            drives: vec![DriveMetrics { drive, state, used_bytes, capacity_bytes: 10, ..Default::default() }],
+            caches: vec![CacheMetrics { name: "block", hits: 1, ..Default::default() }],
+            operations: vec![OperationMetrics {
+                operation: "GetObject",
+                codes: vec![(code, 2)],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut merged = core(1, DriveState::Healthy, 3, CODE_OK);
+        merged.merge(core(0, DriveState::Healthy, 1, "NoSuchKey"));
+        merged.merge(core(1, DriveState::Latched, 4, CODE_OK));
+        assert_eq!(merged.drives.iter().map(|d| d.drive).collect::<Vec<_>>(), [0, 1]);
+        let drive = &merged.drives[1];
+        assert_eq!((drive.state, drive.used_bytes, drive.capacity_bytes), (DriveState::Latched, 7, 10));
+        assert_eq!(merged.caches[0].hits, 3);
+        assert_eq!((merged.operations[0].requests(), merged.operations[0].errors()), (6, 2));
+    }
+}
