@@ -254,13 +254,26 @@ impl Store {
         unimplemented!()
     }
     /// Links the parts into an object without copying a byte.
-    pub async fn complete_upload(&self, bucket: &str, key: &str, upload_id: &str, complete: Complete) -> Result<Committed> {
+    pub async fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        complete: Complete,
+    ) -> Result<Committed> {
         unimplemented!()
     }
     pub async fn abort_upload(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> {
         unimplemented!()
     }
-    pub async fn list_parts(&self, bucket: &str, key: &str, upload_id: &str, after: u16, limit: usize) -> Result<PartPage> {
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        after: u16,
+        limit: usize,
+    ) -> Result<PartPage> {
         unimplemented!()
     }
     pub async fn list_uploads(&self, query: UploadQuery) -> Result<UploadPage> {

@@ -14,7 +14,6 @@ pub mod manifest;
 pub mod logs;
 pub mod format;
 
-
 use std::rc::Rc;
 use std::sync::Arc;
 

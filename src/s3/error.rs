@@ -13,6 +13,11 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
+use crate::codec::chunked::ChunkError;
+use crate::codec::date::{amz_date, iso8601_ms};
+use crate::codec::sigv4::AuthError;
+use crate::codec::xml::{self, XmlError};
 use crate::object::error::ObjectError;
 
 macro_rules! codes {
@@ -72,6 +77,7 @@ codes! {
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "Couldn't parse the specified URI.";
     KeyTooLongError 400 "Your key is too long.";
+    MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.";
     MaxMessageLengthExceeded 400 "Your request was too big.";
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.";
@@ -149,9 +155,7 @@ impl S3Error {
 
     /// `InvalidArgument` with the two elements AWS adds to name the culprit.
     pub fn argument(name: &str, value: &str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::with(Code::InvalidArgument, message)
-            .field("ArgumentName", name)
-            .field("ArgumentValue", value)
+        Self::with(Code::InvalidArgument, message).field("ArgumentName", name).field("ArgumentValue", value)
     }
 
     /// A feature of S3 that is not built here, named in the message.
@@ -191,25 +195,24 @@ impl S3Error {
 
     /// The body S3 sends: code, message, the elements of this error, what was asked for, and the
     /// id under which the request is found. `bucket` and `key` are what the request addressed.
-    pub fn to_xml(&self, place: &Place<'_>) -> String {
-        let mut xml = String::with_capacity(512);
-        xml.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
-        element(&mut xml, "Code", self.code().name());
-        element(&mut xml, "Message", self.message());
-        for (name, value) in self.fields() {
-            element(&mut xml, name, value);
-        }
+    pub fn to_xml(&self, place: &Place<'_>) -> Vec<u8> {
+        let fields = self.fields().iter().map(|(name, value)| (*name, &**value));
+        let mut details: Vec<(&str, &str)> = fields.collect();
         if let (Code::NoSuchKey, false, Some(key)) = (self.code(), self.has_field("Key"), place.key) {
-            element(&mut xml, "Key", key);
+            details.push(("Key", key));
         }
-        if let (true, false, Some(bucket)) = (self.names_bucket(), self.has_field("BucketName"), place.bucket) {
-            element(&mut xml, "BucketName", bucket);
+        if let (true, false, Some(bucket)) = (self.names_bucket(), self.has_field("BucketName"), place.bucket)
+        {
+            details.push(("BucketName", bucket));
         }
-        element(&mut xml, "Resource", place.resource);
-        element(&mut xml, "RequestId", place.request_id);
-        element(&mut xml, "HostId", place.host_id);
-        xml.push_str("</Error>");
-        xml
+        details.push(("HostId", place.host_id));
+        xml::error(&xml::ErrorDocument {
+            code: self.code().name(),
+            message: self.message(),
+            resource: place.resource,
+            request_id: place.request_id,
+            details: &details,
+        })
     }
 
     fn names_bucket(&self) -> bool {
@@ -282,28 +285,89 @@ impl From<ObjectError> for S3Error {
     }
 }
 
-fn element(xml: &mut String, name: &str, text: &str) {
-    xml.push('<');
-    xml.push_str(name);
-    xml.push('>');
-    escape_into(xml, text);
-    xml.push_str("</");
-    xml.push_str(name);
-    xml.push('>');
+impl From<AuthError> for S3Error {
+    fn from(error: AuthError) -> Self {
+        let message = error.to_string();
+        let as_code = |code: Code| S3Error::with(code, message.clone());
+        let iso = |time| iso8601_ms(time).as_str().to_owned();
+        match error {
+            AuthError::HeaderMalformed { expected_region, .. } => {
+                with_region(as_code(Code::AuthorizationHeaderMalformed), expected_region)
+            }
+            AuthError::QueryMalformed { expected_region, .. } => {
+                with_region(as_code(Code::AuthorizationQueryParametersError), expected_region)
+            }
+            AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => {
+                as_code(Code::InvalidRequest)
+            }
+            AuthError::TwoMechanisms => as_code(Code::InvalidArgument).field("ArgumentName", "Authorization"),
+            AuthError::BadContentSha256 => {
+                as_code(Code::InvalidArgument).field("ArgumentName", "x-amz-content-sha256")
+            }
+            AuthError::MissingDate => as_code(Code::AccessDenied),
+            AuthError::ContentSha256Mismatch { claimed, computed } => {
+                as_code(Code::XAmzContentSHA256Mismatch)
+                    .field("ClientComputedContentSHA256", claimed)
+                    .field("S3ComputedContentSHA256", computed)
+            }
+            AuthError::TimeTooSkewed { request, server } => as_code(Code::RequestTimeTooSkewed)
+                .field("RequestTime", amz_date(request).as_str())
+                .field("ServerTime", iso(server))
+                .field("MaxAllowedSkewMilliseconds", (CLOCK_SKEW_SECONDS_MAX * 1000).to_string()),
+            AuthError::Expired { expires, server, seconds } => as_code(Code::AccessDenied)
+                .field("X-Amz-Expires", seconds.to_string())
+                .field("Expires", iso(expires))
+                .field("ServerTime", iso(server)),
+            AuthError::NotYetValid { request, server } => as_code(Code::AccessDenied)
+                .field("RequestTime", iso(request))
+                .field("ServerTime", iso(server)),
+            AuthError::HeadersNotSigned { names } => {
+                as_code(Code::AccessDenied).field("HeadersNotSigned", names)
+            }
+            AuthError::SignatureMismatch(mismatch) => as_code(Code::SignatureDoesNotMatch)
+                .field("AWSAccessKeyId", mismatch.access_key)
+                .field("StringToSignBytes", spaced_hex(&mismatch.string_to_sign))
+                .field("StringToSign", mismatch.string_to_sign)
+                .field("SignatureProvided", mismatch.provided)
+                .field("CanonicalRequestBytes", spaced_hex(&mismatch.canonical_request))
+                .field("CanonicalRequest", mismatch.canonical_request),
+        }
+    }
 }
 
-/// Characters that XML 1.0 cannot hold become U+FFFD: an error must always be readable.
-fn escape_into(xml: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '&' => xml.push_str("&amp;"),
-            '"' => xml.push_str("&quot;"),
-            '\t' | '\n' | ' '.. if c != '\u{fffe}' && c != '\u{ffff}' => xml.push(c),
-            '\r' => xml.push_str("&#13;"),
-            _ => xml.push('\u{fffd}'),
-        }
+fn with_region(error: S3Error, expected: Option<Box<str>>) -> S3Error {
+    match expected {
+        Some(region) => error.field("Region", region),
+        None => error,
+    }
+}
+
+/// `61 62 0a`, as AWS shows the bytes behind a text.
+fn spaced_hex(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(" ")
+}
+
+impl From<ChunkError> for S3Error {
+    fn from(error: ChunkError) -> Self {
+        let code = match error {
+            ChunkError::Malformed(_) => Code::InvalidRequest,
+            ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => Code::IncompleteBody,
+            ChunkError::MalformedTrailer(_) => Code::MalformedTrailerError,
+            ChunkError::SignatureMismatch => Code::SignatureDoesNotMatch,
+        };
+        S3Error::with(code, error.to_string())
+    }
+}
+
+impl From<XmlError> for S3Error {
+    fn from(error: XmlError) -> Self {
+        let code = match error {
+            XmlError::Malformed(_) => Code::MalformedXML,
+            XmlError::Unsupported(_) => Code::NotImplemented,
+            XmlError::BadChecksum(_) => Code::InvalidRequest,
+        };
+        S3Error::with(code, error.to_string())
     }
 }
 
@@ -323,16 +387,16 @@ mod tests {
     #[test]
     fn the_body_names_what_was_asked_for_and_escapes_it() {
         let place = Place {
-            resource: "/b/<k>&\u{1}",
+            resource: "/b/<k>&",
             bucket: Some("b"),
-            key: Some("<k>&\u{1}"),
+            key: Some("<k>&"),
             request_id: "ID",
             host_id: "H",
         };
-        let xml = S3Error::from(ObjectError::NoSuchKey).to_xml(&place);
+        let xml = String::from_utf8(S3Error::from(ObjectError::NoSuchKey).to_xml(&place)).unwrap();
         assert!(xml.contains("<Code>NoSuchKey</Code>"), "{xml}");
-        assert!(xml.contains("<Key>&lt;k&gt;&amp;\u{fffd}</Key>"), "{xml}");
-        assert!(xml.contains("<Resource>/b/&lt;k&gt;&amp;\u{fffd}</Resource><RequestId>ID</RequestId>"), "{xml}");
+        assert!(xml.contains("<Key>&lt;k&gt;&amp;</Key>"), "{xml}");
+        assert!(xml.contains("<Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>ID</RequestId>"), "{xml}");
     }
 
     #[test]
