@@ -1,42 +1,31 @@
-//! What can go wrong between the drives and what is kept on several of them.
+//! What can go wrong between an object and the drives of a pool. Contains the drive layer's error; the
+//! layers above contain this one.
 
 use crate::base::ids::DriveId;
 use crate::drive::device::DriveError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// Not enough drives have room.
-    #[error("the drives are full")]
-    Full,
-    /// Too few drives are in service for a write to be safe.
-    #[error("no safe set of drives to write to")]
-    NotWritable,
-    /// Fewer intact pieces than are needed.
-    #[error("not readable: {0}")]
-    Unreadable(String),
-    /// One drive failed where no other can stand in for it.
     #[error(transparent)]
-    Drive(DriveError),
-}
-
-impl From<DriveError> for PoolError {
-    fn from(error: DriveError) -> Self {
-        match error {
-            DriveError::Full(_) => PoolError::Full,
-            other => PoolError::Drive(other),
-        }
-    }
-}
-
-impl PoolError {
-    pub fn of_io(drive: DriveId, error: &std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PoolError::Full,
-            _ => PoolError::Drive(DriveError::Failed {
-                drive,
-                operation: "preallocate",
-                cause: error.to_string(),
-            }),
-        }
-    }
+    Drive(#[from] DriveError),
+    /// No room for the chunks; reads and deletes go on.
+    #[error("the pool is full")]
+    Full,
+    /// Too few healthy drives to keep the promise of the scheme.
+    #[error("{good} of the {needed} chunks that are needed could be written")]
+    NotWritable { good: usize, needed: usize },
+    #[error("row {row} of the extent has {good} good blocks and needs {needed}")]
+    Unreadable { row: u32, good: usize, needed: usize },
+    /// All copies of a mirrored piece are gone or wrong.
+    #[error("none of {copies} copies is readable, the first one on {first:?}")]
+    NoCopy { copies: usize, first: Option<DriveId> },
+    /// More bytes came than were announced.
+    #[error("more than the announced {0} bytes came")]
+    Overrun(u64),
+    /// The record describes something this pool cannot hold.
+    #[error("damaged record: {0}")]
+    Damaged(&'static str),
+    /// Tasks are being ended with their runtime.
+    #[error("the server is stopping")]
+    Stopped,
 }

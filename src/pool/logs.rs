@@ -103,8 +103,8 @@ impl Logs {
     }
 
     async fn claim(&self, drive: &Rc<Drive>) -> Option<u32> {
-        let Claim { segment, untouched } = self.pool.table(drive.id()).claim_log()?;
-        if untouched && let Err(error) = self.zero(drive, segment).await {
+        let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log()?;
+        if fresh && let Err(error) = self.zero(drive, segment).await {
             self.pool.table(drive.id()).set(segment, Slot::Untouched);
             tracing::warn!(drive = %drive.id(), %error, "no new log segment on this drive");
             return None;
@@ -199,5 +199,5 @@ pub async fn read(
         }
         drive.count_corrupt();
     }
-    Err(PoolError::Unreadable(format!("no mirror of a log segment has offset {offset} intact")))
+    Err(PoolError::NoCopy { copies: mirrors.len(), first: mirrors.first().map(|mirror| mirror.drive) })
 }

@@ -71,7 +71,8 @@ impl Manifest {
         let writes = healthy.iter().map(|drive| pool.write_page(drive, Area::Meta, slot.clone(), offset));
         let written = join_all(writes).await.iter().filter(|result| result.is_ok()).count();
         // A drive that failed is latched by now, so what is safe is counted anew.
-        if written < pool.mirrors()? { Err(PoolError::NotWritable) } else { Ok(()) }
+        let needed = pool.mirrors()?;
+        if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
     }
 
     /// The newest manifest of a shard on any drive; `None` when no drive has one.

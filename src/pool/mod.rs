@@ -13,13 +13,18 @@ pub mod place;
 pub mod manifest;
 pub mod logs;
 pub mod format;
+pub mod mirror;
+pub mod budget;
+pub mod write;
+pub mod read;
+mod gather;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
-use crate::drive::device::{Area, Drive, Drives};
+use crate::drive::device::{Area, Drive, DriveError, Drives};
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
 use crate::io::buffer::AlignedBuf;
@@ -45,7 +50,9 @@ impl Pool {
     /// Losses a new write must survive beyond those there are; an error when none is safe.
     fn margin(&self) -> Result<usize, PoolError> {
         let parity = usize::from(self.geometry.parity_chunks);
-        parity.checked_sub(self.failed()).ok_or(PoolError::NotWritable)
+        let needed = usize::from(self.geometry.data_chunks);
+        let good = self.drives.len() - self.failed();
+        parity.checked_sub(self.failed()).ok_or(PoolError::NotWritable { good, needed })
     }
 
     /// Mirrors a durable structure needs now: as many as there should be if there are drives for
@@ -54,7 +61,7 @@ impl Pool {
         let safe = self.margin()? + 1;
         let healthy = self.drives.len() - self.failed();
         let wanted = (usize::from(self.geometry.parity_chunks) + 1).min(healthy);
-        if wanted < safe { Err(PoolError::NotWritable) } else { Ok(wanted) }
+        if wanted < safe { Err(PoolError::NotWritable { good: wanted, needed: safe }) } else { Ok(wanted) }
     }
 
     /// Chunks of a stripe that must be written for it to be safe now.
@@ -81,11 +88,12 @@ impl Pool {
         let table = self.table(drive.id());
         let claim = table.claim_data(shard, purpose).ok_or(PoolError::Full)?;
         let offset = segment::offset(claim.segment, self.geometry.segment_bytes);
-        if claim.untouched {
-            let file = drive.file(Area::Data).ok_or(PoolError::NotWritable)?;
+        if claim.fresh {
+            let file = drive.file(Area::Data).ok_or(DriveError::Out(drive.id()))?;
             if let Err(error) = file.preallocate(offset, self.geometry.segment_bytes).await {
                 table.set(claim.segment, segments::Slot::Untouched);
-                return Err(PoolError::of_io(drive.id(), &error));
+                tracing::warn!(drive = %drive.id(), %error, "no new segment on this drive");
+                return Err(PoolError::Full);
             }
         }
         let header = self.header(drive.id(), claim.segment, Owner::Data { shard });
@@ -98,6 +106,10 @@ impl Pool {
         let offset = segment::offset(segment, self.geometry.segment_bytes);
         self.write_page(drive, Area::Data, vec![0; PAGE], offset).await?;
         drive.flush().await?;
+        if let Some(file) = drive.file(Area::Data) {
+            // Best effort: a drive that cannot discard keeps the blocks, which are used again.
+            let _ = file.discard(offset + PAGE as u64, self.geometry.segment_bytes - PAGE as u64).await;
+        }
         self.table(drive.id()).set(segment, segments::Slot::Empty);
         Ok(())
     }
@@ -119,3 +131,6 @@ impl Pool {
         Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
     }
 }
+
+#[cfg(test)]
+mod trial;

@@ -30,11 +30,11 @@ pub enum Slot {
     Empty,
 }
 
-/// A segment that was claimed, and whether its space has still to be preallocated.
+/// A segment that was claimed, and whether its space has still to be prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub segment: u32,
-    pub untouched: bool,
+    pub fresh: bool,
 }
 
 /// The segments of one drive.
@@ -60,7 +60,7 @@ impl SegmentTable {
         let empty = slots.iter().position(|slot| *slot == Slot::Empty);
         let at = empty.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
         slots[at] = Slot::Data(shard);
-        Some(Claim { segment: at as u32, untouched: empty.is_none() })
+        Some(Claim { segment: at as u32, fresh: true })
     }
 
     /// A segment for the log: a spare one, else an untouched one, which has to be zero-filled.
@@ -69,7 +69,7 @@ impl SegmentTable {
         let spare = slots.iter().position(|slot| *slot == Slot::Spare);
         let at = spare.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
         slots[at] = Slot::Log;
-        Some(Claim { segment: at as u32, untouched: spare.is_none() })
+        Some(Claim { segment: at as u32, fresh: spare.is_none() })
     }
 
     pub fn set(&self, segment: u32, slot: Slot) {
@@ -109,7 +109,7 @@ mod tests {
     fn objects_stop_in_front_of_the_reserve_and_the_system_does_not() {
         let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 4], 2);
         let shard = ShardId(0);
-        assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, untouched: true }));
+        assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, fresh: true }));
         assert!(table.claim_data(shard, Purpose::Objects).is_some());
         assert_eq!(table.claim_data(shard, Purpose::Objects), None);
         assert!(table.claim_data(shard, Purpose::System).is_some());
@@ -124,8 +124,8 @@ mod tests {
         table.set(3, Slot::Spare);
         assert_eq!(
             table.claim_data(ShardId(1), Purpose::Objects),
-            Some(Claim { segment: 2, untouched: false })
+            Some(Claim { segment: 2, fresh: true })
         );
-        assert_eq!(table.claim_log(), Some(Claim { segment: 3, untouched: false }));
+        assert_eq!(table.claim_log(), Some(Claim { segment: 3, fresh: false }));
     }
 }
