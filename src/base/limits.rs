@@ -44,6 +44,31 @@ pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// each with the state of its HMAC, so at most 3 MiB a core.
 pub const SIGNING_KEYS_MAX: usize = 1024;
 
+// ---- The client edge ----
+
+/// From the last answer, or from accept, to the end of the next request's head: so also the life of
+/// an idle connection. Slower than this is slowloris.
+pub const REQUEST_HEAD_SECONDS_MAX: u64 = 30;
+/// Both directions of a body are judged once in this time, which is longer than any pause of a
+/// live TCP connection that recovers from losses.
+pub const BODY_WINDOW_SECONDS: u64 = 20;
+/// What must move in a window in which we waited for the client: 512 bytes a second, a tenth of
+/// the slowest modem.
+pub const BODY_WINDOW_BYTES_MIN: u64 = 512 * BODY_WINDOW_SECONDS;
+/// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
+/// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// A refused request's body up to this is read and dropped so that the connection can go on.
+pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
+pub const DRAIN_SECONDS_MAX: u64 = 2;
+/// A larger one is read and dropped after the answer, because closing at once would reset the
+/// connection and take the answer from a client that is still sending.
+pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// Access keys, days and regions whose derived signing key is kept: one of each, with slack.
+pub const SIGNING_KEYS_MAX: usize = 16;
+/// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
+pub const LIST_BUCKETS_MAX: usize = 10_000;
+
 // ---- On the drives: docs/FORMAT.md ----
 
 /// Alignment of every address, length and buffer of direct I/O.
@@ -195,3 +220,4 @@ const _: () = assert!(BLOCK_BYTES % PAGE == 0);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
+const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES_MAX);

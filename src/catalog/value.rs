@@ -454,8 +454,11 @@ mod tests {
                 at: LogPosition { log: LogId(log), offset },
                 crc
             }),
-            (any::<u64>(), any::<u32>(), any::<u32>())
-                .prop_map(|(pack, offset, crc)| Storage::Packed { pack, offset, crc }),
+            (any::<u64>(), any::<u32>(), any::<u32>()).prop_map(|(pack, offset, crc)| Storage::Packed {
+                pack,
+                offset,
+                crc
+            }),
             (any::<u128>(), prop::collection::vec(part, 0..5))
                 .prop_map(|(upload, parts)| Storage::Parts { upload, parts }),
         ]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits::{
-    self, DRIVE_BYTES_MIN, MIB, PAGE, POOL_DRIVES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, STRIPE_CHUNKS_MAX,
+    self, DRIVE_BYTES_MIN, MIB, PAGE, POOL_DRIVES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    STRIPE_CHUNKS_MAX,
 };
 use crate::base::metrics::DriveState;
 use crate::codec::wire::Broken;
@@ -66,17 +67,23 @@ pub enum AssembleError {
          or empty this one to use it anew"
     )]
     OtherPool { path: PathBuf, found: PoolId, expected: PoolId },
-    #[error("{path}: format version {version} is newer than this Basalt understands; start it with a newer one")]
+    #[error(
+        "{path}: format version {version} is newer than this Basalt understands; start it with a newer one"
+    )]
     Newer { path: PathBuf, version: u32 },
     #[error("{path}: {bytes} bytes are too few for a drive; it needs at least {DRIVE_BYTES_MIN}")]
     TooSmall { path: PathBuf, bytes: u64 },
-    #[error("{0}: holds something that is not a Basalt drive; wipe it (wipefs -a, or remove the files) to use it")]
+    #[error(
+        "{0}: holds something that is not a Basalt drive; wipe it (wipefs -a, or remove the files) to use it"
+    )]
     NotBlank(PathBuf),
     #[error("{0}: given twice")]
     Twice(PathBuf),
     #[error("drive {drive} of the pool is both {a} and {b}; leave out the copy")]
     Duplicate { drive: DriveId, a: PathBuf, b: PathBuf },
-    #[error("{missing} of {drives} drives are missing or unreadable, and the pool survives the loss of {parity}")]
+    #[error(
+        "{missing} of {drives} drives are missing or unreadable, and the pool survives the loss of {parity}"
+    )]
     TooManyMissing { missing: usize, drives: usize, parity: usize },
     #[error("the pool has {parity} parity chunks; --parity {asked} cannot change that")]
     ParityFixed { parity: u8, asked: u8 },

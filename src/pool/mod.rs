@@ -19,7 +19,6 @@ pub mod write;
 pub mod read;
 mod gather;
 
-
 use std::rc::Rc;
 use std::sync::Arc;
 
