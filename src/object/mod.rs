@@ -1,1 +1,6 @@
-//! The object layer.
+//! What S3 means, without HTTP.
+
+pub mod error;
+pub mod condition;
+
+pub use crate::catalog::meta;

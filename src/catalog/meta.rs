@@ -1,8 +1,8 @@
 //! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers.
-//! Plain values without behaviour of the store; `catalog::record` gives them their bytes on disk.
+//! Plain values without behaviour of the store; `catalog::value` gives them their bytes on disk.
 
 use crate::base::time::Nanos;
-use crate::codec::checksum::ChecksumAlgorithm;
+pub use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType as ChecksumKind};
 
 /// The entity tag: MD5 of the body, or MD5 of the parts' MD5s and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -10,14 +10,6 @@ pub struct ETag {
     pub md5: [u8; 16],
     /// Number of parts of a multipart object, 0 for a plain one.
     pub parts: u16,
-}
-
-/// How the checksum of a multipart object was made:
-/// https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChecksumKind {
-    FullObject,
-    Composite,
 }
 
 /// A stored checksum: raw bytes, big-endian for the CRCs, as the base64 header value has them.

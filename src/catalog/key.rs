@@ -1,0 +1,250 @@
+//! The keys of the catalog: one ordered space of bytes for everything a shard knows.
+//!
+//! A tag byte names the family; the rest orders its members as they are listed. Object keys are
+//! escaped (0x00 becomes 0x00 0xff) and end with 0x00 0x01, so that `a` sorts before `a/b` and no
+//! key is a prefix of another. Versions of a key sort newest first; the null version of a bucket
+//! that was never versioned has order 0 and so sorts behind every later one.
+//! Layout: `docs/FORMAT.md`, section Catalog keys.
+
+use crate::base::ids::{DriveId, ShardId};
+
+const BUCKET: u8 = 0x10;
+const VERSION: u8 = 0x20;
+const UPLOAD: u8 = 0x28;
+const PART: u8 = 0x30;
+const SPACE: u8 = 0x40;
+const PACK: u8 = 0x48;
+const GARBAGE: u8 = 0x50;
+
+/// Order of the one null version of a bucket that was never versioned.
+pub const ORDER_UNVERSIONED: u64 = 0;
+
+pub fn bucket(name: &str) -> Vec<u8> {
+    join(BUCKET, &[name.as_bytes()])
+}
+
+/// The family of buckets: inclusive start, exclusive end.
+pub fn buckets() -> (Vec<u8>, Vec<u8>) {
+    (vec![BUCKET], vec![BUCKET + 1])
+}
+
+pub fn bucket_name(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[BUCKET])?).ok()
+}
+
+/// A version of an object; `order` grows with time.
+pub fn version(bucket: u64, key: &str, order: u64) -> Vec<u8> {
+    let mut out = object(VERSION, bucket, key.as_bytes());
+    out.extend_from_slice(&(!order).to_be_bytes());
+    out
+}
+
+/// Everything in front of which no version of a key that begins with `prefix` sorts.
+pub fn versions_from(bucket: u64, prefix: &[u8]) -> Vec<u8> {
+    let mut out = join(VERSION, &[&bucket.to_be_bytes()]);
+    escape_into(&mut out, prefix);
+    out
+}
+
+/// The first place behind all versions of exactly `key`.
+pub fn versions_after(bucket: u64, key: &[u8]) -> Vec<u8> {
+    let mut out = versions_from(bucket, key);
+    out.extend_from_slice(&[0, 2]);
+    out
+}
+
+/// The first place behind every key that begins with `prefix`; an empty prefix ends the bucket.
+pub fn versions_end(bucket: u64, prefix: &[u8]) -> Vec<u8> {
+    successor(versions_from(bucket, prefix))
+}
+
+/// The object key and order of a version's catalog key.
+pub fn parse_version(key: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let rest = key.strip_prefix(&[VERSION])?.get(8..)?;
+    let (name, rest) = unescape(rest)?;
+    Some((name, !u64::from_be_bytes(rest.try_into().ok()?)))
+}
+
+pub fn upload(bucket: u64, key: &str, upload: u128) -> Vec<u8> {
+    let mut out = object(UPLOAD, bucket, key.as_bytes());
+    out.extend_from_slice(&upload.to_be_bytes());
+    out
+}
+
+pub fn uploads_from(bucket: u64, prefix: &[u8]) -> Vec<u8> {
+    let mut out = join(UPLOAD, &[&bucket.to_be_bytes()]);
+    escape_into(&mut out, prefix);
+    out
+}
+
+pub fn uploads_after(bucket: u64, key: &[u8]) -> Vec<u8> {
+    let mut out = uploads_from(bucket, key);
+    out.extend_from_slice(&[0, 2]);
+    out
+}
+
+pub fn uploads_end(bucket: u64, prefix: &[u8]) -> Vec<u8> {
+    successor(uploads_from(bucket, prefix))
+}
+
+pub fn parse_upload(key: &[u8]) -> Option<(Vec<u8>, u128)> {
+    let rest = key.strip_prefix(&[UPLOAD])?.get(8..)?;
+    let (name, rest) = unescape(rest)?;
+    Some((name, u128::from_be_bytes(rest.try_into().ok()?)))
+}
+
+pub fn part(upload: u128, number: u16) -> Vec<u8> {
+    join(PART, &[&upload.to_be_bytes(), &number.to_be_bytes()])
+}
+
+pub fn parts_from(upload: u128, number: u16) -> Vec<u8> {
+    part(upload, number)
+}
+
+pub fn parts_end(upload: u128) -> Vec<u8> {
+    successor(join(PART, &[&upload.to_be_bytes()]))
+}
+
+pub fn parse_part(key: &[u8]) -> Option<(u128, u16)> {
+    let rest = key.strip_prefix(&[PART])?;
+    let (upload, number) = rest.split_at_checked(16)?;
+    Some((u128::from_be_bytes(upload.try_into().ok()?), u16::from_be_bytes(number.try_into().ok()?)))
+}
+
+pub fn space(drive: DriveId, segment: u32) -> Vec<u8> {
+    join(SPACE, &[&drive.0.to_be_bytes(), &segment.to_be_bytes()])
+}
+
+pub fn spaces() -> (Vec<u8>, Vec<u8>) {
+    (vec![SPACE], vec![SPACE + 1])
+}
+
+pub fn parse_space(key: &[u8]) -> Option<(DriveId, u32)> {
+    let (drive, segment) = key.strip_prefix(&[SPACE])?.split_at_checked(2)?;
+    Some((DriveId(u16::from_be_bytes(drive.try_into().ok()?)), u32::from_be_bytes(segment.try_into().ok()?)))
+}
+
+pub fn pack(id: u64) -> Vec<u8> {
+    join(PACK, &[&id.to_be_bytes()])
+}
+
+pub fn packs() -> (Vec<u8>, Vec<u8>) {
+    (vec![PACK], vec![PACK + 1])
+}
+
+pub fn parse_pack(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(&[PACK])?.try_into().ok()?))
+}
+
+/// Parts of something deleted, waiting to give back their space.
+pub fn garbage(id: u128) -> Vec<u8> {
+    join(GARBAGE, &[&id.to_be_bytes()])
+}
+
+pub fn garbages() -> (Vec<u8>, Vec<u8>) {
+    (vec![GARBAGE], vec![GARBAGE + 1])
+}
+
+pub fn parse_garbage(key: &[u8]) -> Option<u128> {
+    Some(u128::from_be_bytes(key.strip_prefix(&[GARBAGE])?.try_into().ok()?))
+}
+
+/// The shard that decides about a key. FNV-1a with a final mix: fixed for ever, part of the format.
+pub fn shard_of(bucket: u64, key: &[u8], shards: u16) -> ShardId {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bucket;
+    for byte in key {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ShardId(((hash >> 32) % u64::from(shards)) as u16)
+}
+
+fn join(tag: u8, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut out = vec![tag];
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    out
+}
+
+fn object(tag: u8, bucket: u64, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + 8 + key.len() + 2 + 16);
+    out.push(tag);
+    out.extend_from_slice(&bucket.to_be_bytes());
+    escape_into(&mut out, key);
+    out.extend_from_slice(&[0, 1]);
+    out
+}
+
+fn escape_into(out: &mut Vec<u8>, key: &[u8]) {
+    for byte in key {
+        out.push(*byte);
+        if *byte == 0 {
+            out.push(0xff);
+        }
+    }
+}
+
+fn unescape(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    loop {
+        let (byte, after) = rest.split_first()?;
+        if *byte != 0 {
+            out.push(*byte);
+            rest = after;
+            continue;
+        }
+        match after.split_first()? {
+            (0xff, after) => {
+                out.push(0);
+                rest = after;
+            }
+            (1, after) => return Some((out, after)),
+            _ => return None,
+        }
+    }
+}
+
+/// The smallest key above every key that begins with `prefix`.
+fn successor(mut prefix: Vec<u8>) -> Vec<u8> {
+    while let Some(last) = prefix.pop() {
+        if last < 0xff {
+            prefix.push(last + 1);
+            return prefix;
+        }
+    }
+    unreachable!("a tag byte is below 0xff")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn order_is_that_of_keys_then_newest_first(a: String, b: String, x: u64, y: u64) {
+            let order = a.as_bytes().cmp(b.as_bytes()).then(y.cmp(&x));
+            prop_assert_eq!(version(1, &a, x).cmp(&version(1, &b, y)), order);
+        }
+
+        #[test]
+        fn bounds_hold_exactly_what_they_say(prefix: String, key: String) {
+            let at = version(3, &key, 9);
+            let inside = at >= versions_from(3, prefix.as_bytes()) && at < versions_end(3, prefix.as_bytes());
+            prop_assert_eq!(inside, key.as_bytes().starts_with(prefix.as_bytes()));
+            prop_assert!(at < versions_after(3, key.as_bytes()));
+            let longer = format!("{key}\u{0}");
+            prop_assert!(version(3, &longer, u64::MAX) > versions_after(3, key.as_bytes()));
+        }
+
+        #[test]
+        fn versions_come_back(key: String, order: u64) {
+            prop_assert_eq!(parse_version(&version(1, &key, order)), Some((key.into_bytes(), order)));
+        }
+
+        #[test]
+        fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
+            let _ = (parse_version(&bytes), parse_upload(&bytes), parse_part(&bytes), parse_space(&bytes));
+        }
+    }
+}

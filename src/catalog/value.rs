@@ -1,0 +1,502 @@
+//! The values of the catalog, one type a key family, with their bytes on disk.
+//!
+//! Each value begins with the version of its layout; a decoder knows all versions up to its own
+//! and answers `None` to anything else, so damaged or newer bytes never panic. The location of an
+//! inline body stands at a fixed place of the value, because it is only known when the batch that
+//! carries it is written. Layout: `docs/FORMAT.md`, section Catalog values.
+
+use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
+use crate::base::ids::LogId;
+use crate::base::time::Nanos;
+use crate::codec::wire::{Put, Take};
+use crate::pool::stripe::Extent;
+
+const LAYOUT: u8 = 1;
+
+/// Where a body stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    pub log: LogId,
+    /// Bytes from the start of the log segment.
+    pub offset: u32,
+}
+
+/// Where the bytes of a version are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// No bytes at all.
+    Empty,
+    /// In a log segment, until it is retired.
+    Inline { at: LogPosition, crc: u32 },
+    /// Among other small objects in a pack of the same shard.
+    Packed { pack: u64, offset: u32, crc: u32 },
+    /// In stripes of its own.
+    Striped(Extent),
+    /// The parts of a multipart upload, in order; their extents stay in the part records.
+    Parts { upload: u128, parts: Vec<PartRef> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRef {
+    pub number: u16,
+    pub size: u64,
+    pub checksum: Option<Vec<u8>>,
+}
+
+/// A version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub meta: ObjectMeta,
+    pub storage: Storage,
+}
+
+/// What a listing shows of a version, decoded without the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub size: u64,
+    pub modified: Nanos,
+    pub etag: ETag,
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketValue {
+    pub id: u64,
+    pub created: Nanos,
+    pub owner: String,
+    pub region: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadValue {
+    pub initiated: Nanos,
+    pub owner: String,
+    pub headers: Headers,
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartValue {
+    pub size: u64,
+    pub modified: Nanos,
+    pub etag: ETag,
+    pub checksum: Option<Checksum>,
+    /// `None` for a part without bytes.
+    pub extent: Option<Extent>,
+}
+
+/// A coded extent full of small objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackValue {
+    pub extent: Extent,
+    /// Objects in it that are still current.
+    pub live: u32,
+}
+
+/// Parts that nothing refers to any more, still to be freed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbageValue {
+    pub upload: u128,
+}
+
+// ---- Version ----
+
+/// Bytes in front of the fixed place of an inline location: layout and storage kind.
+const INLINE_AT: usize = 2;
+const KIND_EMPTY: u8 = 0;
+const KIND_INLINE: u8 = 1;
+const KIND_PACKED: u8 = 2;
+const KIND_STRIPED: u8 = 3;
+const KIND_PARTS: u8 = 4;
+
+impl Version {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put(Vec::with_capacity(160));
+        put.u8(LAYOUT);
+        match &self.storage {
+            Storage::Empty => {
+                put.u8(KIND_EMPTY);
+            }
+            Storage::Inline { at, crc } => {
+                put.u8(KIND_INLINE).u64(at.log.0).u32(at.offset).u32(*crc);
+            }
+            Storage::Packed { pack, offset, crc } => {
+                put.u8(KIND_PACKED).u64(*pack).u32(*offset).u32(*crc);
+            }
+            Storage::Striped(extent) => {
+                put.u8(KIND_STRIPED).bytes(&extent_bytes(extent));
+            }
+            Storage::Parts { upload, parts } => {
+                put.u8(KIND_PARTS).u128(*upload).varint(parts.len() as u64);
+                parts.iter().for_each(|part| put_part_ref(&mut put, part));
+            }
+        }
+        let meta = &self.meta;
+        put.varint(meta.size).u64(meta.modified.0).raw(&meta.etag.md5).u16(meta.etag.parts);
+        put_checksum(&mut put, meta.checksum.as_ref());
+        put_headers(&mut put, &meta.headers);
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = Take(bytes);
+        let storage = take_storage(&mut take)?;
+        let listed = take_listed(&mut take)?;
+        let checksum = take_checksum(&mut take)?;
+        let headers = take_headers(&mut take)?;
+        let (size, modified, etag) = (listed.0, listed.1, listed.2);
+        Some(Version { meta: ObjectMeta { size, modified, etag, checksum, headers }, storage })
+    }
+
+    /// Writes the location of an inline body into an encoded version; false if it has none.
+    pub fn patch_location(encoded: &mut [u8], at: LogPosition) -> bool {
+        if encoded.get(1) != Some(&KIND_INLINE) {
+            return false;
+        }
+        let Some(place) = encoded.get_mut(INLINE_AT..INLINE_AT + 12) else { return false };
+        place[..8].copy_from_slice(&at.log.0.to_le_bytes());
+        place[8..].copy_from_slice(&at.offset.to_le_bytes());
+        true
+    }
+
+    /// The storage alone.
+    pub fn decode_storage(bytes: &[u8]) -> Option<Storage> {
+        take_storage(&mut Take(bytes))
+    }
+}
+
+impl Listed {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = Take(bytes);
+        skip_storage(&mut take)?;
+        let (size, modified, etag) = take_listed(&mut take)?;
+        let checksum = take_checksum_head(&mut take)?;
+        Some(Listed { size, modified, etag, checksum })
+    }
+}
+
+fn take_listed(take: &mut Take<'_>) -> Option<(u64, Nanos, ETag)> {
+    let (size, modified) = (take.varint()?, Nanos(take.u64()?));
+    Some((size, modified, ETag { md5: take.array()?, parts: take.u16()? }))
+}
+
+fn take_storage(take: &mut Take<'_>) -> Option<Storage> {
+    if take.u8()? != LAYOUT {
+        return None;
+    }
+    Some(match take.u8()? {
+        KIND_EMPTY => Storage::Empty,
+        KIND_INLINE => {
+            let at = LogPosition { log: LogId(take.u64()?), offset: take.u32()? };
+            Storage::Inline { at, crc: take.u32()? }
+        }
+        KIND_PACKED => Storage::Packed { pack: take.u64()?, offset: take.u32()?, crc: take.u32()? },
+        KIND_STRIPED => Storage::Striped(extent_from(take.bytes()?)?),
+        KIND_PARTS => {
+            let (upload, count) = (take.u128()?, take.varint()?);
+            Storage::Parts { upload, parts: (0..count).map(|_| take_part_ref(take)).collect::<Option<_>>()? }
+        }
+        _ => return None,
+    })
+}
+
+fn skip_storage(take: &mut Take<'_>) -> Option<()> {
+    if take.u8()? != LAYOUT {
+        return None;
+    }
+    match take.u8()? {
+        KIND_EMPTY => {}
+        KIND_INLINE | KIND_PACKED => drop(take.raw(16)?),
+        KIND_STRIPED => drop(take.bytes()?),
+        KIND_PARTS => {
+            let (_, count) = (take.u128()?, take.varint()?);
+            for _ in 0..count {
+                take_part_ref(take)?;
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn put_part_ref(put: &mut Put, part: &PartRef) {
+    put.u16(part.number).varint(part.size).bytes(part.checksum.as_deref().unwrap_or(&[]));
+}
+
+fn take_part_ref(take: &mut Take<'_>) -> Option<PartRef> {
+    let (number, size, checksum) = (take.u16()?, take.varint()?, take.bytes()?);
+    Some(PartRef { number, size, checksum: (!checksum.is_empty()).then(|| checksum.to_vec()) })
+}
+
+// ---- The other families ----
+
+impl BucketValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).u64(self.id).u64(self.created.0);
+        put.bytes(self.owner.as_bytes()).bytes(self.region.as_bytes());
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = layout(bytes)?;
+        let (id, created) = (take.u64()?, Nanos(take.u64()?));
+        Some(BucketValue { id, created, owner: take_text(&mut take)?, region: take_text(&mut take)? })
+    }
+}
+
+impl UploadValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).u64(self.initiated.0).bytes(self.owner.as_bytes());
+        put_checksum_head(&mut put, self.checksum);
+        put_headers(&mut put, &self.headers);
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = layout(bytes)?;
+        let (initiated, owner) = (Nanos(take.u64()?), take_text(&mut take)?);
+        let checksum = take_checksum_head(&mut take)?;
+        Some(UploadValue { initiated, owner, headers: take_headers(&mut take)?, checksum })
+    }
+}
+
+impl PartValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).varint(self.size).u64(self.modified.0).raw(&self.etag.md5).u16(self.etag.parts);
+        put_checksum(&mut put, self.checksum.as_ref());
+        put.bytes(&self.extent.as_ref().map(extent_bytes).unwrap_or_default());
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = layout(bytes)?;
+        let (size, modified, etag) = take_listed(&mut take)?;
+        let checksum = take_checksum(&mut take)?;
+        let extent = match take.bytes()? {
+            [] => None,
+            bytes => Some(extent_from(bytes)?),
+        };
+        Some(PartValue { size, modified, etag, checksum, extent })
+    }
+}
+
+impl PackValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).u32(self.live).bytes(&extent_bytes(&self.extent));
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = layout(bytes)?;
+        Some(PackValue { live: take.u32()?, extent: extent_from(take.bytes()?)? })
+    }
+}
+
+impl GarbageValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).u128(self.upload);
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(GarbageValue { upload: layout(bytes)?.u128()? })
+    }
+}
+
+fn layout(bytes: &[u8]) -> Option<Take<'_>> {
+    let mut take = Take(bytes);
+    (take.u8()? == LAYOUT).then_some(take)
+}
+
+// ---- Shared fields ----
+
+/// An extent alone, so that a reader who does not need it can step over it.
+pub(super) fn extent_bytes(extent: &Extent) -> Vec<u8> {
+    let mut put = Put::default();
+    extent.encode(&mut put);
+    put.0
+}
+
+pub(super) fn extent_from(bytes: &[u8]) -> Option<Extent> {
+    Extent::decode(&mut Take(bytes))
+}
+
+fn algorithm_byte(algorithm: ChecksumAlgorithm) -> u8 {
+    match algorithm {
+        ChecksumAlgorithm::Crc32 => 1,
+        ChecksumAlgorithm::Crc32c => 2,
+        ChecksumAlgorithm::Crc64Nvme => 3,
+        ChecksumAlgorithm::Sha1 => 4,
+        ChecksumAlgorithm::Sha256 => 5,
+    }
+}
+
+/// Algorithm in the low bits, `FULL_OBJECT` in the highest; 0 is no checksum.
+fn put_checksum_head(put: &mut Put, head: Option<(ChecksumAlgorithm, ChecksumKind)>) {
+    put.u8(match head {
+        None => 0,
+        Some((algorithm, ChecksumKind::Composite)) => algorithm_byte(algorithm),
+        Some((algorithm, ChecksumKind::FullObject)) => algorithm_byte(algorithm) | 0x80,
+    });
+}
+
+fn take_checksum_head(take: &mut Take<'_>) -> Option<Option<(ChecksumAlgorithm, ChecksumKind)>> {
+    let byte = take.u8()?;
+    let kind = if byte & 0x80 == 0 { ChecksumKind::Composite } else { ChecksumKind::FullObject };
+    let algorithm = match byte & 0x7f {
+        0 => return Some(None),
+        1 => ChecksumAlgorithm::Crc32,
+        2 => ChecksumAlgorithm::Crc32c,
+        3 => ChecksumAlgorithm::Crc64Nvme,
+        4 => ChecksumAlgorithm::Sha1,
+        5 => ChecksumAlgorithm::Sha256,
+        _ => return None,
+    };
+    Some(Some((algorithm, kind)))
+}
+
+fn put_checksum(put: &mut Put, checksum: Option<&Checksum>) {
+    put_checksum_head(put, checksum.map(|c| (c.algorithm, c.kind)));
+    if let Some(checksum) = checksum {
+        put.u16(checksum.parts).bytes(&checksum.value);
+    }
+}
+
+fn take_checksum(take: &mut Take<'_>) -> Option<Option<Checksum>> {
+    let Some((algorithm, kind)) = take_checksum_head(take)? else { return Some(None) };
+    let parts = take.u16()?;
+    Some(Some(Checksum { algorithm, kind, parts, value: take.bytes()?.to_vec() }))
+}
+
+/// Present system headers as (index, text), then the user's pairs.
+fn put_headers(put: &mut Put, headers: &Headers) {
+    let fields = [
+        &headers.content_type,
+        &headers.cache_control,
+        &headers.content_disposition,
+        &headers.content_encoding,
+        &headers.content_language,
+        &headers.expires,
+        &headers.website_redirect,
+    ];
+    put.u8(fields.iter().filter(|field| field.is_some()).count() as u8);
+    for (index, field) in fields.iter().enumerate() {
+        if let Some(text) = field {
+            put.u8(index as u8).bytes(text.as_bytes());
+        }
+    }
+    put.varint(headers.user.len() as u64);
+    for (name, value) in &headers.user {
+        put.bytes(name.as_bytes()).bytes(value.as_bytes());
+    }
+}
+
+fn take_headers(take: &mut Take<'_>) -> Option<Headers> {
+    let mut headers = Headers::default();
+    for _ in 0..take.u8()? {
+        let (index, text) = (take.u8()?, take_text(take)?);
+        *header_field(&mut headers, index)? = Some(text);
+    }
+    for _ in 0..take.varint()? {
+        headers.user.push((take_text(take)?, take_text(take)?));
+    }
+    Some(headers)
+}
+
+fn header_field(headers: &mut Headers, index: u8) -> Option<&mut Option<String>> {
+    Some(match index {
+        0 => &mut headers.content_type,
+        1 => &mut headers.cache_control,
+        2 => &mut headers.content_disposition,
+        3 => &mut headers.content_encoding,
+        4 => &mut headers.content_language,
+        5 => &mut headers.expires,
+        6 => &mut headers.website_redirect,
+        _ => return None,
+    })
+}
+
+fn take_text(take: &mut Take<'_>) -> Option<String> {
+    Some(std::str::from_utf8(take.bytes()?).ok()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers() -> impl Strategy<Value = Headers> {
+        let user = prop::collection::vec((".{0,9}", ".{0,9}"), 0..4);
+        (any::<Option<String>>(), any::<Option<String>>(), user).prop_map(|(content_type, expires, user)| {
+            Headers { content_type, expires, user, ..Headers::default() }
+        })
+    }
+
+    fn storage() -> impl Strategy<Value = Storage> {
+        let part = (1u16..10_000, any::<u64>(), any::<bool>()).prop_map(|(number, size, summed)| PartRef {
+            number,
+            size,
+            checksum: summed.then(|| vec![7; 8]),
+        });
+        prop_oneof![
+            Just(Storage::Empty),
+            (any::<u64>(), any::<u32>(), any::<u32>()).prop_map(|(log, offset, crc)| Storage::Inline {
+                at: LogPosition { log: LogId(log), offset },
+                crc
+            }),
+            (any::<u64>(), any::<u32>(), any::<u32>())
+                .prop_map(|(pack, offset, crc)| Storage::Packed { pack, offset, crc }),
+            (any::<u128>(), prop::collection::vec(part, 0..5))
+                .prop_map(|(upload, parts)| Storage::Parts { upload, parts }),
+        ]
+    }
+
+    fn version() -> impl Strategy<Value = Version> {
+        let checksum = prop::option::of(any::<[u8; 4]>().prop_map(|value| Checksum {
+            algorithm: ChecksumAlgorithm::Crc32c,
+            kind: ChecksumKind::FullObject,
+            value: value.to_vec(),
+            parts: 0,
+        }));
+        (any::<u64>(), any::<u64>(), any::<[u8; 16]>(), checksum, headers(), storage()).prop_map(
+            |(size, modified, md5, checksum, headers, storage)| {
+                let (modified, etag) = (Nanos(modified), ETag { md5, parts: 0 });
+                Version { meta: ObjectMeta { size, modified, etag, checksum, headers }, storage }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn versions_come_back(version in version()) {
+            let encoded = version.encode();
+            prop_assert_eq!(Version::decode(&encoded).as_ref(), Some(&version));
+            let listed = Listed::decode(&encoded).expect("what decodes whole decodes in part");
+            prop_assert_eq!(listed.size, version.meta.size);
+            prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());
+        }
+
+        #[test]
+        fn any_bytes_decode_without_panic(bytes: Vec<u8>) {
+            let _ = (Version::decode(&bytes), Listed::decode(&bytes), PartValue::decode(&bytes));
+            let _ = (UploadValue::decode(&bytes), BucketValue::decode(&bytes), PackValue::decode(&bytes));
+        }
+
+        #[test]
+        fn a_location_is_patched_in_place(version in version(), log: u64, offset: u32) {
+            let at = LogPosition { log: LogId(log), offset };
+            let mut encoded = version.encode();
+            let patched = Version::patch_location(&mut encoded, at);
+            let decoded = Version::decode(&encoded).expect("still a version");
+            match decoded.storage {
+                Storage::Inline { at: found, .. } => prop_assert!(patched && found == at),
+                other => prop_assert!(!patched && other == version.storage),
+            }
+        }
+    }
+}

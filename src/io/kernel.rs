@@ -1,0 +1,134 @@
+//! Synchronous calls into the kernel about files: opening, identity, size, locks, randomness.
+//!
+//! Owns the flags with which files are opened and the fallbacks where a file system refuses them.
+//! All of these are rare or cheap (no transfer of data), so they run on the calling thread.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::disk::{Access, FileIdentity};
+
+/// Opens a file for direct I/O, or buffered where the file system knows no direct I/O (then `DirectSync`
+/// keeps O_DSYNC, so that each write is still durable when it returns). A file that is created is
+/// durable as a name: its directory has been synced.
+pub(super) fn open(path: &Path, create: bool, access: Access) -> io::Result<OwnedFd> {
+    match open_direct(path, flags_of(access)) {
+        Err(error) if create && error == Errno::NOENT && access != Access::ReadOnly => {
+            let fd = open_direct(path, flags_of(access) | OFlags::CREATE)?;
+            sync_directory_of(path)?;
+            Ok(fd)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn flags_of(access: Access) -> OFlags {
+    match access {
+        Access::ReadOnly => OFlags::RDONLY,
+        Access::Direct => OFlags::RDWR,
+        Access::DirectSync => OFlags::RDWR | OFlags::DSYNC,
+    }
+}
+
+fn open_direct(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = flags | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags | OFlags::DIRECT, mode) {
+        Err(Errno::INVAL) => rustix::fs::open(path, flags, mode),
+        result => result,
+    }
+}
+
+/// Creates a directory and its parents, each durable as a name.
+pub(super) fn create_dir_all(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    fs::create_dir_all(path)?;
+    missing.iter().rev().try_for_each(|made| sync_directory_of(made))
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    fs::File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+/// Bytes of a file, or of a block device (where seeking to the end answers its size).
+pub(super) fn size(fd: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::fs::seek(fd, SeekFrom::End(0))?)
+}
+
+/// Bytes that can still be written below `path`; of a block device, all of it.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if is_block_device(&fd)? {
+        return size(&fd);
+    }
+    let stat = rustix::fs::fstatvfs(&fd)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+pub(super) fn identity(fd: &OwnedFd) -> io::Result<FileIdentity> {
+    let stat = rustix::fs::fstat(fd)?;
+    let is_block_device = FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice;
+    let device = if is_block_device { stat.st_rdev } else { stat.st_dev };
+    Ok(FileIdentity { device, is_block_device, write_cache: has_write_cache(device) })
+}
+
+fn is_block_device(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::BlockDevice)
+}
+
+/// Whether the disk below may lose acknowledged writes with the power; true when it does not say.
+fn has_write_cache(device: u64) -> bool {
+    match device_attribute(device, "queue/write_cache") {
+        Some(text) => text.trim() != "write through",
+        None => true,
+    }
+}
+
+/// An attribute of a block device in sysfs; a partition has those of its disk.
+fn device_attribute(device: u64, name: &str) -> Option<String> {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let base = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
+    let whole = fs::read_to_string(base.join(name));
+    whole.or_else(|_| fs::read_to_string(base.join("..").join(name))).ok()
+}
+
+/// An exclusive advisory lock on a file, directory or block device; a missing file is created.
+/// `WouldBlock` when another process or another handle holds it.
+pub(super) fn lock(path: &Path) -> io::Result<OwnedFd> {
+    let read = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(path, read, Mode::empty()) {
+        Err(Errno::NOENT) => rustix::fs::open(path, read | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?,
+        result => result?,
+    };
+    rustix::fs::flock(fd.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+    Ok(fd)
+}
+
+/// Fills `bytes` with random numbers fit for keys.
+pub(super) fn random(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        // SAFETY: the pointer and the length are those of one exclusively borrowed slice.
+        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match usize::try_from(got) {
+            Ok(got) => rest = &mut rest[got..],
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                assert_eq!(error.kind(), io::ErrorKind::Interrupted, "no random numbers: {error}");
+            }
+        }
+    }
+}

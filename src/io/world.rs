@@ -1,0 +1,129 @@
+//! The world as the engine sees it: clock, randomness, files. Passed in everywhere.
+//!
+//! Owns nothing itself; a [`World`] is a cheap handle to the real system of this thread or to a
+//! simulated one. It belongs to one thread: `runtime::run` makes one for each. Time passes through
+//! tokio's timers in both, so a simulated world under paused time is deterministic.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use super::disk::{Access, Backend, File};
+use super::kernel;
+use super::ring::Ring;
+use super::threads::Pool;
+use crate::base::time::Nanos;
+
+/// What performs the disk operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoKind {
+    Uring,
+    Threads,
+    Sim,
+}
+
+#[derive(Clone)]
+pub struct World(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Real(Backend),
+}
+
+/// An exclusive lock on a path, held until dropped.
+pub struct Lock {
+    _held: Held,
+}
+
+enum Held {
+    Real { _fd: OwnedFd },
+}
+
+impl World {
+    pub(super) fn on_ring(ring: Rc<Ring>) -> World {
+        World(Kind::Real(Backend::Ring(ring)))
+    }
+
+    pub(super) fn on_pool(pool: Rc<Pool>) -> World {
+        World(Kind::Real(Backend::Pool(pool)))
+    }
+
+    /// Wall clock.
+    pub fn now(&self) -> Nanos {
+        match &self.0 {
+            Kind::Real(_) => wall_clock(),
+        }
+    }
+
+    /// Fills `bytes` with random numbers fit for keys.
+    pub fn random(&self, bytes: &mut [u8]) {
+        match &self.0 {
+            Kind::Real(_) => kernel::random(bytes),
+        }
+    }
+
+    pub fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.random(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Opens a file or block device. With `create` a missing file is made, durably as a name.
+    pub fn open(&self, path: &Path, create: bool, access: Access) -> io::Result<File> {
+        match &self.0 {
+            Kind::Real(backend) => File::real(kernel::open(path, create, access)?, backend.clone()),
+        }
+    }
+
+    pub fn exists(&self, path: &Path) -> bool {
+        match &self.0 {
+            Kind::Real(_) => path.exists(),
+        }
+    }
+
+    /// Makes a directory and its parents, durably as names.
+    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        match &self.0 {
+            Kind::Real(_) => kernel::create_dir_all(path),
+        }
+    }
+
+    /// Bytes that can still be allocated below `path`; of a block device, its size.
+    pub fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Real(_) => kernel::free_bytes(path),
+        }
+    }
+
+    /// Takes an exclusive advisory lock on a file (made if missing), directory or block device.
+    /// `WouldBlock` when it is taken, by this process or another one.
+    pub fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let held = match &self.0 {
+            Kind::Real(_) => Held::Real { _fd: kernel::lock(path)? },
+        };
+        Ok(Lock { _held: held })
+    }
+
+    pub fn io_kind(&self) -> IoKind {
+        match &self.0 {
+            Kind::Real(Backend::Ring(_)) => IoKind::Uring,
+            Kind::Real(Backend::Pool(_)) => IoKind::Threads,
+        }
+    }
+
+    /// Disk operations submitted and not yet complete.
+    pub fn inflight(&self) -> usize {
+        match &self.0 {
+            Kind::Real(Backend::Ring(ring)) => ring.flight.count(),
+            Kind::Real(Backend::Pool(pool)) => pool.flight.count(),
+        }
+    }
+}
+
+fn wall_clock() -> Nanos {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = since.map_or(0, |since| since.as_nanos());
+    Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
