@@ -2,7 +2,8 @@
 //!
 //! A pool of directories keeps a copy in each of them, so that losing drives loses no credentials; the
 //! first readable copy wins, and missing copies are made anew. The file has the form of an AWS credentials
-//! file, so clients can be pointed at it. Randomness comes from outside, as part of the world.
+//! file, so clients can be pointed at it. Randomness comes from outside, as part of the world; the file
+//! itself is an ordinary one, read and written once at start by the standard library.
 //!
 //! Invariants: a file that others may read is refused, not used; a new file is complete and on the drive
 //! (fsync of file and directory) before anyone learns the keys; random keys are made only when every place
@@ -50,8 +51,6 @@ pub enum CredentialsError {
     Form { path: PathBuf, reason: String },
     #[error("cannot {action} the credentials file {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("cannot make random credentials: {0}")]
-    Random(io::Error),
 }
 
 impl Credentials {
@@ -70,12 +69,11 @@ impl Credentials {
     }
 
     /// Random credentials from `fill`, which fills a buffer with randomness of the operating system.
-    pub fn random(fill: Fill<'_>) -> Result<Credentials, CredentialsError> {
-        let access_key =
-            random_text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW)?;
+    pub fn random(fill: Fill<'_>) -> Credentials {
+        let access_key = random_text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW);
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let secret_key = random_text(fill, letters, limits::SECRET_KEY_BYTES_NEW)?;
-        Credentials::new(access_key, secret_key)
+        let secret_key = random_text(fill, letters, limits::SECRET_KEY_BYTES_NEW);
+        Credentials::new(access_key, secret_key).expect("random keys are within the bounds")
     }
 
     /// Reads the file at `path`.
@@ -91,7 +89,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Fills a buffer with randomness.
-pub type Fill<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
+pub type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
 
 /// What `establish` found or made.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,6 +99,20 @@ pub struct Established {
     pub path: PathBuf,
     /// Made just now: to be printed, this once.
     pub created: bool,
+}
+
+/// What a person sees once, after the first start: the keys, and lines to paste. `endpoint` is the URL the
+/// server answers at.
+pub fn welcome(established: &Established, endpoint: &str, region: &str) -> String {
+    let Credentials { access_key, secret_key } = &established.credentials;
+    let path = established.path.display();
+    format!(
+        "New root credentials, kept in {path} and shown only now:\n\n  \
+         access key  {access_key}\n  secret key  {secret_key}\n\nTo use them with the AWS command line:\n\n  \
+         export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}\n  \
+         export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={region}\n  \
+         aws s3 mb s3://first\n  aws s3 cp /etc/hostname s3://first/\n  aws s3 ls s3://first/\n\n"
+    )
 }
 
 /// Where the file belongs for these drives: in each one that is not a block device, or at the default
@@ -139,7 +151,7 @@ pub fn establish(places: &[PathBuf], fill: Fill<'_>) -> Result<Established, Cred
 }
 
 fn create(places: &[PathBuf], fill: Fill<'_>) -> Result<Established, CredentialsError> {
-    let credentials = Credentials::random(fill)?;
+    let credentials = Credentials::random(fill);
     let has_directory = |path: &&PathBuf| path.parent().is_some_and(Path::is_dir);
     let mut usable: Vec<&PathBuf> = places.iter().filter(has_directory).collect();
     if usable.is_empty() {
@@ -285,31 +297,30 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// `length` letters, each equally likely: bytes that would favour some letters are thrown away.
-fn random_text(fill: Fill<'_>, letters: &[u8], length: usize) -> Result<String, CredentialsError> {
+fn random_text(fill: Fill<'_>, letters: &[u8], length: usize) -> String {
     assert!((2..=128).contains(&letters.len()), "the rejection below needs a small alphabet");
     let fair = 256 - 256 % letters.len();
     let mut text = String::with_capacity(length);
     let mut bytes = [0u8; 64];
     while text.len() < length {
-        fill(&mut bytes).map_err(CredentialsError::Random)?;
+        fill(&mut bytes);
         let kept = bytes.iter().map(|b| usize::from(*b)).filter(|b| *b < fair);
         text.extend(kept.take(length - text.len()).map(|b| char::from(letters[b % letters.len()])));
     }
-    Ok(text)
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counting() -> impl FnMut(&mut [u8]) -> io::Result<()> {
+    fn counting() -> impl FnMut(&mut [u8]) {
         let mut next = 0u8;
         move |bytes| {
             bytes.fill_with(|| {
                 next = next.wrapping_add(37);
                 next
             });
-            Ok(())
         }
     }
 
@@ -392,12 +403,16 @@ mod tests {
     }
 
     #[test]
-    fn failing_randomness_makes_no_file() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let places = pool(directory.path(), 1);
-        let mut fails = |_: &mut [u8]| Err(io::Error::other("no entropy"));
-        assert!(matches!(establish(&places, &mut fails), Err(CredentialsError::Random(_))));
-        assert!(!places[0].exists());
+    fn the_welcome_can_be_pasted() {
+        let credentials = Credentials::random(&mut counting());
+        let made = Established { credentials, path: PathBuf::from("d/credentials"), created: true };
+        let text = welcome(&made, "http://127.0.0.1:9000", "us-east-1");
+        let exports: Vec<&str> = text.lines().filter(|line| line.starts_with("  export ")).collect();
+        assert!(exports[0].contains(&format!("AWS_SECRET_ACCESS_KEY={}", made.credentials.secret_key)));
+        assert_eq!(
+            exports[1],
+            "  export AWS_ENDPOINT_URL=http://127.0.0.1:9000 AWS_DEFAULT_REGION=us-east-1"
+        );
     }
 
     #[test]
