@@ -18,23 +18,24 @@ use std::time::Duration;
 
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
+use crate::io::runtime::IoChoice;
 
 pub use cores::Cores;
-pub use options::{Command, CommandLine, InspectOptions, IoChoice, LogFormat, ServeOptions, StatusOptions};
+pub use options::{Command, CommandLine, InspectOptions, LogFormat, ServeOptions, StatusOptions};
 pub use size::{Size, SizeError};
 
 /// Everything `serve` needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// As given, distinct, 1 to `POOL_DRIVES_MAX`.
+    /// As given, at least one.
     pub drives: Vec<PathBuf>,
-    /// As asked for, below the number of drives. When nothing was said an existing pool keeps its own, and
-    /// a new one takes `parity_default`.
-    pub parity: Option<usize>,
+    /// As asked for. When nothing was said an existing pool keeps its own, and a new one chooses by the
+    /// number of drives.
+    pub parity: Option<u8>,
     /// Bytes a directory may grow to; none means most of what is free.
     pub capacity_bytes: Option<u64>,
-    /// Shards of a new pool, when said.
-    pub shards: Option<u16>,
+    /// Shards of a new pool; an existing one keeps its own.
+    pub shards: u16,
     pub io: IoChoice,
     pub listen: SocketAddr,
     pub region: String,
@@ -88,12 +89,6 @@ pub enum ConfigError {
     Parse { path: PathBuf, source: toml::de::Error },
     #[error("no drives: name a directory, as in `basalt serve ./data`")]
     NoDrives,
-    #[error("drive {0} is given twice")]
-    DriveTwice(PathBuf),
-    #[error("{drives} drives: at most {} can form a pool", limits::POOL_DRIVES_MAX)]
-    TooManyDrives { drives: usize },
-    #[error("--parity {parity} needs more than {parity} drives, but {drives} given: add drives or lower it")]
-    Parity { parity: usize, drives: usize },
     #[error("--{name} {value}: {rule}")]
     Value { name: &'static str, value: String, rule: String },
     #[error("--access-key and --secret-key belong together: give both or neither")]
@@ -116,16 +111,6 @@ impl Config {
         };
         checked(options)
     }
-
-    /// Parity of a new pool when nothing was said: as much as can be had without giving most of the space
-    /// away.
-    pub fn parity_default(drives: usize) -> usize {
-        match drives {
-            0 | 1 => 0,
-            2 | 3 => 1,
-            _ => 2,
-        }
-    }
 }
 
 fn read_file(path: &Path) -> Result<ServeOptions, ConfigError> {
@@ -141,23 +126,26 @@ fn read_file(path: &Path) -> Result<ServeOptions, ConfigError> {
 
 fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
     let credentials = credentials_choice(&options)?;
-    let drives = checked_drives(options.drives)?;
-    let parity = options.parity.map(|parity| checked_parity(parity, drives.len())).transpose()?;
+    if options.drives.is_empty() {
+        return Err(ConfigError::NoDrives);
+    }
+    if let Some(parity) = options.parity {
+        within("parity", parity.into(), 0, limits::STRIPE_CHUNKS_MAX as u64 - 1)?;
+    }
     let memory_bytes = options.memory.map_or(limits::MEMORY_BYTES_DEFAULT, |size| size.0);
     at_least("memory", memory_bytes, limits::MEMORY_BYTES_MIN)?;
     let read_cache_bytes = checked_read_cache(options.read_cache, memory_bytes)?;
     if let Some(Size(capacity)) = options.capacity {
         at_least("capacity", capacity, limits::DRIVE_BYTES_MIN)?;
     }
-    if let Some(shards) = options.shards {
-        within("shards", shards.into(), 1, limits::SHARDS_MAX.into())?;
-    }
+    let shards = options.shards.unwrap_or(limits::SHARDS_DEFAULT);
+    within("shards", shards.into(), 1, limits::SHARDS_MAX.into())?;
     Ok(Config {
-        drives,
-        parity,
+        drives: options.drives,
+        parity: options.parity,
         capacity_bytes: options.capacity.map(|size| size.0),
-        shards: options.shards,
-        io: options.io.unwrap_or_default(),
+        shards,
+        io: options.io.unwrap_or_default().into(),
         listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),
         region: checked_region(options.region)?,
         domains: checked_domains(options.domain)?,
@@ -180,29 +168,6 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         },
         notify_socket: options.notify_socket,
     })
-}
-
-fn checked_drives(drives: Vec<PathBuf>) -> Result<Vec<PathBuf>, ConfigError> {
-    if drives.is_empty() || drives.iter().any(|path| path.as_os_str().is_empty()) {
-        return Err(ConfigError::NoDrives);
-    }
-    if drives.len() > limits::POOL_DRIVES_MAX {
-        return Err(ConfigError::TooManyDrives { drives: drives.len() });
-    }
-    let mut sorted: Vec<&PathBuf> = drives.iter().collect();
-    sorted.sort_unstable();
-    match sorted.windows(2).find(|pair| pair.first() == pair.last()) {
-        Some(pair) => Err(ConfigError::DriveTwice(pair.iter().copied().collect())),
-        None => Ok(drives),
-    }
-}
-
-fn checked_parity(parity: usize, drives: usize) -> Result<usize, ConfigError> {
-    if parity >= drives {
-        return Err(ConfigError::Parity { parity, drives });
-    }
-    within("parity", parity as u64, 0, limits::STRIPE_CHUNKS_MAX as u64 - 1)?;
-    Ok(parity)
 }
 
 fn checked_read_cache(said: Option<Size>, memory_bytes: u64) -> Result<u64, ConfigError> {

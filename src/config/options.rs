@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::cores::Cores;
 use super::size::Size;
+use crate::io::runtime::IoChoice;
 
 /// S3 object storage for NVMe: one binary, one thread per core, erasure coded, durable.
 ///
@@ -76,7 +77,7 @@ pub struct ServeOptions {
     ///
     /// Fixed when the pool is made. Default: 0 for one drive, 1 for two or three, 2 for four or more.
     #[arg(long, value_name = "M", env = "BASALT_PARITY", help_heading = "Storage")]
-    pub parity: Option<usize>,
+    pub parity: Option<u8>,
 
     /// Bytes that each directory may grow to
     ///
@@ -97,7 +98,7 @@ pub struct ServeOptions {
     /// `auto` tries io_uring and falls back to a small pool of threads where it is denied, as in many
     /// container sandboxes. `uring` refuses to start without io_uring. Default: auto.
     #[arg(long, value_name = "KIND", env = "BASALT_IO", help_heading = "Storage")]
-    pub io: Option<IoChoice>,
+    pub io: Option<IoName>,
 
     /// Address and port to listen on
     ///
@@ -252,7 +253,7 @@ fn first_said<T>(mine: Vec<T>, theirs: Vec<T>) -> Vec<T> {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum IoChoice {
+pub enum IoName {
     /// io_uring where it works, otherwise threads.
     #[default]
     Auto,
@@ -260,6 +261,16 @@ pub enum IoChoice {
     Uring,
     /// A small pool of threads.
     Threads,
+}
+
+impl From<IoName> for IoChoice {
+    fn from(name: IoName) -> IoChoice {
+        match name {
+            IoName::Auto => IoChoice::Auto,
+            IoName::Uring => IoChoice::Uring,
+            IoName::Threads => IoChoice::Threads,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]

@@ -33,7 +33,7 @@ fn refusal(result: Result<Config, ConfigError>) -> String {
 fn one_directory_is_enough() {
     let config = resolve(&["./data"]).expect("it is complete");
     assert_eq!(config.drives, [PathBuf::from("./data")]);
-    assert_eq!((config.parity, config.capacity_bytes, config.shards), (None, None, None));
+    assert_eq!((config.parity, config.capacity_bytes, config.shards), (None, None, limits::SHARDS_DEFAULT));
     assert_eq!(config.listen.to_string(), "127.0.0.1:9000");
     assert_eq!((config.region.as_str(), config.io, config.cores), ("us-east-1", IoChoice::Auto, Cores::All));
     assert_eq!(config.memory_bytes, limits::MEMORY_BYTES_DEFAULT);
@@ -66,7 +66,7 @@ fn every_value_can_stand_in_the_file() {
         &[],
     )
     .expect("it is complete");
-    assert_eq!((config.parity, config.capacity_bytes, config.shards), (Some(1), Some(10 << 30), Some(16)));
+    assert_eq!((config.parity, config.capacity_bytes, config.shards), (Some(1), Some(10 << 30), 16));
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.body_rate_min, config.drain.as_secs()), (3, 0, 0));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
@@ -94,13 +94,9 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let many: Vec<String> = (0..=limits::POOL_DRIVES_MAX).map(|n| format!("/d{n}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 14] = [
         (&[], "no drives"),
-        (&["/a", "/b", "/a"], "drive /a is given twice"),
-        (&many, "257 drives"),
-        (&["/a", "--parity", "1"], "--parity 1"),
+        (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
         (&["/a", "--read-cache", "200MiB"], "--read-cache 200MiB"),
         (&["/a", "--capacity", "1GB", "--shards", "0"], "--shards 0"),
@@ -129,13 +125,6 @@ fn what_cannot_work_is_refused_with_its_name() {
         let message = refusal(resolve(args));
         assert!(message.contains(words), "{args:?}: {message}");
     }
-}
-
-#[test]
-fn parity_grows_with_the_drives() {
-    let parities: Vec<usize> = (1..=6).map(Config::parity_default).collect();
-    assert_eq!(parities, [0, 1, 1, 2, 2, 2]);
-    assert!((1..=limits::POOL_DRIVES_MAX).all(|drives| Config::parity_default(drives) < drives));
 }
 
 #[test]
