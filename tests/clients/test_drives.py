@@ -246,7 +246,7 @@ def test_a_second_server_on_the_same_drives_is_refused(new_basalt, tmp_path):
 def test_too_little_room_is_refused_by_name(new_basalt):
     server = new_basalt(options=["--capacity", "16MiB"])
     status, said = server.refused()
-    assert status != 0 and "capacity" in said.lower() or "small" in said.lower(), said
+    assert status != 0 and ("capacity" in said.lower() or "small" in said.lower()), said
 
 
 def test_parity_is_part_of_the_pool(new_basalt):
