@@ -302,7 +302,7 @@ def test_memory_stays_bounded_under_abuse(new_basalt):
         except OSError:
             pass  # refused or held back: either is a bound
 
-    threads = [threading.Thread(target=upload, args=(n,)) for n in range(24)]
+    threads = [threading.Thread(target=upload, args=(n,), daemon=True) for n in range(24)]
     for thread in threads:
         thread.start()
     for thread in threads:

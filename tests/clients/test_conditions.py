@@ -80,7 +80,7 @@ def race(basalt, count, act):
             gate.wait()
             answers.append(act(wire, number))
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
+    threads = [threading.Thread(target=one, args=(n,), daemon=True) for n in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -120,7 +120,7 @@ def test_any_two_of_four_may_be_lost_while_serving(new_basalt, damage):
                 if [a.status for a in answers] != [200, 200] or answers[1].body != body:
                     wrong.append((turn, [a.status for a in answers], [a.code for a in answers]))
 
-    threads = [threading.Thread(target=use, args=(n,)) for n in range(3)]
+    threads = [threading.Thread(target=use, args=(n,), daemon=True) for n in range(3)]
     for thread in threads:
         thread.start()
     try:

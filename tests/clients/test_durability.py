@@ -92,7 +92,7 @@ def one_life(server, ledgers, target):
             wrong.append(error)
 
     goal = sum(l.acknowledged for l in ledgers) + target
-    threads = [threading.Thread(target=run, args=(l,)) for l in ledgers]
+    threads = [threading.Thread(target=run, args=(l,), daemon=True) for l in ledgers]
     for thread in threads:
         thread.start()
     try:

@@ -228,7 +228,7 @@ def test_both_cores_serve(basalt, bucket):
                 if wire.put(bucket, key, body).status != 200 or wire.get(bucket, key).body != body:
                     failures.append(key)
 
-    threads = [threading.Thread(target=use, args=(n,)) for n in range(8)]
+    threads = [threading.Thread(target=use, args=(n,), daemon=True) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

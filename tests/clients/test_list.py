@@ -172,7 +172,7 @@ def test_listing_while_others_write(basalt, bucket):
                 if answer.status not in (200, 204):
                     wrong.append(answer)
 
-    threads = [threading.Thread(target=disturb, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=disturb, args=(n,), daemon=True) for n in range(4)]
     for thread in threads:
         thread.start()
     try:

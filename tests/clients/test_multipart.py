@@ -313,7 +313,7 @@ def test_many_parts(basalt, s3, bucket):
         for number in range(start, 301, 6):
             upload.part(number, body)
 
-    threads = [threading.Thread(target=some, args=(n,)) for n in range(1, 7)]
+    threads = [threading.Thread(target=some, args=(n,), daemon=True) for n in range(1, 7)]
     for thread in threads:
         thread.start()
     for thread in threads:

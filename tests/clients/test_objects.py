@@ -202,8 +202,8 @@ def test_of_concurrent_writers_one_wins_whole(basalt, bucket, size):
                 if answer.status != 200 or hashlib.sha256(answer.body).digest() not in digests:
                     wrong.append((answer.status, len(answer.body)))
 
-    writers = [threading.Thread(target=write, args=(b,)) for b in bodies]
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    writers = [threading.Thread(target=write, args=(b,), daemon=True) for b in bodies]
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for thread in writers + readers:
         thread.start()
     for thread in writers:
