@@ -31,7 +31,8 @@ def free_port():
 
 def load(endpoint, urls, method, size, connections, seconds, order="random"):
     """One run of wrk."""
-    environment = os.environ | {"URLS": str(urls), "METHOD": method, "SIZE": str(size), "ORDER": order}
+    environment = os.environ | {"URLS": str(urls), "METHOD": method, "SIZE": str(size), "ORDER": order,
+                                "CONNECTIONS": str(connections)}
     words = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s",
              "-s", str(HERE / "load.lua"), endpoint]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)

@@ -1,15 +1,18 @@
 -- wrk script: walks a list of signed targets, one `path?query` a line.
 --
 -- Environment: URLS (the file), METHOD, SIZE (bytes of the body of a PUT; of the answer of a GET, for the
--- arithmetic only), ORDER = random | walk | once. `once` reads the file as it goes, so that a list of millions
--- costs no memory, and ends the run behind its last line: it repeats that line until everything before it must
--- have been answered, and then interrupts wrk, which would sleep out its time otherwise. Prints one RESULT line.
+-- arithmetic only), ORDER = random | walk | once, CONNECTIONS (for `once`). Prints one RESULT line.
+--
+-- `once` reads the file as it goes, so that a list of millions costs no memory, and ends the run behind its last
+-- line: it repeats that line until everything before it must have been answered, and then interrupts wrk, which
+-- would sleep out its time otherwise.
 local ffi = require("ffi")
 ffi.cdef("int getpid(void); int kill(int process, int signal);")
-local SIGINT, REPEATS = 2, 500
+local SIGINT = 2
 local method = os.getenv("METHOD") or "GET"
 local size = tonumber(os.getenv("SIZE") or "0")
 local order = os.getenv("ORDER") or "random"
+local connections = tonumber(os.getenv("CONNECTIONS") or "64")
 local urls, at, repeated, file, body = {}, 0, 0, nil, nil
 
 local function random_body(bytes)
@@ -33,7 +36,7 @@ local function next_url()
   if order == "once" then
     local line = file:read("*l")
     if line then at = line else repeated = repeated + 1 end
-    if repeated == REPEATS then ffi.C.kill(ffi.C.getpid(), SIGINT) end
+    if repeated == 4 * connections then ffi.C.kill(ffi.C.getpid(), SIGINT) end
     return at
   end
   if order == "walk" then at = at % #urls + 1 else at = math.random(#urls) end

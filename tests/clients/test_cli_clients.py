@@ -76,6 +76,13 @@ def large_file(tmp_path_factory):
     path.unlink()
 
 
+def environment(**more):
+    """Ours, without what it says to the tools of other stores and of proxies."""
+    foreign = ("AWS_", "RCLONE_", "RESTIC_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not k.lower().endswith("_proxy")}
+    return clean | more
+
+
 def digest(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -107,9 +114,9 @@ socket.getaddrinfo = lambda host, *a, **k: real("127.0.0.1" if str(host).endswit
     def __init__(self, server, home, style="path"):
         config = home / f"config-{style}"
         config.write_text(f"[default]\nregion = {REGION}\ns3 =\n  addressing_style = {style}\n")
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {
-            "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_CONFIG_FILE": str(config), "AWS_MAX_ATTEMPTS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+        self.environment = environment(
+            AWS_ACCESS_KEY_ID=server.access_key, AWS_SECRET_ACCESS_KEY=server.secret_key,
+            AWS_CONFIG_FILE=str(config), AWS_MAX_ATTEMPTS="1", AWS_EC2_METADATA_DISABLED="true")
         self.start = self.START if style == "path" else self.START_BY_HOST
         host = "127.0.0.1" if style == "path" else DOMAIN
         self.endpoint = f"http://{host}:{server.port}"
@@ -186,7 +193,7 @@ use_https = False
 bucket_location = {REGION}
 multipart_chunk_size_mb = 5
 """)
-    return lambda *words: run(["s3cmd", "-c", config, "--no-progress", *words], dict(os.environ))
+    return lambda *words: run(["s3cmd", "-c", config, "--no-progress", *words], environment())
 
 
 def test_s3cmd(s3cmd, tree, tmp_path):
@@ -214,11 +221,11 @@ def test_s3cmd(s3cmd, tree, tmp_path):
 @pytest.fixture
 def rclone(basalt):
     require("rclone")
-    environment = dict(os.environ) | {
-        "RCLONE_CONFIG_B_TYPE": "s3", "RCLONE_CONFIG_B_PROVIDER": "Other", "RCLONE_CONFIG_B_REGION": REGION,
-        "RCLONE_CONFIG_B_ENDPOINT": basalt.endpoint, "RCLONE_CONFIG_B_ACCESS_KEY_ID": basalt.access_key,
-        "RCLONE_CONFIG_B_SECRET_ACCESS_KEY": basalt.secret_key, "RCLONE_RETRIES": "1"}
-    return lambda *words: run(["rclone", "--config", "/dev/null", *words], environment)
+    settings = environment(
+        RCLONE_CONFIG_B_TYPE="s3", RCLONE_CONFIG_B_PROVIDER="Other", RCLONE_CONFIG_B_REGION=REGION,
+        RCLONE_CONFIG_B_ENDPOINT=basalt.endpoint, RCLONE_CONFIG_B_ACCESS_KEY_ID=basalt.access_key,
+        RCLONE_CONFIG_B_SECRET_ACCESS_KEY=basalt.secret_key, RCLONE_RETRIES="1")
+    return lambda *words: run(["rclone", "--config", "/dev/null", *words], settings)
 
 
 def test_rclone(rclone, tree, tmp_path, bucket):
@@ -240,13 +247,13 @@ def test_rclone(rclone, tree, tmp_path, bucket):
 
 def test_restic(basalt, tree, tmp_path):
     require("restic")
-    environment = dict(os.environ) | {
-        "RESTIC_REPOSITORY": f"s3:{basalt.endpoint}/backups/of-this", "RESTIC_PASSWORD": "columns",
-        "AWS_ACCESS_KEY_ID": basalt.access_key, "AWS_SECRET_ACCESS_KEY": basalt.secret_key,
-        "RESTIC_CACHE_DIR": str(tmp_path / "cache"), "AWS_DEFAULT_REGION": REGION}
+    settings = environment(
+        RESTIC_REPOSITORY=f"s3:{basalt.endpoint}/backups/of-this", RESTIC_PASSWORD="columns",
+        AWS_ACCESS_KEY_ID=basalt.access_key, AWS_SECRET_ACCESS_KEY=basalt.secret_key,
+        RESTIC_CACHE_DIR=str(tmp_path / "cache"), AWS_DEFAULT_REGION=REGION)
 
     def restic(*words):
-        return run(["restic", "--quiet", *words], environment)
+        return run(["restic", "--quiet", *words], settings)
 
     restic("init")
     restic("backup", tree)
