@@ -56,7 +56,7 @@ def test_batches_that_cannot_be(wire, s3, bucket):
     for text in ("", "<Delete>", "<Delete></Delete>", "<Other/>", f"<Delete>{one * 1001}</Delete>",
                  "<Delete><Object></Object></Delete>", f"<!DOCTYPE d [<!ENTITY e 'k'>]><Delete>{one[:13]}&e;</Delete>"):
         answer = batch(wire, bucket, text.encode())
-        assert (answer.status, answer.code) == (400, "MalformedXML"), (text[:60], answer)
+        assert answer.status == 400 and answer.code in ("MalformedXML", "InvalidArgument"), (text[:60], answer)
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 1
 
 
@@ -82,7 +82,7 @@ def test_space_of_deleted_objects_comes_back(basalt, s3, bucket):
     before = basalt.used_bytes()
     for n in range(6):
         s3.put_object(Bucket=bucket, Key=f"k{n}", Body=content(10 * MIB, str(n)))
-    assert basalt.used_bytes() >= before + 60 * MIB
+    until(lambda: basalt.used_bytes() >= before + 60 * MIB, 10, "the metrics to show what is used")
     s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": f"k{n}"} for n in range(6)]})
     until(lambda: basalt.used_bytes() < before + 30 * MIB, 60, "the space of the deleted objects")
 
