@@ -35,13 +35,15 @@ def free_port():
 
 
 class Basalt:
-    """A server on `drives` (directories or devices). `options` are further words of the command line."""
+    """A server on `drives` (directories or devices). `options` are further words of the command line;
+    `confine` is called in the new process before it becomes the server."""
 
-    def __init__(self, drives, log, options=(), parity=None, keys=(ACCESS_KEY, SECRET_KEY)):
+    def __init__(self, drives, log, options=(), parity=None, keys=(ACCESS_KEY, SECRET_KEY), confine=None):
         self.drives = [Path(d) for d in drives]
         self.log = Path(log)
         self.options = list(options)
         self.parity = parity
+        self.confine = confine
         self.access_key, self.secret_key = keys or (None, None)
         self.port = free_port()
         self.process = None
@@ -71,7 +73,8 @@ class Basalt:
         assert self.process is None or self.process.poll() is not None, "one process at a time"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.command(), env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=self.confine)
         return self
 
     def start(self):
