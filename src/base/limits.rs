@@ -64,8 +64,6 @@ pub const DRAIN_SECONDS_MAX: u64 = 2;
 /// A larger one is read and dropped after the answer, because closing at once would reset the
 /// connection and take the answer from a client that is still sending.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
-/// Access keys, days and regions whose derived signing key is kept: one of each, with slack.
-pub const SIGNING_KEYS_MAX: usize = 16;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 

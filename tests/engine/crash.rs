@@ -54,7 +54,14 @@ impl Ledger {
             };
             let other = under_way.as_ref().filter(|(name, _)| name == key).map(|(_, body)| body);
             let whole = found == *expected || other == Some(&found);
-            assert!(whole, "{key} is neither what was acknowledged nor what was under way");
+            let tell = |state: &Option<Bytes>| state.as_ref().map(|b| (b.len(), b.get(..8).map(<[u8]>::to_vec)));
+            assert!(
+                whole,
+                "{key}: found {:?}, acknowledged {:?}, under way {:?}",
+                tell(&found),
+                tell(expected),
+                under_way.as_ref().map(|(key, body)| (key, tell(body)))
+            );
             *expected = found;
         }
         self.under_way = None;
@@ -64,6 +71,7 @@ impl Ledger {
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
     for seed in 1..=60u64 {
+        eprintln!("seed {seed}");
         run(async move { cut_repeatedly(seed).await });
     }
 }
