@@ -40,6 +40,34 @@ pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section of an aws-chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+/// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
+/// each with the state of its HMAC, so at most 3 MiB a core.
+pub const SIGNING_KEYS_MAX: usize = 1024;
+
+// ---- The client edge ----
+
+/// From the last answer, or from accept, to the end of the next request's head: so also the life of
+/// an idle connection. Slower than this is slowloris.
+pub const REQUEST_HEAD_SECONDS_MAX: u64 = 30;
+/// Both directions of a body are judged once in this time, which is longer than any pause of a
+/// live TCP connection that recovers from losses.
+pub const BODY_WINDOW_SECONDS: u64 = 20;
+/// What must move in a window in which we waited for the client: 512 bytes a second, a tenth of
+/// the slowest modem.
+pub const BODY_WINDOW_BYTES_MIN: u64 = 512 * BODY_WINDOW_SECONDS;
+/// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
+/// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// A refused request's body up to this is read and dropped so that the connection can go on.
+pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
+pub const DRAIN_SECONDS_MAX: u64 = 2;
+/// A larger one is read and dropped after the answer, because closing at once would reset the
+/// connection and take the answer from a client that is still sending.
+pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// Access keys, days and regions whose derived signing key is kept: one of each, with slack.
+pub const SIGNING_KEYS_MAX: usize = 16;
+/// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
+pub const LIST_BUCKETS_MAX: usize = 10_000;
 
 // ---- The operator: configuration, credentials, admin requests ----
 
@@ -114,6 +142,18 @@ pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - BLOCK_
 /// half a MiB and more, small enough to fit many times into the smallest segment.
 pub const CHUNK_BLOCKS_MAX: usize = 64;
 pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
+/// Objects announced at this size or above are written in chunks of `CHUNK_BLOCKS_MAX` blocks,
+/// smaller ones in chunks of `CHUNK_BLOCKS`.
+pub const LARGE_BYTES_MIN: u64 = 64 << 20;
+pub const CHUNK_BLOCKS: usize = 16;
+/// Object bytes in one pack: large enough that its stripes are written in long pieces.
+pub const PACK_BYTES: usize = MIB;
+/// Catalog bytes in the record that installs a pack.
+pub const PACK_RECORD_BYTES: usize = 512 * KIB;
+/// How often a core looks whether its shards and log want tending.
+pub const TEND_TICK_MS: u64 = 25;
+/// Buckets of one store: AWS allows an account 10,000 by default.
+pub const BUCKETS_MAX: usize = 10_000;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -124,11 +164,19 @@ pub const SHARDS_MAX: u16 = 64;
 pub const SHARDS_DEFAULT: u16 = 8;
 pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Segments a drive should have for each shard, since each owns some on every drive.
+pub const SHARD_SEGMENTS_MIN: u64 = 32;
 /// A drive must hold the log, the catalog and something to store.
 pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// One catalog record in the log, without inline object bytes: a version of 10,000 parts at
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
+
+/// Groups of rows one writer has on their way to the drives while it fills the next: enough that
+/// receiving, coding and writing overlap. At 2+2 each is 2 MiB of buffers.
+pub const WRITE_GROUPS_MAX: usize = 2;
+/// Groups of rows one reader has asked for, the one being delivered included.
+pub const READ_GROUPS_MAX: usize = 3;
 
 /// One manifest slot: about 100 bytes for each of a few hundred runs of a shard.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
@@ -161,14 +209,73 @@ const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 /// One batch of the log: room for the largest record, and for 100 and more of the small objects
 /// that wait while the batch before is in flight. Each core keeps two.
 pub const BATCH_BYTES: usize = 2 * MIB;
+/// Jobs waiting for one core; above it the asker is told to slow down.
+pub const CORE_QUEUE_MAX: usize = 4096;
+/// Connections accepted and not yet taken over by their core.
+pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Segments of each drive that object bytes leave to the log and the catalog.
+pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
-pub const LOG_SEGMENTS_MIN: u64 = 6;
+pub const LOG_SEGMENTS_MIN: usize = 6;
 
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+// ---- The catalog's index: docs/FORMAT-catalog.md ----
+
+/// Key of an index entry: bucket and object key with every byte escaped into two, and a version.
+pub const INDEX_KEY_BYTES_MAX: usize = 4 * KIB;
+/// Value of an index entry: a record.
+pub const INDEX_VALUE_BYTES_MAX: usize = RECORD_BYTES_MAX;
+/// A larger value stands in value blocks of its own, so that a data block with a key of any length
+/// stays below the 64 KiB that its two-byte offsets reach.
+pub const INLINE_VALUE_BYTES_MAX: usize = 32 * KIB;
+/// Size at which a data block of a run is closed: about 70 records of 200 bytes, one read of four
+/// pages, 1 us of checksum and decoding.
+pub const RUN_BLOCK_BYTES: usize = 16 * KIB;
+/// What a run is written and given back in: 1,000 records, 200 us of merging between two writes.
+pub const RUN_EXTENT_BYTES: usize = 256 * KIB;
+/// What a scan or a merge reads ahead in one operation: 500 records, 100 us of merging.
+pub const RUN_READ_BYTES_MAX: usize = 128 * KIB;
+/// A run is closed at this size, so that the space a merge replaces comes back in pieces and the
+/// extent list of a run (about 260) stays below 8 KiB at three copies.
+pub const RUN_BYTES_MAX: u64 = 64 << 20;
+/// A merge leaves a run of at least this size where it is, if nothing overlaps it.
+pub const RUN_BYTES_MOVABLE: u64 = RUN_BYTES_MAX / 2;
+/// Keys of one filter block: 16 KiB at 10 bits a key. A run of 64 MiB has about 20 of them.
+pub const FILTER_KEYS_MAX: usize = 13_000;
+/// A run is also closed when its root index or its extent list reaches this, so that a footer
+/// with both, nine copies an extent, and two keys of full length fits one extent.
+pub const RUN_ROOT_BYTES_MAX: usize = 16 * KIB;
+pub const RUN_EXTENTS_MAX: usize = 512;
+/// A value of full length, the blocks that a run is closed with: free until a run closes.
+pub const RUN_EXTENTS_RESERVED: usize = 16;
+/// A piece of a value that stands in value blocks.
+pub const VALUE_PIECE_BYTES_MAX: usize = 63 * KIB;
+/// Levels of the index: with four times the bytes on each, more than any pool holds.
+pub const INDEX_LEVELS_MAX: usize = 16;
+/// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
+/// a level, a reader meets up to three sequences a level.
+pub const INDEX_FANOUT: usize = 4;
+/// Deletions that justify merging everything, when they are also a quarter of all entries.
+pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
+/// Entries a scan passes before it lets other tasks run: about 100 us.
+pub const SCAN_STEPS_MAX: u32 = 1024;
+
+const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
+const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);
+const _: () =
+    assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
+const _: () = assert!(RUN_EXTENT_BYTES / PAGE <= 256, "a page number in an extent is one byte");
+const _: () = assert!(RUN_READ_BYTES_MAX <= RUN_EXTENT_BYTES && RUN_EXTENT_BYTES <= MIB);
+const _: () = assert!(
+    RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
+);
+
+const _: () = assert!(BLOCK_BYTES % PAGE == 0);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
+const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES_MAX);

@@ -7,3 +7,18 @@ pub mod record;
 pub mod batch;
 pub mod log;
 pub mod replay;
+
+pub mod cache;
+pub mod error;
+pub mod index;
+pub mod levels;
+pub mod memtable;
+pub mod merge;
+pub mod run;
+pub mod scan;
+pub mod union;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod naive;

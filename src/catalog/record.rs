@@ -5,7 +5,6 @@
 //! same function applies them when they are committed and when they are replayed.
 //! Layout: `docs/FORMAT.md`, section Log record.
 
-
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::codec::wire::{Put, Take};
@@ -40,12 +39,19 @@ impl Sequence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// The key has this value now. Space that the value names becomes owned.
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Delete { key: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
     /// The extent has no owner any more.
     Free(Extent),
     /// One object less lives in the pack; at none the pack itself is deleted and freed.
-    Unpack { pack: u64 },
+    Unpack {
+        pack: u64,
+    },
 }
 
 /// The head of a record, in front of its operations.

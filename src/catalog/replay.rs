@@ -205,7 +205,7 @@ async fn read_log(
 }
 
 /// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.
-async fn read_window(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> Option<AlignedBuf> {
+pub async fn read_window(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> Option<AlignedBuf> {
     let left = pool.geometry.segment_bytes.checked_sub(u64::from(offset))?;
     let len = WINDOW_BYTES.min(usize::try_from(left).ok()?);
     if len == 0 {

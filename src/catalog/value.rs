@@ -159,6 +159,11 @@ impl Version {
         true
     }
 
+    /// Whether an encoded version has stripes of its own.
+    pub fn is_striped(encoded: &[u8]) -> bool {
+        encoded.get(1) == Some(&KIND_STRIPED)
+    }
+
     /// The storage alone.
     pub fn decode_storage(bytes: &[u8]) -> Option<Storage> {
         take_storage(&mut Take(bytes))
@@ -449,8 +454,11 @@ mod tests {
                 at: LogPosition { log: LogId(log), offset },
                 crc
             }),
-            (any::<u64>(), any::<u32>(), any::<u32>())
-                .prop_map(|(pack, offset, crc)| Storage::Packed { pack, offset, crc }),
+            (any::<u64>(), any::<u32>(), any::<u32>()).prop_map(|(pack, offset, crc)| Storage::Packed {
+                pack,
+                offset,
+                crc
+            }),
             (any::<u128>(), prop::collection::vec(part, 0..5))
                 .prop_map(|(upload, parts)| Storage::Parts { upload, parts }),
         ]
@@ -475,7 +483,8 @@ mod tests {
         #[test]
         fn versions_come_back(version in version()) {
             let encoded = version.encode();
-            prop_assert_eq!(Version::decode(&encoded).as_ref(), Some(&version));
+            let decoded = Version::decode(&encoded);
+            prop_assert_eq!(decoded.as_ref(), Some(&version));
             let listed = Listed::decode(&encoded).expect("what decodes whole decodes in part");
             prop_assert_eq!(listed.size, version.meta.size);
             prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());

@@ -25,4 +25,7 @@ pub enum PoolError {
     /// The record describes something this pool cannot hold.
     #[error("damaged record: {0}")]
     Damaged(&'static str),
+    /// Tasks are being ended with their runtime.
+    #[error("the server is stopping")]
+    Stopped,
 }

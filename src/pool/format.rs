@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits::{
-    self, DRIVE_BYTES_MIN, MIB, PAGE, POOL_DRIVES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, STRIPE_CHUNKS_MAX,
+    self, DRIVE_BYTES_MIN, MIB, PAGE, POOL_DRIVES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    STRIPE_CHUNKS_MAX,
 };
 use crate::base::metrics::DriveState;
 use crate::codec::wire::Broken;
@@ -66,17 +67,23 @@ pub enum AssembleError {
          or empty this one to use it anew"
     )]
     OtherPool { path: PathBuf, found: PoolId, expected: PoolId },
-    #[error("{path}: format version {version} is newer than this Basalt understands; start it with a newer one")]
+    #[error(
+        "{path}: format version {version} is newer than this Basalt understands; start it with a newer one"
+    )]
     Newer { path: PathBuf, version: u32 },
     #[error("{path}: {bytes} bytes are too few for a drive; it needs at least {DRIVE_BYTES_MIN}")]
     TooSmall { path: PathBuf, bytes: u64 },
-    #[error("{0}: holds something that is not a Basalt drive; wipe it (wipefs -a, or remove the files) to use it")]
+    #[error(
+        "{0}: holds something that is not a Basalt drive; wipe it (wipefs -a, or remove the files) to use it"
+    )]
     NotBlank(PathBuf),
     #[error("{0}: given twice")]
     Twice(PathBuf),
     #[error("drive {drive} of the pool is both {a} and {b}; leave out the copy")]
     Duplicate { drive: DriveId, a: PathBuf, b: PathBuf },
-    #[error("{missing} of {drives} drives are missing or unreadable, and the pool survives the loss of {parity}")]
+    #[error(
+        "{missing} of {drives} drives are missing or unreadable, and the pool survives the loss of {parity}"
+    )]
     TooManyMissing { missing: usize, drives: usize, parity: usize },
     #[error("the pool has {parity} parity chunks; --parity {asked} cannot change that")]
     ParityFixed { parity: u8, asked: u8 },
@@ -338,12 +345,13 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     let smallest = capacities.iter().copied().min().unwrap_or(DRIVE_BYTES_MIN);
     // About 4,096 segments on the smallest drive: fine enough to share, few enough to scan.
     let segment_bytes = (smallest / 4096).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let shards_max = (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
     Ok(Geometry {
         pool: PoolId(u128::from_le_bytes(pool)),
         drives: drives as u16,
         data_chunks: data as u8,
         parity_chunks: parity,
-        shards: request.shards.clamp(1, limits::SHARDS_MAX),
+        shards: request.shards.clamp(1, shards_max as u16),
         segment_bytes,
     })
 }

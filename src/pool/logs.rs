@@ -191,7 +191,9 @@ pub async fn read(
         let mirror = mirrors[(turn + index) % mirrors.len()];
         let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
         let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + start as u64;
-        let Ok(buffer) = drive.read(Area::Meta, AlignedBuf::uninit_for_read(span), at).await else { continue };
+        let Ok(buffer) = drive.read(Area::Meta, AlignedBuf::uninit_for_read(span), at).await else {
+            continue;
+        };
         if verify(&buffer[skip..skip + len]) {
             return Ok(buffer.into_bytes().slice(skip..skip + len));
         }

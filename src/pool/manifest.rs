@@ -84,7 +84,8 @@ impl Manifest {
                 let offset = Self::offset(shard, turn);
                 let Ok(slot) = drive.read(Area::Meta, buffer, offset).await else { continue };
                 let found = Self::decode(&slot, pool.geometry.pool, shard);
-                let newer = |found: &Manifest| newest.as_ref().is_none_or(|n| n.generation < found.generation);
+                let newer =
+                    |found: &Manifest| newest.as_ref().is_none_or(|n| n.generation < found.generation);
                 if let Some(found) = found.filter(newer) {
                     newest = Some(found);
                 }

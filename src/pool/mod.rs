@@ -13,7 +13,11 @@ pub mod place;
 pub mod manifest;
 pub mod logs;
 pub mod format;
-
+pub mod mirror;
+pub mod budget;
+pub mod write;
+pub mod read;
+mod gather;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,3 +131,6 @@ impl Pool {
         Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
     }
 }
+
+#[cfg(test)]
+mod trial;

@@ -38,7 +38,11 @@ impl ShardSpace {
 
     /// Room for one chunk of `chunk_bytes` on each of k + m drives, or on as many as are in
     /// service; at least as many as is safe.
-    pub async fn place_stripe(self: &Rc<Self>, chunk_bytes: u32, purpose: Purpose) -> Result<Stripe, PoolError> {
+    pub async fn place_stripe(
+        self: &Rc<Self>,
+        chunk_bytes: u32,
+        purpose: Purpose,
+    ) -> Result<Stripe, PoolError> {
         let geometry = &self.pool.geometry;
         let width = usize::from(geometry.data_chunks) + usize::from(geometry.parity_chunks);
         let needed = self.pool.chunks_min()?;
@@ -98,7 +102,12 @@ impl ShardSpace {
         keyed.into_iter().map(|(_, drive)| drive).collect()
     }
 
-    async fn allocate(self: &Rc<Self>, drive: &Rc<Drive>, bytes: u32, purpose: Purpose) -> Result<u64, PoolError> {
+    async fn allocate(
+        self: &Rc<Self>,
+        drive: &Rc<Drive>,
+        bytes: u32,
+        purpose: Purpose,
+    ) -> Result<u64, PoolError> {
         if let Some(offset) = self.take(drive.id(), bytes) {
             return Ok(offset);
         }

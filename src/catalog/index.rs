@@ -1,0 +1,307 @@
+//! The ordered index of one shard: a log-structured merge tree.
+//!
+//! Owns the active and the frozen memtable and the current set of runs, and the two-step way in which
+//! runs change: `flush` and `merge` write new runs and stage them; `encode_levels` gives the list of
+//! runs with everything staged; once the caller has made that list durable, `installed` lets readers
+//! use it, drops the frozen memtable and gives the replaced runs up. A crash in between leaves the old
+//! list and runs that nobody owns. Everything happens on one thread: no call but the `async` ones
+//! waits, and no borrow lives across an await. Memory: the memtables, a few KiB for each run of up to
+//! 64 MiB, and the shared block cache.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::ids::ShardId;
+use crate::catalog::cache::BlockCache;
+use crate::catalog::error::Result;
+use crate::catalog::levels::{Change, Encoded, Job, Levels, Tier};
+use crate::catalog::memtable::Memtable;
+use crate::catalog::merge::{self, Output};
+use crate::catalog::run::cursor::TierCursor;
+use crate::catalog::run::filter;
+use crate::catalog::run::reader::{Fate, Lookup, Reading, Run};
+use crate::catalog::run::store::RunStore;
+use crate::catalog::scan::Scan;
+use crate::catalog::union::Source;
+use crate::pool::extent::MirroredExtent;
+
+pub struct Index<S: RunStore> {
+    store: S,
+    cache: Rc<BlockCache>,
+    shard: ShardId,
+    active: RefCell<Rc<Memtable>>,
+    frozen: RefCell<Option<Rc<Memtable>>>,
+    levels: RefCell<Rc<Levels<S>>>,
+    staged: RefCell<Vec<Staged<S>>>,
+    next_run: Cell<u64>,
+    flushing: Cell<bool>,
+}
+
+/// Answer of `get_cached`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// The newest value, or that there is none.
+    Found(Option<Bytes>),
+    /// Only `get` can tell.
+    NeedsIo,
+}
+
+/// Sizes, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexStats {
+    pub memtable_bytes: u64,
+    pub runs: u64,
+    /// Sorted sequences a reader may have to ask.
+    pub tiers: u64,
+    /// Entries of runs; a key counts once for each run that knows it.
+    pub entries: u64,
+    pub tombstones: u64,
+    pub run_bytes: u64,
+}
+
+/// New runs that the durable list does not name yet, or not for sure.
+struct Staged<S: RunStore> {
+    change: Change<S>,
+    /// It replaces the frozen memtable.
+    flush: bool,
+    /// `encode_levels` has told of it.
+    encoded: bool,
+}
+
+impl<S: RunStore> Index<S> {
+    /// `levels` is what `encode_levels` gave last before it was made durable; empty at the start.
+    pub async fn open(store: S, cache: Rc<BlockCache>, shard: ShardId, levels: &[u8]) -> Result<Self> {
+        let encoded = Encoded::decode(levels, shard)?;
+        let mut runs = Vec::with_capacity(encoded.runs.len());
+        for (level, tier, root) in encoded.runs {
+            let run = Run::open(store.clone(), cache.clone(), shard, root).await?;
+            runs.push((level, tier, Rc::new(run)));
+        }
+        let levels = Rc::new(Levels::assemble(runs)?);
+        Ok(Index {
+            store,
+            cache,
+            shard,
+            active: RefCell::default(),
+            frozen: RefCell::default(),
+            levels: RefCell::new(levels),
+            staged: RefCell::default(),
+            next_run: Cell::new(encoded.next_run),
+            flushing: Cell::new(false),
+        })
+    }
+
+    /// Sets or, with `None`, deletes a key. Copies both.
+    pub fn apply(&self, key: &[u8], value: Option<&[u8]>) {
+        self.active.borrow().apply(key, value);
+    }
+
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if let Some(known) = self.get_from_memtables(key) {
+            return Ok(known);
+        }
+        let levels = self.levels();
+        let hash = filter::hash(key);
+        for run in levels.tiers().filter_map(|tier| tier.run_for(key)) {
+            match run.lookup_reading(key, hash).await? {
+                Lookup::Absent => {}
+                Lookup::Inline(value) => return Ok(Some(value)),
+                Lookup::Large(refs) => return run.large_value(&refs, Reading::Cached).await.map(Some),
+                Lookup::Tombstone | Lookup::Needs(..) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// As `get`, if what is in memory tells.
+    pub fn get_cached(&self, key: &[u8]) -> Cached {
+        if let Some(known) = self.get_from_memtables(key) {
+            return Cached::Found(known);
+        }
+        let levels = self.levels.borrow();
+        let hash = filter::hash(key);
+        for run in levels.tiers().filter_map(|tier| tier.run_for(key)) {
+            match run.lookup(key, hash, &Default::default()) {
+                Ok(Lookup::Absent) => {}
+                Ok(Lookup::Tombstone) => return Cached::Found(None),
+                Ok(Lookup::Inline(value)) => return Cached::Found(Some(value)),
+                Ok(Lookup::Large(_) | Lookup::Needs(..)) | Err(_) => return Cached::NeedsIo,
+            }
+        }
+        Cached::Found(None)
+    }
+
+    /// The live keys from `start`, inclusive, to `end`, exclusive.
+    pub fn scan(&self, start: Vec<u8>, end: Vec<u8>) -> Scan<S> {
+        let end: Rc<[u8]> = end.into();
+        let active = Some(self.active.borrow().clone());
+        let tables = active.into_iter().chain(self.frozen.borrow().clone());
+        let mut sources: Vec<Source<S>> = tables.map(|table| Source::table(table.cursor(&start))).collect();
+        let levels = self.levels();
+        let tiers = levels.tiers().filter(|tier| tier.overlaps(&start, &end));
+        let cursor = |tier: &Rc<Tier<S>>| {
+            Source::Tier(TierCursor::new(tier.runs().clone(), Reading::Cached, Some(end.clone())))
+        };
+        sources.extend(tiers.map(cursor));
+        Scan::new(sources, start, end)
+    }
+
+    /// Bytes of the active memtable; `freeze` makes it 0 again.
+    pub fn memtable_bytes(&self) -> usize {
+        self.active.borrow().bytes()
+    }
+
+    /// Bytes of the frozen memtable, until its runs are installed.
+    pub fn frozen_bytes(&self) -> usize {
+        self.frozen.borrow().as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
+    /// Sets the active memtable aside for `flush`; false when it is empty or another one is set aside.
+    pub fn freeze(&self) -> bool {
+        if self.frozen.borrow().is_some() || self.active.borrow().is_empty() {
+            return false;
+        }
+        let active = self.active.take();
+        self.frozen.replace(Some(active));
+        true
+    }
+
+    /// Writes the frozen memtable as runs, durable and staged. Does nothing when there is none, when
+    /// it is already staged, or while another call works on it.
+    pub async fn flush(&self) -> Result<()> {
+        let staged = self.staged.borrow().iter().any(|staged| staged.flush);
+        let frozen = self.frozen.borrow().clone();
+        let Some(frozen) = frozen.filter(|_| !staged && !self.flushing.get()) else { return Ok(()) };
+        let _guard = Flushing::begin(&self.flushing);
+        let to_bottom = self.levels.borrow().is_empty();
+        let runs = merge::flush(&frozen, to_bottom, self.output()).await?;
+        self.store.sync().await?;
+        self.stage(Change { removed: Vec::new(), level: 0, added: tier_of(runs) }, true);
+        Ok(())
+    }
+
+    /// Whether `merge` has something to do.
+    pub fn needs_merge(&self) -> bool {
+        self.levels.borrow().pick().is_some()
+    }
+
+    /// Performs the most urgent merge; its runs are durable and staged. May run beside `flush` and
+    /// beside other merges, which it never gets in the way of.
+    pub async fn merge(&self) -> Result<()> {
+        let Some(job) = self.levels.borrow().pick() else { return Ok(()) };
+        let mut claim = Claim::new(&job);
+        let runs = merge::merge(&job, self.output()).await?;
+        self.store.sync().await?;
+        claim.kept = true;
+        let Job { inputs, output_level, .. } = &job;
+        self.stage(Change { removed: inputs.clone(), level: *output_level, added: tier_of(runs) }, false);
+        Ok(())
+    }
+
+    /// The list of runs with all staged ones, to be made durable before `installed`.
+    pub fn encode_levels(&self) -> Vec<u8> {
+        let mut levels = self.levels();
+        for staged in self.staged.borrow_mut().iter_mut() {
+            staged.encoded = true;
+            staged.change.added_runs().for_each(|run| run.set_fate(Fate::Keep));
+            levels = Rc::new(levels.apply(&staged.change));
+        }
+        levels.encode(self.shard, self.next_run.get())
+    }
+
+    /// What `encode_levels` last gave is durable: from now on readers use it, and the space of
+    /// replaced runs is given back when the last reader is done.
+    pub fn installed(&self) {
+        let staged = self.staged.take();
+        let (encoded, later) = staged.into_iter().partition(|staged| staged.encoded);
+        self.staged.replace(later);
+        let encoded: Vec<Staged<S>> = encoded;
+        for staged in encoded {
+            let levels = self.levels.borrow().apply(&staged.change);
+            self.levels.replace(Rc::new(levels));
+            staged.change.give_up_removed();
+            if staged.flush {
+                self.frozen.take();
+            }
+        }
+    }
+
+    /// All extents of the runs of the durable list.
+    pub fn extents(&self) -> Vec<MirroredExtent> {
+        self.levels.borrow().runs().flat_map(|run| run.extents()).collect()
+    }
+
+    pub fn stats(&self) -> IndexStats {
+        let levels = self.levels.borrow();
+        let memtable_bytes = (self.memtable_bytes() + self.frozen_bytes()) as u64;
+        let mut stats =
+            IndexStats { memtable_bytes, tiers: levels.tiers().count() as u64, ..Default::default() };
+        for run in levels.runs() {
+            stats.runs += 1;
+            stats.entries += run.footer().entries;
+            stats.tombstones += run.footer().tombstones;
+            stats.run_bytes += run.footer().bytes;
+        }
+        stats
+    }
+
+    fn get_from_memtables(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        let known = self.active.borrow().get(key);
+        known.or_else(|| self.frozen.borrow().as_ref()?.get(key))
+    }
+
+    fn levels(&self) -> Rc<Levels<S>> {
+        self.levels.borrow().clone()
+    }
+
+    fn output(&self) -> Output<'_, S> {
+        Output::new(&self.store, &self.cache, self.shard, &self.next_run)
+    }
+
+    fn stage(&self, change: Change<S>, flush: bool) {
+        self.staged.borrow_mut().push(Staged { change, flush, encoded: false });
+    }
+}
+
+fn tier_of<S: RunStore>(runs: Vec<Rc<Run<S>>>) -> Option<Rc<Tier<S>>> {
+    (!runs.is_empty()).then(|| Rc::new(Tier::new(runs)))
+}
+
+/// A flush in progress.
+struct Flushing<'a>(&'a Cell<bool>);
+
+impl<'a> Flushing<'a> {
+    fn begin(flag: &'a Cell<bool>) -> Self {
+        assert!(!flag.replace(true));
+        Flushing(flag)
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+/// Keeps other merges off the inputs of one, until it fails or for ever.
+struct Claim<'a, S: RunStore> {
+    job: &'a Job<S>,
+    kept: bool,
+}
+
+impl<'a, S: RunStore> Claim<'a, S> {
+    fn new(job: &'a Job<S>) -> Self {
+        job.inputs.iter().for_each(|tier| tier.set_busy(true));
+        Claim { job, kept: false }
+    }
+}
+
+impl<S: RunStore> Drop for Claim<'_, S> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.job.inputs.iter().for_each(|tier| tier.set_busy(false));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The storage beneath the index, as the index sees it: mirrored extents that are written once,
+//! read in pieces and given back.
+//!
+//! Owns the trait only; the pool implements it over drives, the tests in memory. Everything is
+//! single-threaded: futures are not `Send`, handles are cheap clones.
+
+use bytes::Bytes;
+
+use crate::catalog::error::Result;
+use crate::io::buffer::AlignedBuf;
+use crate::pool::extent::MirroredExtent;
+
+#[allow(async_fn_in_trait, reason = "one thread: no caller needs the futures to be Send")]
+pub trait RunStore: Clone + 'static {
+    /// Allocates mirrored space and writes `data` (a multiple of `limits::PAGE`, at most
+    /// `limits::RUN_EXTENT_BYTES`) to every copy. Not durable before `sync`.
+    async fn write(&self, data: AlignedBuf) -> Result<MirroredExtent>;
+
+    /// Makes everything written so far durable.
+    async fn sync(&self) -> Result<()>;
+
+    /// Reads `len` bytes at `offset` of `extent` (both multiples of `limits::PAGE`) from the first
+    /// copy whose bytes `verify` accepts; an error when none does.
+    async fn read(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Bytes>;
+
+    /// Gives space back. Called once per extent, when no reader can use it any more.
+    fn free(&self, extent: &MirroredExtent);
+}

@@ -1,0 +1,92 @@
+//! A scan: the live keys of a range, in order.
+//!
+//! Owns what keeps a scan true while the index changes: it holds the memtables and runs of the moment
+//! it began. So it sees every key that existed throughout, none twice, and no space it may still read
+//! is given back. Of a key that changes meanwhile it sees some state it had since the scan began.
+//! A scan whose `next` was given up before it finished must be dropped.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::limits;
+use crate::catalog::error::Result;
+use crate::catalog::run::reader::Reading;
+use crate::catalog::run::store::RunStore;
+use crate::catalog::union::{Source, Union, Value};
+
+pub struct Scan<S: RunStore> {
+    union: Union<S>,
+    end: Rc<[u8]>,
+    /// Where to go before the next entry.
+    target: Option<Vec<u8>>,
+    keys: KeyBuffer,
+    steps: u32,
+    finished: bool,
+}
+
+/// Keys given out share chunks of memory.
+#[derive(Default)]
+struct KeyBuffer(BytesMut);
+
+const KEY_CHUNK: usize = 4 * limits::KIB;
+
+impl<S: RunStore> Scan<S> {
+    /// `sources`, newest first.
+    pub(super) fn new(sources: Vec<Source<S>>, start: Vec<u8>, end: Rc<[u8]>) -> Self {
+        let finished = start[..] >= end[..];
+        Scan {
+            union: Union::new(sources),
+            end,
+            target: Some(start),
+            keys: KeyBuffer::default(),
+            steps: 0,
+            finished,
+        }
+    }
+
+    /// The next key and its value; `None` at the end of the range.
+    pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
+        while !self.finished && self.step().await? {
+            if self.steps >= limits::SCAN_STEPS_MAX {
+                self.steps = 0;
+                tokio::task::yield_now().await;
+            }
+            let value = match self.union.value() {
+                Value::Tombstone => continue,
+                Value::Inline(_) => self.union.inline_bytes().unwrap_or_default(),
+                Value::Large(run, refs) => run.large_value(refs, Reading::Cached).await?,
+            };
+            return Ok(Some((self.keys.copy(self.union.key()), value)));
+        }
+        Ok(None)
+    }
+
+    /// Skips to the first key at or after `key`; does nothing when that is behind.
+    pub fn seek(&mut self, key: &[u8]) {
+        if self.target.as_ref().is_none_or(|target| &target[..] < key) {
+            self.target = Some(key.to_vec());
+        }
+    }
+
+    async fn step(&mut self) -> Result<bool> {
+        self.steps += 1;
+        if let Some(target) = self.target.take()
+            && target.as_slice() > self.union.key()
+        {
+            self.union.seek(&target).await?;
+        }
+        self.finished = !self.union.next().await? || self.union.key() >= &self.end[..];
+        Ok(!self.finished)
+    }
+}
+
+impl KeyBuffer {
+    fn copy(&mut self, key: &[u8]) -> Bytes {
+        if self.0.capacity() < key.len() {
+            self.0 = BytesMut::with_capacity(KEY_CHUNK.max(key.len()));
+        }
+        self.0.extend_from_slice(key);
+        self.0.split().freeze()
+    }
+}
