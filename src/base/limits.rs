@@ -58,14 +58,16 @@ pub const BODY_WINDOW_BYTES_MIN: u64 = 512 * BODY_WINDOW_SECONDS;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// The same step for bytes that are copied from object to object.
+pub const HASH_STEP_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES_MAX;
+/// A copy answers at the latest after this, and then a space each time: clients give up at 60 s.
+pub const COPY_SILENCE_SECONDS_MAX: u64 = 10;
 /// A refused request's body up to this is read and dropped so that the connection can go on.
 pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
 pub const DRAIN_SECONDS_MAX: u64 = 2;
 /// A larger one is read and dropped after the answer, because closing at once would reset the
 /// connection and take the answer from a client that is still sending.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
-/// Access keys, days and regions whose derived signing key is kept: one of each, with slack.
-pub const SIGNING_KEYS_MAX: usize = 16;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 
@@ -204,7 +206,8 @@ pub const SCAN_STEPS_MAX: u32 = 1024;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);
-const _: () = assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
+const _: () =
+    assert!((INDEX_VALUE_BYTES_MAX + RUN_ROOT_BYTES_MAX) / (RUN_EXTENT_BYTES / 2) < RUN_EXTENTS_RESERVED);
 const _: () = assert!(RUN_EXTENT_BYTES / PAGE <= 256, "a page number in an extent is one byte");
 const _: () = assert!(RUN_READ_BYTES_MAX <= RUN_EXTENT_BYTES && RUN_EXTENT_BYTES <= MIB);
 const _: () = assert!(
