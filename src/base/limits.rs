@@ -71,6 +71,64 @@ pub const LINGER_BYTES_MAX: u64 = 64 << 20;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 
+// ---- The operator: configuration, credentials, admin requests ----
+
+/// Memory the server plans with: memtables, block cache, buffers and read cache. The least with which two
+/// cores can hold a memtable, a commit batch and the stripe of one upload each.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// Keeps a small machine small; larger machines are told to use more by `--memory`.
+pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
+pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
+/// Open connections, at about 16 KiB each while idle: 64 MiB.
+pub const CONNECTIONS_DEFAULT: usize = 4096;
+/// As many as a process may have descriptors under the unit file that we ship, less those for drives.
+pub const CONNECTIONS_MAX: usize = 60_000;
+/// From the first byte of a request to the end of its headers. A client on a slow link sends 16 KiB at
+/// 2 KiB a second in 8 s.
+pub const HEADER_TIMEOUT_SECONDS_DEFAULT: u64 = 10;
+/// Bytes a second below which a request body is given up: slower than any link an uploader lives behind.
+pub const BODY_RATE_MIN_DEFAULT: u64 = 1024;
+/// How long a stop waits for requests in flight: below the 30 s after which Kubernetes kills, and the 90 s
+/// of systemd.
+pub const DRAIN_SECONDS_DEFAULT: u64 = 25;
+/// Any wait that an operator may configure.
+pub const TIMEOUT_SECONDS_MAX: u64 = 3600;
+pub const CORES_MAX: usize = 256;
+/// A region name; AWS's longest has 14 characters.
+pub const REGION_BYTES_MAX: usize = 64;
+/// A host name, RFC 1035 section 2.3.4.
+pub const DOMAIN_BYTES_MAX: usize = 253;
+pub const DOMAINS_MAX: usize = 32;
+/// The configuration file: hundreds of drives with long paths fit ten times.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The credentials file: two short lines and comments.
+pub const CREDENTIALS_FILE_BYTES_MAX: u64 = 64 << 10;
+/// AWS's own bounds for the access key (IAM API, data type AccessKey).
+pub const ACCESS_KEY_BYTES_MIN: usize = 16;
+pub const ACCESS_KEY_BYTES_MAX: usize = 128;
+pub const ACCESS_KEY_BYTES_NEW: usize = 20;
+/// Short secrets can be guessed offline from one captured signature.
+pub const SECRET_KEY_BYTES_MIN: usize = 16;
+pub const SECRET_KEY_BYTES_MAX: usize = 128;
+pub const SECRET_KEY_BYTES_NEW: usize = 40;
+/// How long an admin request waits for the figures of all cores. A core answers in microseconds, or it is
+/// stuck and the operator should hear so.
+pub const SNAPSHOT_SECONDS_MAX: u64 = 5;
+/// How long `basalt status` waits for a connection, and for each part of the answer.
+pub const STATUS_SECONDS_MAX: u64 = 10;
+/// An answer to `basalt status`: 256 drives at about 1 KiB of JSON each, eight times over.
+pub const STATUS_BYTES_MAX: usize = 2 * MIB;
+
+const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+const _: () = assert!(DRAIN_SECONDS_DEFAULT <= TIMEOUT_SECONDS_MAX);
+const _: () =
+    assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
+const _: () =
+    assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
+
 // ---- On the drives: docs/FORMAT.md ----
 
 /// Alignment of every address, length and buffer of direct I/O.
@@ -108,6 +166,8 @@ pub const SHARDS_MAX: u16 = 64;
 pub const SHARDS_DEFAULT: u16 = 8;
 pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Segments a drive should have for each shard, since each owns some on every drive.
+pub const SHARD_SEGMENTS_MIN: u64 = 32;
 /// A drive must hold the log, the catalog and something to store.
 pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// One catalog record in the log, without inline object bytes: a version of 10,000 parts at
@@ -155,10 +215,12 @@ pub const BATCH_BYTES: usize = 2 * MIB;
 pub const CORE_QUEUE_MAX: usize = 4096;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Segments of each drive that object bytes leave to the log and the catalog.
+pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
-pub const LOG_SEGMENTS_MIN: u64 = 6;
+pub const LOG_SEGMENTS_MIN: usize = 6;
 
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);

@@ -176,7 +176,7 @@ impl Hasher for SpreadHasher {
     }
 
     fn write_u64(&mut self, value: u64) {
-        let product = u128::from(self.0.rotate_left(29) ^ value) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        let product = u128::from(self.0.rotate_left(29) ^ value) * 0x9E37_79B9_7F4A_7C15;
         self.0 = (product ^ (product >> 64)) as u64;
     }
 
@@ -218,7 +218,10 @@ mod tests {
             })
         };
         let (a, b, c) = tokio::join!(load(), load(), load());
-        assert_eq!((a.unwrap(), b.unwrap(), c.unwrap().len()), (Bytes::from("block"), Bytes::from("block"), 5));
+        assert_eq!(
+            (a.unwrap(), b.unwrap(), c.unwrap().len()),
+            (Bytes::from("block"), Bytes::from("block"), 5)
+        );
         assert_eq!(reads.get(), 1);
         assert_eq!((cache.stats().hits, cache.stats().misses), (2, 1));
         assert_eq!(cache.get(key(7)), Some(Bytes::from("block")));

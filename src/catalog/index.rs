@@ -236,7 +236,8 @@ impl<S: RunStore> Index<S> {
     pub fn stats(&self) -> IndexStats {
         let levels = self.levels.borrow();
         let memtable_bytes = (self.memtable_bytes() + self.frozen_bytes()) as u64;
-        let mut stats = IndexStats { memtable_bytes, tiers: levels.tiers().count() as u64, ..Default::default() };
+        let mut stats =
+            IndexStats { memtable_bytes, tiers: levels.tiers().count() as u64, ..Default::default() };
         for run in levels.runs() {
             stats.runs += 1;
             stats.entries += run.footer().entries;

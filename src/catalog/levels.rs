@@ -95,9 +95,12 @@ impl<S: RunStore> Levels<S> {
 
     pub fn apply(&self, change: &Change<S>) -> Self {
         let mut levels = self.levels.clone();
+        let before = self.tiers().count();
         for tiers in &mut levels {
             tiers.retain(|tier| !change.removed.iter().any(|removed| Rc::ptr_eq(removed, tier)));
         }
+        let after: usize = levels.iter().map(Vec::len).sum();
+        assert_eq!(before - after, change.removed.len(), "a tier is replaced once");
         if let Some(added) = &change.added {
             levels.resize_with(levels.len().max(change.level + 1), Vec::new);
             levels[change.level].insert(0, added.clone());
@@ -118,7 +121,7 @@ impl<S: RunStore> Levels<S> {
     fn pick_level(&self, level: usize, bottom: usize) -> Option<Job<S>> {
         let mut inputs = self.levels.get(level)?.clone();
         let idle = |tiers: &[Rc<Tier<S>>]| !tiers.iter().any(|tier| tier.busy.get());
-        if inputs.len() < limits::INDEX_FANOUT || !idle(&inputs) {
+        if inputs.len() < limits::INDEX_FANOUT {
             return None;
         }
         let mut output_level = level + 1;

@@ -29,6 +29,8 @@ enum Op {
     DeleteRange(u16, u16),
     Get(u16),
     Scan(u16, u16, Option<u16>),
+    /// A range is put or deleted and brought to a run, and merges are done or left for later.
+    Cycle(u16, u16, Option<u32>, bool),
     Freeze,
     Flush,
     Merge,
@@ -39,12 +41,19 @@ enum Op {
     Release,
     /// Comes back from the last durable list; what was not in runs of it is applied again, as the log would.
     Reopen,
+    /// Stops between the durable list and `installed`, before or after the list is durable.
+    CrashInstalling(bool),
+    /// Flush, two merges, applies and gets side by side.
+    Together(u16),
+    /// Flush and merge are given up in the middle.
+    GiveUp(u8),
     Damage(u16, u8, u8),
     FailIn(u8),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let value = prop_oneof![20 => 0u32..400, 2 => 400u32..20_000, 1 => 30_000u32..200_000, 1 => Just(1 << 20)];
+    let value =
+        prop_oneof![20 => 0u32..400, 2 => 400u32..20_000, 1 => 30_000u32..200_000, 1 => Just(1 << 20)];
     let op = prop_oneof![
         8 => (any::<u16>(), value).prop_map(|(key, len)| Op::Put(key, len)),
         4 => any::<u16>().prop_map(Op::Delete),
@@ -52,6 +61,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (any::<u16>(), 1u16..400).prop_map(|(key, count)| Op::DeleteRange(key, count)),
         6 => any::<u16>().prop_map(Op::Get),
         4 => (any::<u16>(), any::<u16>(), any::<Option<u16>>()).prop_map(|(a, b, c)| Op::Scan(a, b, c)),
+        12 => (0u16..60, prop_oneof![Just(51), 1u16..60], prop::option::weighted(0.7, 0u32..100), any::<bool>())
+            .prop_map(|(key, count, len, merge)| Op::Cycle(50 * key, count, len, merge)),
         5 => Just(Op::Freeze),
         5 => Just(Op::Flush),
         5 => Just(Op::Merge),
@@ -59,17 +70,20 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u16>().prop_map(Op::Hold),
         1 => Just(Op::Release),
         1 => Just(Op::Reopen),
+        1 => any::<bool>().prop_map(Op::CrashInstalling),
+        3 => any::<u16>().prop_map(Op::Together),
+        1 => any::<u8>().prop_map(Op::GiveUp),
         2 => any::<(u16, u8, u8)>().prop_map(|(extent, page, byte)| Op::Damage(extent, page, byte)),
         1 => (0u8..8).prop_map(Op::FailIn),
     ];
-    vec(op, 1..120)
+    vec(op, 1..160)
 }
 
 /// The index under test, the model, and what a crash would leave.
 struct Bench {
     store: NaiveStore,
     cache: Rc<BlockCache>,
-    index: Index<NaiveStore>,
+    index: Rc<Index<NaiveStore>>,
     model: Map,
     /// Changes since the oldest one that no durable run holds: what the log keeps.
     log: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -85,7 +99,7 @@ impl Bench {
     async fn new(cache_bytes: u64, key_prefix: usize) -> Self {
         let store = NaiveStore::default();
         let cache = BlockCache::new(cache_bytes);
-        let index = Index::open(store.clone(), cache.clone(), SHARD, &[]).await.unwrap();
+        let index = Rc::new(Index::open(store.clone(), cache.clone(), SHARD, &[]).await.unwrap());
         Bench {
             store,
             cache,
@@ -157,6 +171,12 @@ impl Bench {
         assert!(scan.next().await.unwrap().is_none(), "an ended scan stays ended");
     }
 
+    fn freeze(&mut self) {
+        if self.index.freeze() {
+            self.log_frozen = self.log.len();
+        }
+    }
+
     fn install(&mut self) {
         let frozen = self.index.frozen_bytes();
         self.durable = self.index.encode_levels();
@@ -166,15 +186,6 @@ impl Bench {
             self.log_frozen = 0;
         }
         assert!(self.durable.len() <= limits::MANIFEST_BYTES);
-    }
-
-    async fn reopen(&mut self) {
-        self.held = None;
-        let reopened = Index::open(self.store.clone(), self.cache.clone(), SHARD, &self.durable).await;
-        self.index = reopened.unwrap();
-        self.log.iter().for_each(|(key, value)| self.index.apply(key, value.as_deref()));
-        self.log_frozen = 0;
-        self.check_space();
     }
 
     /// What the index owns is exactly what is live, once nothing is staged or read.
@@ -198,18 +209,25 @@ impl Bench {
         match op {
             Op::Put(key, len) => self.apply(key, Some(len)),
             Op::Delete(key) => self.apply(key, None),
-            Op::PutRange(key, count, len) => (0..count).for_each(|n| self.apply(key.wrapping_add(n), Some(len))),
+            Op::PutRange(key, count, len) => {
+                (0..count).for_each(|n| self.apply(key.wrapping_add(n), Some(len)))
+            }
             Op::DeleteRange(key, count) => (0..count).for_each(|n| self.apply(key.wrapping_add(n), None)),
             Op::Get(key) => self.check_get(key).await,
             Op::Scan(a, b, seek) => {
                 let (a, b, seek) = (self.key(a), self.key(b), seek.map(|seek| self.key(seek)));
                 self.check_scan(a, b, seek).await;
             }
-            Op::Freeze => {
-                if self.index.freeze() {
-                    self.log_frozen = self.log.len();
+            Op::Cycle(key, count, len, merge) => {
+                (0..count).for_each(|n| self.apply(key.wrapping_add(n), len));
+                self.freeze();
+                let _ = self.index.flush().await;
+                self.install();
+                while merge && self.index.needs_merge() && self.index.merge().await.is_ok() {
+                    self.install();
                 }
             }
+            Op::Freeze => self.freeze(),
             Op::Flush => drop(self.index.flush().await),
             Op::Merge => drop(self.index.merge().await),
             Op::Install => self.install(),
@@ -223,21 +241,66 @@ impl Bench {
                 self.held = Some((scan, stable.into_iter().skip(1).collect()));
             }
             Op::Release => self.release().await,
-            Op::Reopen => self.reopen_after_crash().await,
-            // One copy of the three, so that a good one is left in every extent.
+            Op::Reopen => self.reopen(true).await,
+            Op::CrashInstalling(durable) => {
+                let list = self.index.encode_levels();
+                if durable {
+                    self.durable = list;
+                }
+                self.reopen(false).await;
+            }
+            Op::Together(key) => self.together(key).await,
+            Op::GiveUp(polls) => {
+                tokio::select! {
+                    biased;
+                    _ = async { tokio::join!(self.index.flush(), self.index.merge()) } => {}
+                    () = yields(polls) => {}
+                }
+            }
+            // Never the third copy, so that a good one is left of everything.
             Op::Damage(extent, page, byte) => {
-                self.store.damage(extent.into(), usize::from(extent) % 2, page.into(), |page| page[usize::from(byte)] ^= 0x55);
+                self.store.damage(extent.into(), usize::from(extent) % 2, page.into(), |page| {
+                    page[usize::from(byte)] ^= 0x55
+                });
             }
             Op::FailIn(operations) => self.store.fail_in(Some(operations.into())),
         }
     }
 
-    /// What was staged and told of, but not installed, nobody owns: recovery sees it as free space.
-    async fn reopen_after_crash(&mut self) {
+    /// Comes back from the durable list. `clean`: nothing was between the list and `installed`, so
+    /// that dropping the index must have left exactly the space that the list owns.
+    async fn reopen(&mut self, clean: bool) {
         self.held = None;
         let nothing = Index::open(NaiveStore::default(), self.cache.clone(), SHARD, &[]).await.unwrap();
-        drop(std::mem::replace(&mut self.index, nothing));
-        self.reopen().await;
+        drop(std::mem::replace(&mut self.index, Rc::new(nothing)));
+        let reopened = Index::open(self.store.clone(), self.cache.clone(), SHARD, &self.durable).await;
+        self.index = Rc::new(reopened.unwrap());
+        if !clean {
+            self.store.keep_only(&self.index.extents());
+        }
+        self.log.iter().for_each(|(key, value)| self.index.apply(key, value.as_deref()));
+        self.log_frozen = 0;
+        self.check_space();
+    }
+
+    async fn together(&mut self, key: u16) {
+        let index = self.index.clone();
+        let mut scan = self.index.scan(Vec::new(), vec![0xff; 4]);
+        let applies = async {
+            for n in 0..40 {
+                self.apply(key.wrapping_add(n), (n % 3 > 0).then_some(u32::from(n)));
+                self.check_get(key.wrapping_add(n / 2)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        let walk = async {
+            let mut last = None;
+            while let Some((key, _)) = scan.next().await.unwrap() {
+                assert!(last.is_none_or(|last: Bytes| last < key));
+                last = Some(key);
+            }
+        };
+        let _ = tokio::join!(index.flush(), index.merge(), index.merge(), applies, walk);
     }
 
     async fn finish(mut self) {
@@ -247,9 +310,7 @@ impl Bench {
         self.index.flush().await.unwrap();
         self.install();
         self.check_all().await;
-        if self.index.freeze() {
-            self.log_frozen = self.log.len();
-        }
+        self.freeze();
         self.index.flush().await.unwrap();
         self.install();
         assert!(self.log.is_empty());
@@ -260,7 +321,7 @@ impl Bench {
         }
         self.check_all().await;
         self.check_space();
-        self.reopen_after_crash().await;
+        self.reopen(true).await;
         self.check_all().await;
     }
 
@@ -269,6 +330,12 @@ impl Bench {
         for n in (0..3000).step_by(97) {
             self.check_get(n).await;
         }
+    }
+}
+
+async fn yields(count: u8) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -46,6 +46,12 @@ impl NaiveStore {
         addresses
     }
 
+    /// What recovery does: space that nobody owns is free.
+    pub fn keep_only(&self, owned: &[MirroredExtent]) {
+        let owned = Self::addresses(owned);
+        self.0.extents.borrow_mut().retain(|address, _| owned.binary_search(address).is_ok());
+    }
+
     /// The write or sync after `operations` others fails, once.
     pub fn fail_in(&self, operations: Option<u32>) {
         self.0.fails_in.set(operations);
@@ -109,7 +115,9 @@ impl RunStore for NaiveStore {
         len: u32,
         verify: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Bytes> {
-        assert!(offset.is_multiple_of(limits::PAGE as u32) && len.is_multiple_of(limits::PAGE as u32) && len > 0);
+        assert!(
+            offset.is_multiple_of(limits::PAGE as u32) && len.is_multiple_of(limits::PAGE as u32) && len > 0
+        );
         tokio::task::yield_now().await;
         self.0.reads.set(self.0.reads.get() + 1);
         let extents = self.0.extents.borrow();

@@ -164,9 +164,11 @@ impl<S: RunStore> Source<S> {
 
     fn value(&self) -> Value<'_, S> {
         match self {
-            Source::Table(table) => {
-                table.cursor.entry().and_then(|entry| entry.value_slice()).map_or(Value::Tombstone, Value::Inline)
-            }
+            Source::Table(table) => table
+                .cursor
+                .entry()
+                .and_then(|entry| entry.value_slice())
+                .map_or(Value::Tombstone, Value::Inline),
             Source::Tier(tier) => match (tier.form(), tier.run()) {
                 (Form::Inline, _) => Value::Inline(tier.value()),
                 (Form::Large, Some(run)) => Value::Large(run, tier.value()),

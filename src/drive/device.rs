@@ -122,6 +122,13 @@ impl DriveShared {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
     }
 
+    /// The drive is not there after all: neither written nor read from now on.
+    pub fn lose(&self, cause: &str) {
+        self.state.store(DriveState::Missing as u8, Ordering::Release);
+        let _ = self.cause.set(cause.to_owned());
+        tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
+    }
+
     /// Takes the drive out of service for writes. Says so once.
     pub fn latch(&self, cause: &str) {
         let (healthy, latched) = (DriveState::Healthy as u8, DriveState::Latched as u8);
@@ -405,3 +412,171 @@ impl FromIterator<DriveId> for DriveSet {
 }
 
 const _: () = assert!(POOL_DRIVES_MAX.is_multiple_of(64));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::PAGE;
+    use crate::io::disk::Access;
+    use crate::io::sim::{Fault, OpKind, SimWorld};
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    async fn run<T>(test: impl Future<Output = T>) -> T {
+        LocalSet::new().run_until(test).await
+    }
+
+    fn shared() -> Arc<DriveShared> {
+        DriveShared::new(DriveId(0), "/d", DriveState::Healthy)
+    }
+
+    /// One core's handles.
+    fn open(sim: &SimWorld, shared: &Arc<DriveShared>) -> Rc<Drive> {
+        sim.world().create_dir_all("/d".as_ref()).unwrap();
+        let file = |name: &str, access| sim.world().open(name.as_ref(), true, access).unwrap();
+        Drive::new(shared.clone(), file("/d/meta", Access::DirectSync), file("/d/data", Access::Direct))
+    }
+
+    async fn write(drive: &Drive, page: u64, value: u8) -> Result<(), DriveError> {
+        let mut buf = AlignedBuf::zeroed(PAGE);
+        buf.fill(value);
+        drive.write(Area::Data, Arc::new(buf), 0..PAGE, page * PAGE as u64).await
+    }
+
+    async fn read(drive: &Drive, page: u64) -> Result<u8, DriveError> {
+        let buf = drive.read(Area::Data, AlignedBuf::zeroed(PAGE), page * PAGE as u64).await?;
+        Ok(buf[7])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_takes_the_drive_out_for_all_cores_and_reads_go_on() {
+        run(async {
+            let (sim, shared) = (SimWorld::new(1), shared());
+            let (drive, other_core) = (open(&sim, &shared), open(&sim, &shared));
+            write(&drive, 0, 5).await.unwrap();
+            sim.inject("/d", OpKind::Write, 0, Fault::Fail(libc::EIO));
+            assert!(matches!(write(&drive, 1, 6).await, Err(DriveError::Failed { .. })));
+            assert_eq!(shared.state(), DriveState::Latched);
+            assert!(shared.cause().unwrap().starts_with("write: "));
+            for core in [&drive, &other_core] {
+                assert_eq!(write(core, 2, 7).await, Err(DriveError::Out(DriveId(0))));
+                assert_eq!(core.flush().await, Err(DriveError::Out(DriveId(0))));
+                assert_eq!(read(core, 0).await, Ok(5));
+            }
+            let figures = drive.metrics();
+            assert_eq!(
+                (figures.writes.operations, figures.writes.errors, figures.reads.operations),
+                (2, 1, 1)
+            );
+            assert_eq!((figures.state, figures.in_flight), (DriveState::Latched, 0));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_full_drive_nor_a_failed_read_latches() {
+        run(async {
+            let sim = SimWorld::new(2);
+            let drive = open(&sim, &shared());
+            write(&drive, 0, 5).await.unwrap();
+            sim.inject("/d", OpKind::Write, 0, Fault::Fail(libc::ENOSPC));
+            assert_eq!(write(&drive, 1, 6).await, Err(DriveError::Full(DriveId(0))));
+            sim.inject("/d", OpKind::Read, 0, Fault::Fail(libc::EIO));
+            assert!(read(&drive, 0).await.is_err());
+            assert!(drive.is_healthy());
+            assert_eq!(drive.shared().errors(), (1, 0));
+            write(&drive, 1, 6).await.unwrap();
+            assert_eq!(read(&drive, 1).await, Ok(6));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_finds_no_room_has_lost_writes() {
+        run(async {
+            let sim = SimWorld::new(3);
+            let drive = open(&sim, &shared());
+            write(&drive, 0, 5).await.unwrap();
+            sim.inject("/d", OpKind::Sync, 0, Fault::Fail(libc::ENOSPC));
+            assert!(drive.flush().await.is_err());
+            assert!(!drive.is_healthy());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_share_the_flush_after_the_one_under_way() {
+        let sim = SimWorld::new(4);
+        run(async {
+            let drive = open(&sim, &shared());
+            write(&drive, 0, 1).await.unwrap();
+            sim.hang("/d");
+            let flush = |drive: &Rc<Drive>| {
+                let drive = drive.clone();
+                spawn_local(async move { drive.flush().await })
+            };
+            let first = flush(&drive);
+            // Once the first one is under way, the others wait for the next.
+            while drive.metrics().in_flight == 0 {
+                yield_now().await;
+            }
+            let given_up = flush(&drive);
+            let others = [flush(&drive), flush(&drive)];
+            yield_now().await;
+            given_up.abort();
+            sim.release("/d");
+            first.await.unwrap().unwrap();
+            for other in others {
+                other.await.unwrap().unwrap();
+            }
+            assert_eq!(drive.metrics().flushes.operations, 2);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_complete_before_a_flush_survives_the_power() {
+        for seed in 0..50 {
+            let sim = SimWorld::new(seed);
+            run(async {
+                let drive = open(&sim, &shared());
+                let writers = (0..8u64).map(|n| {
+                    let drive = drive.clone();
+                    async move {
+                        write(&drive, n, n as u8 + 1).await.unwrap();
+                        drive.flush().await.unwrap();
+                    }
+                });
+                join_all(writers).await;
+                assert!(drive.metrics().flushes.operations <= 8);
+            })
+            .await;
+            sim.crash();
+            run(async {
+                let drive = open(&sim, &shared());
+                for n in 0..8 {
+                    assert_eq!(read(&drive, n).await, Ok(n as u8 + 1));
+                }
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_drive_answers_at_once() {
+        let drive = Drive::missing(DriveShared::new(DriveId(3), "/gone", DriveState::Missing));
+        assert_eq!(write(&drive, 0, 1).await, Err(DriveError::Out(DriveId(3))));
+        assert_eq!(read(&drive, 0).await, Err(DriveError::Out(DriveId(3))));
+        assert_eq!(drive.flush().await, Err(DriveError::Out(DriveId(3))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_of_drives_is_a_set() {
+        let ids = [0, 63, 64, 255].map(DriveId);
+        let set: DriveSet = ids.into_iter().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), ids);
+        assert_eq!((set.len(), set.contains(DriveId(1)), set.contains(DriveId(999))), (4, false, false));
+        let mut all: DriveSet = [DriveId(1)].into_iter().collect();
+        all.union(&set);
+        assert_eq!((all.len(), DriveSet::default().is_empty()), (5, true));
+    }
+}

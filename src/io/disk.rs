@@ -215,7 +215,7 @@ impl RealFile {
         }
         match self.allocate(FallocateFlags::empty(), offset, len).await {
             Err(error) if is_unsupported(&error) && end > size => {
-                let from = size.max(offset) / PAGE as u64 * PAGE as u64;
+                let from = size.max(offset).next_multiple_of(PAGE as u64);
                 self.write_zero_pages(from..end).await
             }
             Err(error) if is_unsupported(&error) => Ok(()),

@@ -16,6 +16,7 @@ pub mod reader;
 pub mod writer;
 pub mod pack;
 pub mod tend;
+pub mod open;
 pub mod store;
 
 pub use crate::catalog::meta;

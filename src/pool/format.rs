@@ -345,12 +345,13 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     let smallest = capacities.iter().copied().min().unwrap_or(DRIVE_BYTES_MIN);
     // About 4,096 segments on the smallest drive: fine enough to share, few enough to scan.
     let segment_bytes = (smallest / 4096).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let shards_max = (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
     Ok(Geometry {
         pool: PoolId(u128::from_le_bytes(pool)),
         drives: drives as u16,
         data_chunks: data as u8,
         parity_chunks: parity,
-        shards: request.shards.clamp(1, limits::SHARDS_MAX),
+        shards: request.shards.clamp(1, shards_max as u16),
         segment_bytes,
     })
 }

@@ -84,7 +84,8 @@ enum Block {
 
 struct Buffer {
     memory: AlignedBuf,
-    permit: Permit,
+    /// Held as long as the memory.
+    _permit: Permit,
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -240,7 +241,7 @@ impl<'a> Grid<'a> {
             }
         }
         let permit = permit.split(memory.len());
-        self.buffers.push(Buffer { memory, permit });
+        self.buffers.push(Buffer { memory, _permit: permit });
     }
 
     fn identity(&self, row: u32, column: usize) -> BlockIdentity {
@@ -300,7 +301,7 @@ impl<'a> Grid<'a> {
             }
         }
         let permit = permit.split(memory.len());
-        self.buffers.push(Buffer { memory, permit });
+        self.buffers.push(Buffer { memory, _permit: permit });
         Ok(())
     }
 

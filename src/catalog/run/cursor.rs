@@ -265,7 +265,8 @@ impl<S: RunStore> RunCursor<S> {
         let mut bytes = first.len();
         while let Some(block) = self.next_in_partition()? {
             let last = plan[plan.len() - 1];
-            let behind = block.extent == last.extent && block.offset() as usize == last.offset() as usize + last.len();
+            let behind =
+                block.extent == last.extent && block.offset() as usize == last.offset() as usize + last.len();
             if !behind || bytes + block.len() > self.window {
                 self.pending = Some(block);
                 break;

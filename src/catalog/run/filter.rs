@@ -92,9 +92,9 @@ mod tests {
         assert_eq!(hash(b"0123456789abcdef!"), HASH_LONG);
     }
 
-    const HASH_EMPTY: u64 = 0;
-    const HASH_BASALT: u64 = 0;
-    const HASH_LONG: u64 = 0;
+    const HASH_EMPTY: u64 = 0xd368_964f_0d9b_387b;
+    const HASH_BASALT: u64 = 0x0349_c026_46a2_8368;
+    const HASH_LONG: u64 = 0x5f64_317b_7456_1250;
 
     #[test]
     fn an_empty_filter_excludes_nothing() {

@@ -91,7 +91,14 @@ impl<S: RunStore> Run<S> {
     }
 
     /// A run just written, which no manifest names yet.
-    pub fn written(store: S, cache: Rc<BlockCache>, owner: Owner, tag: u64, footer: Footer, root: RunRef) -> Self {
+    pub fn written(
+        store: S,
+        cache: Rc<BlockCache>,
+        owner: Owner,
+        tag: u64,
+        footer: Footer,
+        root: RunRef,
+    ) -> Self {
         assert_eq!(owner.run, root.id);
         Run { owner, tag, store, cache, footer, root, fate: Cell::new(Fate::Free) }
     }
