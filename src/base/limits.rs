@@ -58,6 +58,10 @@ pub const BODY_WINDOW_BYTES_MIN: u64 = 512 * BODY_WINDOW_SECONDS;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// The same step for bytes that are copied from object to object.
+pub const HASH_STEP_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES_MAX;
+/// A copy answers at the latest after this, and then a space each time: clients give up at 60 s.
+pub const COPY_SILENCE_SECONDS_MAX: u64 = 10;
 /// A refused request's body up to this is read and dropped so that the connection can go on.
 pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
 pub const DRAIN_SECONDS_MAX: u64 = 2;

@@ -24,7 +24,7 @@ use super::headers;
 use crate::base::limits::{
     BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, XML_BODY_BYTES_MAX,
 };
-use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, parse_md5_base64};
+use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
 use crate::codec::sigv4::{PayloadKind, Verified};
 
@@ -150,10 +150,15 @@ impl Promise {
         }
         let algorithm = checksum.as_ref().map(Checksum::algorithm).or(trailer);
         check_sdk_algorithm(headers, algorithm)?;
-        let md5 = headers::text(headers, "content-md5")?
-            .map(|text| parse_md5_base64(text).map_err(|_| Code::InvalidDigest))
-            .transpose()?;
+        let md5 = content_md5(headers)?;
         Ok(Promise { size: size(headers, payload)?, sha256: payload, md5, checksum, trailer })
+    }
+
+    /// For requests whose checksum header is not about their body but about an object.
+    pub(super) fn of_document(headers: &HeaderMap, payload: PayloadKind) -> Result<Promise> {
+        let md5 = content_md5(headers)?;
+        let size = size(headers, payload)?;
+        Ok(Promise { size, sha256: payload, md5, checksum: None, trailer: None })
     }
 
     pub(super) fn algorithm(&self) -> Option<ChecksumAlgorithm> {
@@ -163,10 +168,6 @@ impl Promise {
     /// True when damage on the way would be found by more than the signature.
     pub(super) fn has_digest(&self) -> bool {
         self.md5.is_some() || self.algorithm().is_some()
-    }
-
-    pub(super) fn size(&self) -> Option<u64> {
-        self.size
     }
 
     /// Writes must say how much they bring.
@@ -196,6 +197,11 @@ impl Promise {
             _ => Ok(()),
         }
     }
+}
+
+fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>> {
+    let parse = |text| parse_md5_base64(text).map_err(|_| Code::InvalidDigest.into());
+    headers::text(headers, "content-md5")?.map(parse).transpose()
 }
 
 const MANY_CHECKSUMS: &str =
@@ -290,32 +296,39 @@ pub(super) struct Payload<'i> {
     /// What the decoder has not taken yet.
     pending: Bytes,
     digests: Digests,
+    /// What is wanted beside what the client sent.
+    wanted: Option<Hasher>,
 }
 
 /// Digests of a body that kept every promise.
 #[derive(Debug)]
 pub(super) struct Digested {
     pub md5: [u8; 16],
+    /// The one the client sent, or else the one that was wanted.
     pub checksum: Option<Checksum>,
+    /// The one that was wanted, when the client sent another.
+    pub wanted: Option<Checksum>,
 }
 
 impl<'i> Payload<'i> {
-    /// `checksum` is computed when the client brings none of its own.
+    /// `wanted` is computed whatever the client sends along.
     pub(super) fn new(
         intake: &'i mut Intake,
         promise: Promise,
         verified: &Verified,
-        checksum: Option<ChecksumAlgorithm>,
+        wanted: Option<ChecksumAlgorithm>,
     ) -> Self {
         let sha256 = matches!(promise.sha256, PayloadKind::Sha256(_));
-        let digests = Digests::new(true, sha256, promise.algorithm().or(checksum));
+        let sent = promise.algorithm();
+        let digests = Digests::new(true, sha256, sent.or(wanted));
+        let wanted = wanted.filter(|wanted| sent.is_some_and(|sent| sent != *wanted)).map(Hasher::new);
         let decoder = match promise.sha256 {
             PayloadKind::Streaming { trailer, .. } => {
                 Some(ChunkDecoder::new(verified.seed.clone(), trailer, promise.size.unwrap_or(0)))
             }
             _ => None,
         };
-        Payload { intake, promise, decoder, pending: Bytes::new(), digests }
+        Payload { intake, promise, decoder, pending: Bytes::new(), digests, wanted }
     }
 
     /// The next bytes of the object, hashed; none at the end.
@@ -324,16 +337,23 @@ impl<'i> Payload<'i> {
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.pending)?
             {
-                self.digests.update(&data);
+                self.hash(&data);
                 return Ok(Some(data));
             }
             let Some(frame) = self.intake.frame().await? else { return Ok(None) };
             if self.decoder.is_some() {
                 self.pending = frame;
             } else if !frame.is_empty() {
-                self.digests.update(&frame);
+                self.hash(&frame);
                 return Ok(Some(frame));
             }
+        }
+    }
+
+    fn hash(&mut self, data: &[u8]) {
+        self.digests.update(data);
+        if let Some(wanted) = &mut self.wanted {
+            wanted.update(data);
         }
     }
 
@@ -350,7 +370,7 @@ impl<'i> Payload<'i> {
         }
         self.promise.check(&values, &trailers)?;
         let md5 = values.md5.expect("the MD5 was asked for");
-        Ok(Digested { md5, checksum: values.checksum })
+        Ok(Digested { md5, checksum: values.checksum, wanted: self.wanted.map(Hasher::finish) })
     }
 
     /// The whole of a small body, such as an XML document.
@@ -412,7 +432,7 @@ mod tests {
         ];
         let promise = promise(TRAILED, &pairs).unwrap();
         assert_eq!(promise.algorithm(), Some(ChecksumAlgorithm::Crc32));
-        assert_eq!(promise.size(), Some(3));
+        assert_eq!(promise.size, Some(3));
         let values = Digests::new(true, false, promise.algorithm()).finish();
         let error = promise.check(&values, &Trailers::default()).unwrap_err();
         assert_eq!(error.code(), Code::MalformedTrailerError);

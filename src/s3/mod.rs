@@ -2,20 +2,23 @@
 //!
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`) and calls the operation's file:
-//! `bucket`, `put`, `get`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
+//! `bucket`, `put`, `get`, `attributes`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
 //! know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
+mod attributes;
 mod auth;
 mod body;
 mod bucket;
 mod conditions;
 mod connection;
+mod copy;
 mod delete;
 mod get;
 mod headers;
 mod list;
+mod multipart;
 mod put;
 mod response;
 mod route;

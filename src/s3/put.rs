@@ -7,13 +7,13 @@
 use http::StatusCode;
 use http::header::ETAG;
 
-use super::body::{Digested, Payload};
+use super::body::Payload;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, checksum_headers, empty, etag_value};
 use super::service::Call;
 use super::{conditions, headers};
 use crate::base::limits::PUT_BYTES_MAX;
-use crate::codec::checksum::ChecksumAlgorithm;
+use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
 use crate::object::meta::{Checksum, ChecksumKind, ETag};
 use crate::object::store::{Commit, Writer};
 
@@ -27,11 +27,12 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let size = promise.size_needed()?;
     check_size(size)?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
-    let mut payload = call.payload(promise, Some(DEFAULT_CHECKSUM));
+    let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
+    let mut payload = call.payload(promise, Some(wanted));
     fill(&mut writer, &mut payload).await?;
     let digested = payload.finish()?;
     let etag = ETag { md5: digested.md5, parts: 0 };
-    let checksum = full_object(digested);
+    let checksum = stored_checksum(digested.checksum);
     let commit = Commit { headers: stored, etag, checksum, conditions };
     let committed = writer.commit(commit).await?;
     let mut reply = empty(StatusCode::OK);
@@ -60,8 +61,8 @@ pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Resu
 }
 
 /// The checksum of a body as it is stored.
-pub(super) fn full_object(digested: Digested) -> Option<Checksum> {
-    digested.checksum.map(|checksum| Checksum {
+pub(super) fn stored_checksum(checksum: Option<codec::Checksum>) -> Option<Checksum> {
+    checksum.map(|checksum| Checksum {
         algorithm: checksum.algorithm(),
         kind: ChecksumKind::FullObject,
         value: checksum.bytes().to_vec(),

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -17,6 +18,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Sleep;
 
 use super::error::S3Error;
 use super::stats::Ticket;
@@ -150,6 +152,63 @@ pub(super) fn checksum_headers(headers: &mut HeaderMap, checksum: &Checksum) {
     set(headers, HeaderName::from_static(checksum.algorithm.header()), &checksum_text(checksum));
     let kind = HeaderValue::from_static(checksum.kind.name());
     headers.insert(HeaderName::from_static("x-amz-checksum-type"), kind);
+}
+
+// ---- Documents that take long ----
+
+/// An XML document that is still being made: its declaration at once, then a space each `pause`
+/// while it is worked on, then the rest of it.
+pub(super) fn late(document: impl Future<Output = Vec<u8>> + 'static, pause: Duration) -> Reply {
+    let body = Late { step: LateStep::Declaration, document: Box::pin(document), pause, timer: None };
+    let mut reply = xml(Vec::new());
+    *reply.body_mut() = Body::Late(Box::pin(body));
+    reply
+}
+
+struct Late {
+    step: LateStep,
+    document: Pin<Box<dyn Future<Output = Vec<u8>>>>,
+    pause: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(PartialEq)]
+enum LateStep {
+    Declaration,
+    Waiting,
+    Done,
+}
+
+/// Nothing may stand before it, so it goes out before the spaces.
+const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+impl HttpBody for Late {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.step {
+            LateStep::Done => return Poll::Ready(None),
+            LateStep::Declaration => {
+                self.step = LateStep::Waiting;
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(DECLARATION)))));
+            }
+            LateStep::Waiting => {}
+        }
+        if let Poll::Ready(document) = self.document.as_mut().poll(cx) {
+            self.step = LateStep::Done;
+            let rest = document.strip_prefix(DECLARATION).unwrap_or(&document);
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(rest)))));
+        }
+        let pause = self.pause;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        ready!(timer.as_mut().poll(cx));
+        self.timer = None;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+    }
 }
 
 // ---- Streams ----
@@ -305,6 +364,18 @@ mod tests {
         assert_eq!(headers[CACHE_CONTROL], "no-cache");
         assert_eq!(headers["x-amz-meta-name"].as_bytes(), "ü".as_bytes());
         assert_eq!(headers.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_document_is_whole_and_well_formed() {
+        use http_body_util::BodyExt;
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            [DECLARATION, b"<A/>"].concat()
+        };
+        let body = late(work, Duration::from_secs(10)).into_body();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(bytes, [DECLARATION, b"  <A/>"].concat());
     }
 
     #[test]

@@ -5,8 +5,6 @@
 //! Owns the dispatch and the headers every answer has. The hot operations run in place; the others
 //! are boxed, so that their size does not burden every request.
 
-use std::borrow::Cow;
-
 use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -17,7 +15,7 @@ use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
 use super::route::{Operation, Target, route, target};
 use super::stats::Ticket;
-use super::{Shared, bucket, delete, get, headers, list, put};
+use super::{Shared, attributes, bucket, copy, delete, get, headers, list, multipart, put};
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -36,6 +34,7 @@ pub(super) struct Call<'r> {
     pub query: &'r Query<'r>,
     pub headers: &'r HeaderMap,
     pub intake: &'r mut Intake,
+    pub request_id: &'r str,
     verified: &'r Verified,
 }
 
@@ -45,9 +44,14 @@ impl Call<'_> {
         Promise::read(self.headers, self.verified.payload)
     }
 
-    /// The body; `checksum` is computed when the client brings none.
-    pub(super) fn payload(&mut self, promise: Promise, checksum: Option<ChecksumAlgorithm>) -> Payload<'_> {
-        Payload::new(self.intake, promise, self.verified, checksum)
+    /// The same for a document whose request carries the checksum of an object.
+    pub(super) fn promise_of_document(&self) -> Result<Promise> {
+        Promise::of_document(self.headers, self.verified.payload)
+    }
+
+    /// The body; `wanted` is computed whatever checksum the client sends along.
+    pub(super) fn payload(&mut self, promise: Promise, wanted: Option<ChecksumAlgorithm>) -> Payload<'_> {
+        Payload::new(self.intake, promise, self.verified, wanted)
     }
 }
 
@@ -62,7 +66,7 @@ impl Shared {
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
         let mut intake = Intake::new(incoming);
-        let result = self.answer(&parts, &mut intake, &mut ticket).await;
+        let result = self.answer(&parts, &mut intake, &mut ticket, &request_id).await;
         let error = result.as_ref().err().map(S3Error::code);
         let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
         if !intake.is_ended() && !intake.drain(parts.headers.contains_key(EXPECT)).await {
@@ -79,6 +83,7 @@ impl Shared {
         parts: &http::request::Parts,
         intake: &mut Intake,
         ticket: &mut Ticket,
+        request_id: &HeaderValue,
     ) -> Result<Reply> {
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
@@ -108,6 +113,7 @@ impl Shared {
             query: &query,
             headers: &parts.headers,
             intake,
+            request_id: request_id.to_str().unwrap_or(""),
             verified: &verified,
         };
         dispatch(operation, call).await
@@ -195,6 +201,15 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::ListObjectsV2 => list::list_objects_v2(call).await,
         Operation::ListObjectVersions => list::list_object_versions(call).await,
         Operation::DeleteObjects => delete::delete_objects(call).await,
+        Operation::GetObjectAttributes => attributes::get_object_attributes(call).await,
+        Operation::CopyObject => copy::copy_object(call).await,
+        Operation::UploadPartCopy => copy::upload_part_copy(call).await,
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::ListParts => multipart::list_parts(call).await,
+        Operation::ListMultipartUploads => multipart::list_uploads(call).await,
         _ => bucket::get_setting(operation, call).await,
     }
 }
@@ -202,6 +217,5 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
 /// Where an object is found, as `Location` says it.
 pub(super) fn location(call: &Call<'_>) -> String {
     let host = call.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let path: Cow<'_, str> = call.path.into();
-    format!("http://{host}{path}")
+    format!("http://{host}{}", call.path)
 }
