@@ -1,5 +1,7 @@
 //! Configuration as an operator meets it: which source wins, what the defaults are, and what is refused
-//! with which words. The environment itself is clap's to read and `tests/` starts the binary with one.
+//! with which words.
+//!
+//! The environment needs a process of its own: `tests/command_line.rs` runs the binary with one.
 
 use super::*;
 use clap::Parser;
