@@ -1,2 +1,113 @@
-//! The `basalt` command.
-fn main() {}
+//! The `basalt` command: reads what was asked for, sets up the log, hands over, and turns the outcome
+//! into an exit code. Everything else is in the library.
+//!
+//! Exit codes, stable for scripts and units: 0 success; 1 the command failed; 2 the command line or the
+//! configuration is wrong; 3 the server could not start; 4 the server answers but is not ready (`status`).
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
+use basalt::admin::status::{self, StatusError, StatusRequest};
+use basalt::base::time::Nanos;
+use basalt::config::{Command, CommandLine, Config, LogConfig, LogFormat, ServeOptions, StatusOptions};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// Short requests of many sizes from many threads are what it was made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const FAILED: u8 = 1;
+const WRONG: u8 = 2;
+const NOT_STARTED: u8 = 3;
+const NOT_READY: u8 = 4;
+
+fn main() -> ExitCode {
+    // Prints help and complaints about the line by itself, with exit code 0 or 2.
+    match CommandLine::parse().command {
+        Command::Serve(options) => serve(*options),
+        Command::Inspect(_) => fail(FAILED, &"this build has no inspect in it"),
+        Command::Status(options) => ask(&options),
+        Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+fn serve(options: ServeOptions) -> ExitCode {
+    let config = match Config::resolve(options) {
+        Ok(config) => config,
+        Err(error) => return fail(WRONG, &error),
+    };
+    if let Err(error) = start_log(&config.log) {
+        return fail(WRONG, &format!("--log {}: {error}", config.log.filter));
+    }
+    match basalt::server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(NOT_STARTED, &error),
+    }
+}
+
+/// Events go to standard error, which carries nothing else: standard output is for results.
+fn start_log(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(&config.filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn ask(options: &StatusOptions) -> ExitCode {
+    let credentials = match status_credentials(options) {
+        Ok(credentials) => credentials,
+        Err(error) => return fail(FAILED, &format!("{error}; name the server's file with --credentials")),
+    };
+    let request = StatusRequest {
+        endpoint: options.endpoint.clone(),
+        credentials,
+        region: options.region.clone(),
+        now: now(),
+    };
+    match status::ask(&request) {
+        Ok(answer) => {
+            let text = match options.json {
+                true => format!("{}\n", answer.json),
+                false => status::render(&request.endpoint, &answer.report),
+            };
+            let printed = print(&text);
+            if answer.report.ready { printed } else { ExitCode::from(NOT_READY) }
+        }
+        Err(error @ StatusError::Endpoint(_)) => fail(WRONG, &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn status_credentials(options: &StatusOptions) -> Result<Credentials, CredentialsError> {
+    match (&options.access_key, &options.secret_key) {
+        (Some(access_key), Some(secret_key)) => Credentials::new(access_key.clone(), secret_key.clone()),
+        _ => Credentials::read(options.credentials.as_deref().unwrap_or(Path::new(CREDENTIALS_FILE_DEFAULT))),
+    }
+}
+
+fn now() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos::from_seconds(since.as_secs())
+}
+
+/// A reader that goes away, as `head` does, is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(FAILED, &error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    // Nothing is left to do when even that cannot be said.
+    let _ = writeln!(io::stderr(), "basalt: {error}");
+    ExitCode::from(code)
+}

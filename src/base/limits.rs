@@ -40,6 +40,94 @@ pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section of an aws-chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+/// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
+/// each with the state of its HMAC, so at most 3 MiB a core.
+pub const SIGNING_KEYS_MAX: usize = 1024;
+
+// ---- The client edge ----
+
+/// From the last answer, or from accept, to the end of the next request's head: so also the life of
+/// an idle connection. Slower than this is slowloris.
+pub const REQUEST_HEAD_SECONDS_MAX: u64 = 30;
+/// Both directions of a body are judged once in this time, which is longer than any pause of a
+/// live TCP connection that recovers from losses.
+pub const BODY_WINDOW_SECONDS: u64 = 20;
+/// What must move in a window in which we waited for the client: 512 bytes a second, a tenth of
+/// the slowest modem.
+pub const BODY_WINDOW_BYTES_MIN: u64 = 512 * BODY_WINDOW_SECONDS;
+/// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
+/// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// The same step for bytes that are copied from object to object.
+pub const HASH_STEP_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES_MAX;
+/// A copy answers at the latest after this, and then a space each time: clients give up at 60 s.
+pub const COPY_SILENCE_SECONDS_MAX: u64 = 10;
+/// A refused request's body up to this is read and dropped so that the connection can go on.
+pub const DRAIN_BYTES_MAX: u64 = 256 * KIB as u64;
+pub const DRAIN_SECONDS_MAX: u64 = 2;
+/// A larger one is read and dropped after the answer, because closing at once would reset the
+/// connection and take the answer from a client that is still sending.
+pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
+pub const LIST_BUCKETS_MAX: usize = 10_000;
+
+// ---- The operator: configuration, credentials, admin requests ----
+
+/// Memory the server plans with: memtables, block cache, buffers and read cache. The least with which two
+/// cores can hold a memtable, a commit batch and the stripe of one upload each.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// Keeps a small machine small; larger machines are told to use more by `--memory`.
+pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
+pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
+/// Open connections, at about 16 KiB each while idle: 64 MiB.
+pub const CONNECTIONS_DEFAULT: usize = 4096;
+/// As many as a process may have descriptors under the unit file that we ship, less those for drives.
+pub const CONNECTIONS_MAX: usize = 60_000;
+/// From the first byte of a request to the end of its headers. A client on a slow link sends 16 KiB at
+/// 2 KiB a second in 8 s.
+pub const HEADER_TIMEOUT_SECONDS_DEFAULT: u64 = 10;
+/// Bytes a second below which a request body is given up: slower than any link an uploader lives behind.
+pub const BODY_RATE_MIN_DEFAULT: u64 = 1024;
+/// How long a stop waits for requests in flight: below the 30 s after which Kubernetes kills, and the 90 s
+/// of systemd.
+pub const DRAIN_SECONDS_DEFAULT: u64 = 25;
+/// Any wait that an operator may configure.
+pub const TIMEOUT_SECONDS_MAX: u64 = 3600;
+pub const CORES_MAX: usize = 256;
+/// A region name; AWS's longest has 14 characters.
+pub const REGION_BYTES_MAX: usize = 64;
+/// A host name, RFC 1035 section 2.3.4.
+pub const DOMAIN_BYTES_MAX: usize = 253;
+pub const DOMAINS_MAX: usize = 32;
+/// The configuration file: hundreds of drives with long paths fit ten times.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The credentials file: two short lines and comments.
+pub const CREDENTIALS_FILE_BYTES_MAX: u64 = 64 << 10;
+/// AWS's own bounds for the access key (IAM API, data type AccessKey).
+pub const ACCESS_KEY_BYTES_MIN: usize = 16;
+pub const ACCESS_KEY_BYTES_MAX: usize = 128;
+pub const ACCESS_KEY_BYTES_NEW: usize = 20;
+/// Short secrets can be guessed offline from one captured signature.
+pub const SECRET_KEY_BYTES_MIN: usize = 16;
+pub const SECRET_KEY_BYTES_MAX: usize = 128;
+pub const SECRET_KEY_BYTES_NEW: usize = 40;
+/// How long an admin request waits for the figures of all cores. A core answers in microseconds, or it is
+/// stuck and the operator should hear so.
+pub const SNAPSHOT_SECONDS_MAX: u64 = 5;
+/// How long `basalt status` waits for a connection, and for each part of the answer.
+pub const STATUS_SECONDS_MAX: u64 = 10;
+/// An answer to `basalt status`: 256 drives at about 1 KiB of JSON each, eight times over.
+pub const STATUS_BYTES_MAX: usize = 2 * MIB;
+
+const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+const _: () = assert!(DRAIN_SECONDS_DEFAULT <= TIMEOUT_SECONDS_MAX);
+const _: () =
+    assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
+const _: () =
+    assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
 
 // ---- On the drives: docs/FORMAT.md ----
 
@@ -56,6 +144,18 @@ pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - BLOCK_
 /// half a MiB and more, small enough to fit many times into the smallest segment.
 pub const CHUNK_BLOCKS_MAX: usize = 64;
 pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
+/// Objects announced at this size or above are written in chunks of `CHUNK_BLOCKS_MAX` blocks,
+/// smaller ones in chunks of `CHUNK_BLOCKS`.
+pub const LARGE_BYTES_MIN: u64 = 64 << 20;
+pub const CHUNK_BLOCKS: usize = 16;
+/// Object bytes in one pack: large enough that its stripes are written in long pieces.
+pub const PACK_BYTES: usize = MIB;
+/// Catalog bytes in the record that installs a pack.
+pub const PACK_RECORD_BYTES: usize = 512 * KIB;
+/// How often a core looks whether its shards and log want tending.
+pub const TEND_TICK_MS: u64 = 25;
+/// Buckets of one store: AWS allows an account 10,000 by default.
+pub const BUCKETS_MAX: usize = 10_000;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -66,11 +166,19 @@ pub const SHARDS_MAX: u16 = 64;
 pub const SHARDS_DEFAULT: u16 = 8;
 pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Segments a drive should have for each shard, since each owns some on every drive.
+pub const SHARD_SEGMENTS_MIN: u64 = 32;
 /// A drive must hold the log, the catalog and something to store.
 pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// One catalog record in the log, without inline object bytes: a version of 10,000 parts at
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
+
+/// Groups of rows one writer has on their way to the drives while it fills the next: enough that
+/// receiving, coding and writing overlap. At 2+2 each is 2 MiB of buffers.
+pub const WRITE_GROUPS_MAX: usize = 2;
+/// Groups of rows one reader has asked for, the one being delivered included.
+pub const READ_GROUPS_MAX: usize = 3;
 
 /// One manifest slot: about 100 bytes for each of a few hundred runs of a shard.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
@@ -100,6 +208,23 @@ const _: () = assert!(IO_THREADS <= IO_THREAD_OPERATIONS_MAX);
 const _: () = assert!(BUFFER_CACHED_BYTES_MAX * 16 <= BUFFER_CACHE_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 
+/// One batch of the log: room for the largest record, and for 100 and more of the small objects
+/// that wait while the batch before is in flight. Each core keeps two.
+pub const BATCH_BYTES: usize = 2 * MIB;
+/// Jobs waiting for one core; above it the asker is told to slow down.
+pub const CORE_QUEUE_MAX: usize = 4096;
+/// Connections accepted and not yet taken over by their core.
+pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Segments of each drive that object bytes leave to the log and the catalog.
+pub const SYSTEM_SEGMENTS: usize = 8;
+/// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
+/// usual segment size, in well under a second.
+pub const LOG_BYTES_MAX: u64 = 512 << 20;
+pub const LOG_SEGMENTS_MIN: usize = 6;
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
+const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 // ---- The catalog's index: docs/FORMAT-catalog.md ----
 
 /// Key of an index entry: bucket and object key with every byte escaped into two, and a version.
@@ -153,4 +278,4 @@ const _: () = assert!(BLOCK_BYTES % PAGE == 0);
 const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
-const _: () = assert!((RECORD_BYTES_MAX + INLINE_BYTES_MAX) as u64 * 4 < SEGMENT_BYTES_MIN);
+const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES_MAX);

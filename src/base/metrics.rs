@@ -526,6 +526,16 @@ pub struct RecoveryMetrics {
     pub duration_us: u64,
 }
 
+/// What the kernel says of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMetrics {
+    pub resident_bytes: u64,
+    /// Processor time of all threads, in user and kernel mode.
+    pub cpu_us: u64,
+    pub open_files: u64,
+    pub threads: u64,
+}
+
 /// Everything the process reports: its own figures, and those of all cores merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -541,9 +551,10 @@ pub struct Snapshot {
     /// Process start to ready.
     pub startup_us: u64,
     pub recovery: RecoveryMetrics,
-    /// Resident memory of the process, and the cap it was given.
-    pub memory_bytes: u64,
+    /// The cap on the memory the server plans with.
     pub memory_bytes_max: u64,
+    /// Filled in by the operator edge.
+    pub process: ProcessMetrics,
     pub totals: CoreSnapshot,
 }
 

@@ -39,6 +39,10 @@ pub fn version(bucket: u64, key: &str, order: u64) -> Vec<u8> {
     out
 }
 
+pub fn is_version(key: &[u8]) -> bool {
+    key.first() == Some(&VERSION)
+}
+
 /// Everything in front of which no version of a key that begins with `prefix` sorts.
 pub fn versions_from(bucket: u64, prefix: &[u8]) -> Vec<u8> {
     let mut out = join(VERSION, &[&bucket.to_be_bytes()]);

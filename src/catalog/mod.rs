@@ -2,6 +2,11 @@
 
 pub mod key;
 pub mod meta;
+pub mod value;
+pub mod record;
+pub mod batch;
+pub mod log;
+pub mod replay;
 
 pub mod cache;
 pub mod error;

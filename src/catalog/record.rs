@@ -5,7 +5,7 @@
 //! same function applies them when they are committed and when they are replayed.
 //! Layout: `docs/FORMAT.md`, section Log record.
 
-
+use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::codec::wire::{Put, Take};
 use crate::pool::stripe::Extent;
@@ -39,12 +39,19 @@ impl Sequence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// The key has this value now. Space that the value names becomes owned.
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Delete { key: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
     /// The extent has no owner any more.
     Free(Extent),
     /// One object less lives in the pack; at none the pack itself is deleted and freed.
-    Unpack { pack: u64 },
+    Unpack {
+        pack: u64,
+    },
 }
 
 /// The head of a record, in front of its operations.
@@ -87,7 +94,7 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
         match operation {
             Operation::Put { key, value } => put.u8(PUT).bytes(key).bytes(value),
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
-            Operation::Free(extent) => put.u8(FREE).bytes(&extent.encode()),
+            Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
             Operation::Unpack { pack } => put.u8(UNPACK).u64(*pack),
         };
     }
@@ -104,7 +111,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
                 Operation::Put { key, value: take.bytes()?.to_vec() }
             }
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
-            FREE => Operation::Free(Extent::decode(take.bytes()?)?),
+            FREE => Operation::Free(extent_from(take.bytes()?)?),
             UNPACK => Operation::Unpack { pack: take.u64()? },
             _ => return None,
         });

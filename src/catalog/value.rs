@@ -124,7 +124,7 @@ impl Version {
                 put.u8(KIND_PACKED).u64(*pack).u32(*offset).u32(*crc);
             }
             Storage::Striped(extent) => {
-                put.u8(KIND_STRIPED).bytes(&extent.encode());
+                put.u8(KIND_STRIPED).bytes(&extent_bytes(extent));
             }
             Storage::Parts { upload, parts } => {
                 put.u8(KIND_PARTS).u128(*upload).varint(parts.len() as u64);
@@ -159,6 +159,11 @@ impl Version {
         true
     }
 
+    /// Whether an encoded version has stripes of its own.
+    pub fn is_striped(encoded: &[u8]) -> bool {
+        encoded.get(1) == Some(&KIND_STRIPED)
+    }
+
     /// The storage alone.
     pub fn decode_storage(bytes: &[u8]) -> Option<Storage> {
         take_storage(&mut Take(bytes))
@@ -191,7 +196,7 @@ fn take_storage(take: &mut Take<'_>) -> Option<Storage> {
             Storage::Inline { at, crc: take.u32()? }
         }
         KIND_PACKED => Storage::Packed { pack: take.u64()?, offset: take.u32()?, crc: take.u32()? },
-        KIND_STRIPED => Storage::Striped(Extent::decode(take.bytes()?)?),
+        KIND_STRIPED => Storage::Striped(extent_from(take.bytes()?)?),
         KIND_PARTS => {
             let (upload, count) = (take.u128()?, take.varint()?);
             Storage::Parts { upload, parts: (0..count).map(|_| take_part_ref(take)).collect::<Option<_>>()? }
@@ -267,7 +272,7 @@ impl PartValue {
         let mut put = Put::default();
         put.u8(LAYOUT).varint(self.size).u64(self.modified.0).raw(&self.etag.md5).u16(self.etag.parts);
         put_checksum(&mut put, self.checksum.as_ref());
-        put.bytes(&self.extent.as_ref().map(Extent::encode).unwrap_or_default());
+        put.bytes(&self.extent.as_ref().map(extent_bytes).unwrap_or_default());
         put.0
     }
 
@@ -277,7 +282,7 @@ impl PartValue {
         let checksum = take_checksum(&mut take)?;
         let extent = match take.bytes()? {
             [] => None,
-            bytes => Some(Extent::decode(bytes)?),
+            bytes => Some(extent_from(bytes)?),
         };
         Some(PartValue { size, modified, etag, checksum, extent })
     }
@@ -286,13 +291,13 @@ impl PartValue {
 impl PackValue {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
-        put.u8(LAYOUT).u32(self.live).bytes(&self.extent.encode());
+        put.u8(LAYOUT).u32(self.live).bytes(&extent_bytes(&self.extent));
         put.0
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = layout(bytes)?;
-        Some(PackValue { live: take.u32()?, extent: Extent::decode(take.bytes()?)? })
+        Some(PackValue { live: take.u32()?, extent: extent_from(take.bytes()?)? })
     }
 }
 
@@ -314,6 +319,17 @@ fn layout(bytes: &[u8]) -> Option<Take<'_>> {
 }
 
 // ---- Shared fields ----
+
+/// An extent alone, so that a reader who does not need it can step over it.
+pub(super) fn extent_bytes(extent: &Extent) -> Vec<u8> {
+    let mut put = Put::default();
+    extent.encode(&mut put);
+    put.0
+}
+
+pub(super) fn extent_from(bytes: &[u8]) -> Option<Extent> {
+    Extent::decode(&mut Take(bytes))
+}
 
 fn algorithm_byte(algorithm: ChecksumAlgorithm) -> u8 {
     match algorithm {
@@ -438,8 +454,11 @@ mod tests {
                 at: LogPosition { log: LogId(log), offset },
                 crc
             }),
-            (any::<u64>(), any::<u32>(), any::<u32>())
-                .prop_map(|(pack, offset, crc)| Storage::Packed { pack, offset, crc }),
+            (any::<u64>(), any::<u32>(), any::<u32>()).prop_map(|(pack, offset, crc)| Storage::Packed {
+                pack,
+                offset,
+                crc
+            }),
             (any::<u128>(), prop::collection::vec(part, 0..5))
                 .prop_map(|(upload, parts)| Storage::Parts { upload, parts }),
         ]
@@ -464,7 +483,8 @@ mod tests {
         #[test]
         fn versions_come_back(version in version()) {
             let encoded = version.encode();
-            prop_assert_eq!(Version::decode(&encoded).as_ref(), Some(&version));
+            let decoded = Version::decode(&encoded);
+            prop_assert_eq!(decoded.as_ref(), Some(&version));
             let listed = Listed::decode(&encoded).expect("what decodes whole decodes in part");
             prop_assert_eq!(listed.size, version.meta.size);
             prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());

@@ -4,6 +4,11 @@
 //! hostile bytes and is fuzzed alone.
 
 pub mod wire;
+pub mod erasure;
+pub mod frame;
 pub mod date;
 pub mod uri;
 pub mod checksum;
+pub mod sigv4;
+pub mod chunked;
+pub mod xml;

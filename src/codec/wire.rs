@@ -120,6 +120,16 @@ pub fn seal(magic: u32, version: u32, body: &[u8]) -> Vec<u8> {
     out.0
 }
 
+/// As `seal`, for a structure built in place whose first `SEAL_BYTES` are still empty.
+pub fn seal_in_place(whole: &mut [u8], magic: u32, version: u32) {
+    let (head, body) = whole.split_at_mut(SEAL_BYTES);
+    head[..4].copy_from_slice(&magic.to_le_bytes());
+    head[4..8].copy_from_slice(&version.to_le_bytes());
+    head[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), body);
+    head[12..].copy_from_slice(&crc.to_le_bytes());
+}
+
 /// The body inside a sealed structure that may be followed by padding, with its version, which
 /// is at most `version_max`.
 pub fn open(bytes: &[u8], magic: u32, version_max: u32) -> Result<(u32, &[u8]), Broken> {

@@ -68,7 +68,9 @@ impl Header {
             Owner::Spare => put.u8(1),
             Owner::Log { id, mirrors } => {
                 put.u8(2).u64(id.0).u8(mirrors.len() as u8);
-                mirrors.iter().for_each(|m| drop(put.u16(m.drive.0).u32(m.segment)));
+                for mirror in mirrors {
+                    put.u16(mirror.drive.0).u32(mirror.segment);
+                }
                 &mut put
             }
             Owner::Data { shard } => put.u8(3).u16(shard.0),

@@ -20,6 +20,7 @@ use super::buffer::AlignedBuf;
 use super::kernel;
 use super::operation::Operation;
 use super::ring::Ring;
+use super::sim::SimFile;
 use super::threads::Pool;
 use crate::base::limits::{PAGE, ZERO_WRITE_BYTES};
 
@@ -49,6 +50,7 @@ pub struct File(Rc<Inner>);
 
 enum Inner {
     Real(RealFile),
+    Sim(SimFile),
 }
 
 impl File {
@@ -60,6 +62,7 @@ impl File {
         }
         match &*self.0 {
             Inner::Real(file) => file.read_at(buf, offset).await,
+            Inner::Sim(file) => file.read_at(buf, offset).await,
         }
     }
 
@@ -71,6 +74,7 @@ impl File {
         check_transfer(range.start as u64, range.len())?;
         match &*self.0 {
             Inner::Real(file) => file.write_at(buf, range, offset).await,
+            Inner::Sim(file) => file.write_at(buf, range, offset).await,
         }
     }
 
@@ -78,6 +82,7 @@ impl File {
     pub async fn sync(&self) -> io::Result<()> {
         match &*self.0 {
             Inner::Real(file) => file.sync().await,
+            Inner::Sim(file) => file.sync().await,
         }
     }
 
@@ -86,6 +91,7 @@ impl File {
         check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
         match &*self.0 {
             Inner::Real(file) => file.preallocate(offset, len).await,
+            Inner::Sim(file) => file.preallocate(offset, len).await,
         }
     }
 
@@ -95,6 +101,7 @@ impl File {
         check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
         match &*self.0 {
             Inner::Real(file) => file.write_zeroes(offset, len).await,
+            Inner::Sim(file) => file.write_zeroes(offset, len).await,
         }
     }
 
@@ -104,6 +111,7 @@ impl File {
         check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
         match &*self.0 {
             Inner::Real(file) => file.discard(offset, len).await,
+            Inner::Sim(file) => file.discard(offset, len).await,
         }
     }
 
@@ -111,6 +119,7 @@ impl File {
     pub fn len(&self) -> io::Result<u64> {
         match &*self.0 {
             Inner::Real(file) => kernel::size(&file.fd),
+            Inner::Sim(file) => file.len(),
         }
     }
 
@@ -121,7 +130,12 @@ impl File {
     pub fn id(&self) -> FileIdentity {
         match &*self.0 {
             Inner::Real(file) => file.id,
+            Inner::Sim(file) => file.id(),
         }
+    }
+
+    pub(super) fn simulated(file: SimFile) -> File {
+        File(Rc::new(Inner::Sim(file)))
     }
 
     pub(super) fn real(fd: OwnedFd, backend: Backend) -> io::Result<File> {
@@ -201,7 +215,7 @@ impl RealFile {
         }
         match self.allocate(FallocateFlags::empty(), offset, len).await {
             Err(error) if is_unsupported(&error) && end > size => {
-                let from = size.max(offset) / PAGE as u64 * PAGE as u64;
+                let from = size.max(offset).next_multiple_of(PAGE as u64);
                 self.write_zero_pages(from..end).await
             }
             Err(error) if is_unsupported(&error) => Ok(()),

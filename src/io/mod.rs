@@ -12,6 +12,8 @@
 pub mod buffer;
 pub mod disk;
 pub mod runtime;
+pub mod socket;
+pub mod sim;
 pub mod topology;
 pub mod world;
 

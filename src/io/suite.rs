@@ -1,7 +1,7 @@
-//! Tests of the real world: one suite, run on io_uring and on the pool of threads.
+//! Tests of the world: one suite, run on io_uring, on the pool of threads and on the simulation.
 //!
-//! Files live in the temporary directory of the machine. Where that file system knows no direct I/O the
-//! same tests run on its fallback.
+//! Real files live in the temporary directory of the machine. Where that file system knows no direct I/O
+//! the same tests run on its fallback.
 
 use std::future::Future;
 use std::path::Path;
@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tempfile::TempDir;
+use tokio::task::LocalSet;
 
 use super::buffer::AlignedBuf;
 use super::disk::{Access, File};
 use super::runtime::{self, IoChoice, IoKind};
+use super::sim::SimWorld;
 use super::world::World;
-use crate::base::limits::{KIB, MIB, PAGE};
+use crate::base::limits::{GIB, KIB, MIB, PAGE};
 
 fn on_both<F: Future<Output = ()>>(test: impl Fn(World, TempDir) -> F) {
     for kind in [IoKind::Uring, IoKind::Threads] {
@@ -23,6 +25,17 @@ fn on_both<F: Future<Output = ()>>(test: impl Fn(World, TempDir) -> F) {
             assert_eq!(world.io_kind(), kind);
             test(world, tempfile::tempdir().unwrap())
         });
+    }
+}
+
+fn on_all<F: Future<Output = ()>>(test: impl Fn(World, TempDir) -> F) {
+    on_both(&test);
+    for seed in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let sim = SimWorld::new(seed);
+        sim.add_disk(directory.path(), GIB);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        LocalSet::new().block_on(&runtime.unwrap(), test(sim.world(), directory));
     }
 }
 
@@ -56,13 +69,13 @@ async fn poll_and_drop<F: Future>(future: F) {
 
 async fn until_idle(world: &World) {
     while world.inflight() > 0 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
 }
 
 #[test]
 fn what_is_written_is_read() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         for access in [Access::Direct, Access::DirectSync] {
             let file = create(&world, &directory, access);
             let mut page = AlignedBuf::zeroed(3 * PAGE);
@@ -83,7 +96,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn holes_and_the_space_past_the_end_read_as_zeros() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         file.write_at(filled(PAGE, 7), 0..PAGE, 64 * KIB as u64).await.unwrap();
         assert!(read(&file, 0, 64 * KIB).await.iter().all(|byte| *byte == 0));
@@ -107,7 +120,7 @@ fn a_file_that_ends_inside_a_sector_reads_with_zeros_behind() {
 
 #[test]
 fn transfers_that_are_not_aligned_are_refused() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         let refused =
             |result: std::io::Result<()>| assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EINVAL));
@@ -124,7 +137,7 @@ fn transfers_that_are_not_aligned_are_refused() {
 
 #[test]
 fn space_is_reserved_zeroed_and_given_back() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         file.preallocate(0, 4 * MIB as u64).await.unwrap();
         assert_eq!(file.len().unwrap(), 4 * MIB as u64);
@@ -148,7 +161,7 @@ fn space_is_reserved_zeroed_and_given_back() {
 #[test]
 fn many_operations_at_once_keep_their_buffers_apart() {
     const COUNT: usize = 600;
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         file.preallocate(0, (COUNT * PAGE) as u64).await.unwrap();
         let write = |n: usize| {
@@ -175,7 +188,7 @@ fn many_operations_at_once_keep_their_buffers_apart() {
 /// read would then overwrite it.
 #[test]
 fn a_cancelled_read_keeps_its_buffer_until_the_kernel_is_done() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         file.write_at(filled(MIB, 0xff), 0..MIB, 0).await.unwrap();
         file.sync().await.unwrap();
@@ -191,7 +204,7 @@ fn a_cancelled_read_keeps_its_buffer_until_the_kernel_is_done() {
 
 #[test]
 fn a_cancelled_write_writes_what_it_was_given() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let file = create(&world, &directory, Access::Direct);
         for round in 1..50 {
             poll_and_drop(file.write_at(filled(64 * KIB, round), 0..64 * KIB, 0)).await;
@@ -259,7 +272,7 @@ fn a_memory_file_system_works_too() {
 
 #[test]
 fn names_directories_and_locks() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let deep = directory.path().join("a/b/c");
         assert!(!world.exists(&deep));
         world.create_dir_all(&deep).unwrap();
@@ -282,7 +295,7 @@ fn names_directories_and_locks() {
 
 #[test]
 fn files_tell_where_they_live() {
-    on_both(async |world, directory| {
+    on_all(async |world, directory| {
         let one = create(&world, &directory, Access::Direct).id();
         let two = world.open(&directory.path().join("two"), true, Access::DirectSync).unwrap().id();
         assert_eq!(one, two);
@@ -292,7 +305,7 @@ fn files_tell_where_they_live() {
 
 #[test]
 fn the_clock_runs_and_chance_differs() {
-    on_both(async |world, _| {
+    on_all(async |world, _| {
         let before = world.now();
         assert!(before.seconds() > 1_600_000_000);
         assert_ne!(world.random_u64(), world.random_u64());

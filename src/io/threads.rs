@@ -26,8 +26,8 @@ struct Job {
     fd: Arc<OwnedFd>,
     operation: Operation,
     answer: oneshot::Sender<(io::Result<usize>, Operation)>,
-    _ticket: Ticket,
-    _slot: OwnedSemaphorePermit,
+    ticket: Ticket,
+    slot: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -49,9 +49,9 @@ impl Pool {
         let ticket = self.flight.board();
         let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (answer, done) = oneshot::channel();
-        let job = Job { fd: fd.clone(), operation, answer, _ticket: ticket, _slot: slot };
+        let job = Job { fd: fd.clone(), operation, answer, ticket, slot };
         let jobs = self.jobs.as_ref().expect("present until the pool is dropped");
-        jobs.send(job).ok().expect("the threads live as long as the pool");
+        assert!(jobs.send(job).is_ok(), "the threads live as long as the pool");
         done.await.expect("a thread answers every job")
     }
 }
@@ -71,6 +71,8 @@ fn serve(queue: &Mutex<mpsc::Receiver<Job>>) {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = next else { return };
         let result = job.operation.perform(&job.fd);
+        // Before the answer: whoever receives it finds the operation no longer in flight.
+        drop((job.ticket, job.slot, job.fd));
         // Nobody waits any more when the caller was cancelled; its buffer is dropped here.
         let _ = job.answer.send((result, job.operation));
     }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use super::disk::{Access, Backend, File};
 use super::kernel;
 use super::ring::Ring;
+use super::sim::{SimHandle, SimLock};
 use super::threads::Pool;
 use crate::base::time::Nanos;
 
@@ -30,6 +31,7 @@ pub struct World(Kind);
 #[derive(Clone)]
 enum Kind {
     Real(Backend),
+    Sim(SimHandle),
 }
 
 /// An exclusive lock on a path, held until dropped.
@@ -39,6 +41,7 @@ pub struct Lock {
 
 enum Held {
     Real { _fd: OwnedFd },
+    Sim { _lock: SimLock },
 }
 
 impl World {
@@ -50,10 +53,15 @@ impl World {
         World(Kind::Real(Backend::Pool(pool)))
     }
 
+    pub(super) fn on_sim(sim: SimHandle) -> World {
+        World(Kind::Sim(sim))
+    }
+
     /// Wall clock.
     pub fn now(&self) -> Nanos {
         match &self.0 {
             Kind::Real(_) => wall_clock(),
+            Kind::Sim(sim) => sim.now(),
         }
     }
 
@@ -61,6 +69,7 @@ impl World {
     pub fn random(&self, bytes: &mut [u8]) {
         match &self.0 {
             Kind::Real(_) => kernel::random(bytes),
+            Kind::Sim(sim) => sim.random(bytes),
         }
     }
 
@@ -74,12 +83,14 @@ impl World {
     pub fn open(&self, path: &Path, create: bool, access: Access) -> io::Result<File> {
         match &self.0 {
             Kind::Real(backend) => File::real(kernel::open(path, create, access)?, backend.clone()),
+            Kind::Sim(sim) => sim.open(path, create, access).map(File::simulated),
         }
     }
 
     pub fn exists(&self, path: &Path) -> bool {
         match &self.0 {
             Kind::Real(_) => path.exists(),
+            Kind::Sim(sim) => sim.exists(path),
         }
     }
 
@@ -87,6 +98,7 @@ impl World {
     pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         match &self.0 {
             Kind::Real(_) => kernel::create_dir_all(path),
+            Kind::Sim(sim) => sim.create_dir_all(path),
         }
     }
 
@@ -94,6 +106,7 @@ impl World {
     pub fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         match &self.0 {
             Kind::Real(_) => kernel::free_bytes(path),
+            Kind::Sim(sim) => sim.free_bytes(path),
         }
     }
 
@@ -102,6 +115,7 @@ impl World {
     pub fn lock(&self, path: &Path) -> io::Result<Lock> {
         let held = match &self.0 {
             Kind::Real(_) => Held::Real { _fd: kernel::lock(path)? },
+            Kind::Sim(sim) => Held::Sim { _lock: sim.lock(path)? },
         };
         Ok(Lock { _held: held })
     }
@@ -110,6 +124,7 @@ impl World {
         match &self.0 {
             Kind::Real(Backend::Ring(_)) => IoKind::Uring,
             Kind::Real(Backend::Pool(_)) => IoKind::Threads,
+            Kind::Sim(_) => IoKind::Sim,
         }
     }
 
@@ -118,6 +133,7 @@ impl World {
         match &self.0 {
             Kind::Real(Backend::Ring(ring)) => ring.flight.count(),
             Kind::Real(Backend::Pool(pool)) => pool.flight.count(),
+            Kind::Sim(sim) => sim.inflight(),
         }
     }
 }

@@ -3,6 +3,10 @@
 
 use thiserror::Error;
 
+use crate::catalog::error::CatalogError;
+use crate::catalog::log::LogError;
+use crate::pool::error::PoolError;
+
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ObjectError {
     #[error("no such bucket")]
@@ -52,4 +56,30 @@ pub enum ObjectError {
     /// Fewer than k intact chunks: the bytes cannot be read now.
     #[error("object data cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl From<PoolError> for ObjectError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Full => ObjectError::StorageFull,
+            PoolError::NotWritable { .. } => ObjectError::NotWritable,
+            PoolError::Overrun(_) => ObjectError::EntityTooLarge,
+            other => ObjectError::Unreadable(other.to_string()),
+        }
+    }
+}
+
+impl From<CatalogError> for ObjectError {
+    fn from(error: CatalogError) -> Self {
+        ObjectError::Unreadable(error.to_string())
+    }
+}
+
+impl From<LogError> for ObjectError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Stopped => ObjectError::NotWritable,
+            LogError::TooLarge => ObjectError::EntityTooLarge,
+        }
+    }
 }

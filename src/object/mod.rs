@@ -1,6 +1,22 @@
-//! What S3 means, without HTTP.
+//! What S3 means, without HTTP: buckets, objects, listings, uploads, each decided by one owner.
 
 pub mod error;
 pub mod condition;
+pub mod keylock;
+pub mod pins;
+pub mod buckets;
+pub mod cache;
+pub mod runs;
+pub mod shard;
+pub mod commit;
+pub mod uploads;
+pub mod list;
+pub mod core;
+pub mod reader;
+pub mod writer;
+pub mod pack;
+pub mod tend;
+pub mod open;
+pub mod store;
 
 pub use crate::catalog::meta;

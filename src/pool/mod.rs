@@ -1,3 +1,136 @@
-//! Many drives as one: placement, stripes, mirrored extents, log segments.
+//! Many drives as one: who belongs to the pool, what is safe to write, segments, manifests.
+//!
+//! `Pool` is one core's view; cores share only the segment tables and the drives' states. The rule
+//! of safety stands here: with m parity chunks and f drives out, a write must still survive the
+//! loss of m - f more, so it needs k + m - f chunks or m + 1 - f mirrors; with f > m nothing is
+//! safe and nothing is acknowledged.
 
+pub mod error;
 pub mod extent;
+pub mod stripe;
+pub mod segments;
+pub mod place;
+pub mod manifest;
+pub mod logs;
+pub mod format;
+pub mod mirror;
+pub mod budget;
+pub mod write;
+pub mod read;
+mod gather;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::ids::{DriveId, ShardId};
+use crate::base::limits::PAGE;
+use crate::drive::device::{Area, Drive, DriveError, Drives};
+use crate::drive::segment::{self, Header, Owner};
+use crate::drive::superblock::Geometry;
+use crate::io::buffer::AlignedBuf;
+use crate::io::world::World;
+use error::PoolError;
+use segments::{Purpose, SegmentTable};
+
+/// The pool as one core holds it.
+pub struct Pool {
+    pub geometry: Geometry,
+    pub epoch: u32,
+    pub drives: Drives,
+    pub tables: Arc<[SegmentTable]>,
+    pub world: World,
+}
+
+impl Pool {
+    /// Drives out of service.
+    pub fn failed(&self) -> usize {
+        self.drives.iter().filter(|drive| !drive.is_healthy()).count()
+    }
+
+    /// Losses a new write must survive beyond those there are; an error when none is safe.
+    fn margin(&self) -> Result<usize, PoolError> {
+        let parity = usize::from(self.geometry.parity_chunks);
+        let needed = usize::from(self.geometry.data_chunks);
+        let good = self.drives.len() - self.failed();
+        parity.checked_sub(self.failed()).ok_or(PoolError::NotWritable { good, needed })
+    }
+
+    /// Mirrors a durable structure needs now: as many as there should be if there are drives for
+    /// them, and never fewer than is safe.
+    pub fn mirrors(&self) -> Result<usize, PoolError> {
+        let safe = self.margin()? + 1;
+        let healthy = self.drives.len() - self.failed();
+        let wanted = (usize::from(self.geometry.parity_chunks) + 1).min(healthy);
+        if wanted < safe { Err(PoolError::NotWritable { good: wanted, needed: safe }) } else { Ok(wanted) }
+    }
+
+    /// Chunks of a stripe that must be written for it to be safe now.
+    pub fn chunks_min(&self) -> Result<usize, PoolError> {
+        Ok(usize::from(self.geometry.data_chunks) + self.margin()?)
+    }
+
+    pub fn healthy(&self) -> impl Iterator<Item = &Rc<Drive>> {
+        self.drives.iter().filter(|drive| drive.is_healthy())
+    }
+
+    pub fn table(&self, drive: DriveId) -> &SegmentTable {
+        &self.tables[usize::from(drive.0)]
+    }
+
+    /// Takes a data segment of a drive for a shard and writes its header, which becomes durable
+    /// with the drive's next flush, so before anything in the segment is referred to.
+    pub async fn claim_data(
+        &self,
+        drive: &Rc<Drive>,
+        shard: ShardId,
+        purpose: Purpose,
+    ) -> Result<u32, PoolError> {
+        let table = self.table(drive.id());
+        let claim = table.claim_data(shard, purpose).ok_or(PoolError::Full)?;
+        let offset = segment::offset(claim.segment, self.geometry.segment_bytes);
+        if claim.fresh {
+            let file = drive.file(Area::Data).ok_or(DriveError::Out(drive.id()))?;
+            if let Err(error) = file.preallocate(offset, self.geometry.segment_bytes).await {
+                table.set(claim.segment, segments::Slot::Untouched);
+                tracing::warn!(drive = %drive.id(), %error, "no new segment on this drive");
+                return Err(PoolError::Full);
+            }
+        }
+        let header = self.header(drive.id(), claim.segment, Owner::Data { shard });
+        self.write_page(drive, Area::Data, header.encode(), offset).await?;
+        Ok(claim.segment)
+    }
+
+    /// Makes an emptied data segment free for every shard.
+    pub async fn give_back(&self, drive: &Rc<Drive>, segment: u32) -> Result<(), PoolError> {
+        let offset = segment::offset(segment, self.geometry.segment_bytes);
+        self.write_page(drive, Area::Data, vec![0; PAGE], offset).await?;
+        drive.flush().await?;
+        if let Some(file) = drive.file(Area::Data) {
+            // Best effort: a drive that cannot discard keeps the blocks, which are used again.
+            let _ = file.discard(offset + PAGE as u64, self.geometry.segment_bytes - PAGE as u64).await;
+        }
+        self.table(drive.id()).set(segment, segments::Slot::Empty);
+        Ok(())
+    }
+
+    pub fn header(&self, drive: DriveId, segment: u32, owner: Owner) -> Header {
+        Header { pool: self.geometry.pool, drive, segment, epoch: self.epoch, owner }
+    }
+
+    /// Writes whole pages.
+    pub async fn write_page(
+        &self,
+        drive: &Rc<Drive>,
+        area: Area,
+        page: Vec<u8>,
+        offset: u64,
+    ) -> Result<(), PoolError> {
+        let mut buffer = AlignedBuf::zeroed(page.len());
+        buffer.copy_from_slice(&page);
+        Ok(drive.write(area, Arc::new(buffer), 0..page.len(), offset).await?)
+    }
+}
+
+#[cfg(test)]
+mod trial;

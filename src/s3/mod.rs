@@ -1,1 +1,109 @@
-//! The s3 layer.
+//! The client edge: HTTP, authentication, routing, translation, errors.
+//!
+//! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
+//! verifies who asks (`auth`), refuses what is not built (`headers`) and calls the operation's file:
+//! `bucket`, `put`, `get`, `attributes`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
+//! know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
+//!
+//! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
+
+mod attributes;
+mod auth;
+mod body;
+mod bucket;
+mod conditions;
+mod connection;
+mod copy;
+mod delete;
+mod get;
+mod headers;
+mod list;
+mod multipart;
+mod put;
+mod response;
+mod route;
+mod service;
+
+pub mod error;
+pub mod stats;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+
+use crate::base::limits::REQUEST_HEAD_SECONDS_MAX;
+use crate::object::store::Store;
+
+pub use auth::Credentials;
+pub use response::Body;
+pub use route::Operation;
+pub use stats::Stats;
+
+/// Who answers below `/-/`. The answer's status tells the statistics whether it went well.
+pub type Operator = Rc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>>>>>;
+
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// The one region of this server: in signatures, locations and bucket listings.
+    pub region: String,
+    /// Base domains for virtual-host-style addresses, e.g. `s3.example.com`.
+    pub domains: Vec<String>,
+    pub root: Credentials,
+    /// The account that owns every bucket.
+    pub owner_id: String,
+    pub owner_name: String,
+    /// For the head of a request, and so for an idle connection.
+    pub head_timeout: Duration,
+    /// `x-amz-id-2`: names this server in answers.
+    pub host_id: String,
+    /// Random; request ids continue from it.
+    pub request_seed: u64,
+}
+
+impl EdgeSettings {
+    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(REQUEST_HEAD_SECONDS_MAX);
+}
+
+/// The client edge of one core; cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    shared: Rc<Shared>,
+}
+
+/// What all requests of a core share.
+struct Shared {
+    store: Store,
+    settings: EdgeSettings,
+    stats: Rc<Stats>,
+    operator: Option<Operator>,
+    authenticator: auth::Authenticator,
+    tokens: list::Tokens,
+    requests: std::cell::Cell<u64>,
+    host_id: HeaderValue,
+}
+
+impl Edge {
+    pub fn new(store: Store, settings: EdgeSettings, stats: Rc<Stats>, operator: Option<Operator>) -> Edge {
+        let authenticator = auth::Authenticator::new(settings.root.clone(), settings.region.clone());
+        let tokens = list::Tokens::new(&settings.root.secret_key);
+        let host_id =
+            HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));
+        let requests = std::cell::Cell::new(settings.request_seed);
+        let shared = Shared { store, settings, stats, operator, authenticator, tokens, requests, host_id };
+        Edge { shared: Rc::new(shared) }
+    }
+
+    /// Serves one connection until it ends; after `shutdown` it ends with the request in flight.
+    pub fn serve(&self, stream: TcpStream, shutdown: impl Future<Output = ()>) -> impl Future<Output = ()> {
+        connection::serve(self.shared.clone(), stream, shutdown)
+    }
+
+    pub fn stats(&self) -> &Rc<Stats> {
+        &self.shared.stats
+    }
+}

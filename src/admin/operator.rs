@@ -1,0 +1,227 @@
+//! Answers to everything under `/-/`: health, metrics and status.
+//!
+//! One `Operator` lives on each thread that serves connections; what it reports comes through functions it
+//! is given, so it knows no drive, no core and no clock. Health and metrics are open to whoever reaches the
+//! port, as probes and scrapers expect; they show no name of a bucket, key or user. Status names paths of
+//! drives and so wants a request signed with the root credentials.
+//!
+//! Invariants: live answers as long as the thread runs; ready is 200 only while the server can serve and
+//! commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::access::{Access, Refused};
+use super::report::Report;
+use super::{metrics, process};
+use crate::base::limits::SNAPSHOT_SECONDS_MAX;
+use crate::base::metrics::Snapshot;
+
+/// What every path of the operator begins with. No bucket's name begins with a dash.
+pub const PREFIX: &str = "/-/";
+
+/// Gathers the figures of all cores. The operator edge adds those of the process.
+pub type SnapshotSource = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Snapshot>>>>;
+/// Whether every core can serve and commit now, or the reason why not, fit for a person.
+pub type Ready = Rc<dyn Fn() -> Result<(), String>>;
+
+pub struct Operator {
+    snapshot: SnapshotSource,
+    ready: Ready,
+    access: Access,
+}
+
+impl Operator {
+    pub fn new(snapshot: SnapshotSource, ready: Ready, access: Access) -> Operator {
+        Operator { snapshot, ready, access }
+    }
+
+    /// Whether a path is the operator's, before anything else is known of the request.
+    pub fn owns(path: &str) -> bool {
+        path.starts_with(PREFIX)
+    }
+
+    /// Answers one request. Bodies are not read: no operation here takes one.
+    pub async fn handle(&self, request: &Parts) -> Response<Bytes> {
+        let endpoint = match request.uri.path() {
+            "/-/health/live" => Endpoint::Live,
+            "/-/health/ready" => Endpoint::Ready,
+            "/-/metrics" => Endpoint::Metrics,
+            "/-/admin/v1/status" => Endpoint::Status,
+            _ => return text(StatusCode::NOT_FOUND, "nothing here\n"),
+        };
+        if request.method != Method::GET && request.method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match endpoint {
+            Endpoint::Live => text(StatusCode::OK, "live\n"),
+            Endpoint::Ready => self.ready(),
+            Endpoint::Metrics => self.metrics().await,
+            Endpoint::Status => self.status(request).await,
+        }
+    }
+
+    fn ready(&self) -> Response<Bytes> {
+        match (self.ready)() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}\n")),
+        }
+    }
+
+    async fn metrics(&self) -> Response<Bytes> {
+        match self.gather().await {
+            Some(snapshot) => respond(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&snapshot)),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, CORE_SILENT),
+        }
+    }
+
+    async fn status(&self, request: &Parts) -> Response<Bytes> {
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        let Some(snapshot) = self.gather().await else {
+            let message = CORE_SILENT.trim_end().to_owned();
+            return json(StatusCode::SERVICE_UNAVAILABLE, &Refused { code: "ServiceUnavailable", message });
+        };
+        json(StatusCode::OK, &Report::new(&snapshot, (self.ready)()))
+    }
+
+    /// None when a core does not answer in time.
+    async fn gather(&self) -> Option<Snapshot> {
+        let bound = Duration::from_secs(SNAPSHOT_SECONDS_MAX);
+        let mut snapshot = tokio::time::timeout(bound, (self.snapshot)()).await.ok()?;
+        snapshot.process = process::read();
+        Some(snapshot)
+    }
+}
+
+const CORE_SILENT: &str = "a core does not answer\n";
+
+enum Endpoint {
+    Live,
+    Ready,
+    Metrics,
+    Status,
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Bytes> {
+    respond(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Response<Bytes> {
+    let body = serde_json::to_string(value).expect("reports are plain data with string keys");
+    respond(status, "application/json", body)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::access::tests::{access, signed};
+    use crate::admin::sample;
+    use std::cell::RefCell;
+
+    fn operator(ready: Result<(), String>) -> Operator {
+        Operator::new(
+            Rc::new(|| Box::pin(async { sample::snapshot() })),
+            Rc::new(move || ready.clone()),
+            access(),
+        )
+    }
+
+    fn plain(method: Method, path: &str) -> Parts {
+        http::Request::builder().method(method).uri(path).body(()).expect("a request").into_parts().0
+    }
+
+    fn body(response: &Response<Bytes>) -> &str {
+        std::str::from_utf8(response.body()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn health_follows_the_cores() {
+        let ready = operator(Ok(())).handle(&plain(Method::GET, "/-/health/ready")).await;
+        assert_eq!((ready.status(), body(&ready)), (StatusCode::OK, "ready\n"));
+        let broken = operator(Err("no safe mirror set".to_owned()));
+        let response = broken.handle(&plain(Method::GET, "/-/health/ready")).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body(&response), "not ready: no safe mirror set\n");
+        let live = broken.handle(&plain(Method::HEAD, "/-/health/live")).await;
+        assert_eq!(live.status(), StatusCode::OK);
+        assert_eq!(live.headers()[CACHE_CONTROL], "no-store");
+    }
+
+    #[tokio::test]
+    async fn metrics_are_open_and_hold_the_process() {
+        let response = operator(Ok(())).handle(&plain(Method::GET, "/-/metrics")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain; version=0.0.4");
+        let shown = |line: &&str| line.starts_with("basalt_memory_resident_bytes ");
+        let line = body(&response).lines().find(shown).expect("resident memory");
+        assert!(!line.ends_with(" 0"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn status_wants_the_root_signature() {
+        let operator = operator(Ok(()));
+        let refused = operator.handle(&plain(Method::GET, "/-/admin/v1/status")).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        assert!(body(&refused).contains("AccessDenied") && !body(&refused).contains("/d1"));
+        let response = operator.handle(&signed("/-/admin/v1/status")).await;
+        assert_eq!(response.status(), StatusCode::OK, "{}", body(&response));
+        let report: Report = serde_json::from_str(body(&response)).expect("a report");
+        assert_eq!((report.ready, report.drives.len()), (true, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_core_is_reported_and_not_waited_for() {
+        let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
+        let operator = Operator::new(silent, Rc::new(|| Ok(())), access());
+        for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
+            let response = operator.handle(&request).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(body(&response).contains("does not answer"));
+        }
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_are_refused() {
+        let operator = operator(Ok(()));
+        for path in ["/-/", "/-/health", "/-/health/live/", "/-/metrics/x", "/-/admin/v2/status"] {
+            assert!(Operator::owns(path));
+            assert_eq!(operator.handle(&plain(Method::GET, path)).await.status(), StatusCode::NOT_FOUND);
+        }
+        let response = operator.handle(&plain(Method::POST, "/-/metrics")).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD");
+        assert!(!Operator::owns("/bucket/-/metrics") && !Operator::owns("/-"));
+    }
+
+    #[tokio::test]
+    async fn ready_is_asked_each_time() {
+        let state = Rc::new(RefCell::new(Err("starting".to_owned())));
+        let asked = state.clone();
+        let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
+        let operator = Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access());
+        let request = plain(Method::GET, "/-/health/ready");
+        assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        *state.borrow_mut() = Ok(());
+        assert_eq!(operator.handle(&request).await.status(), StatusCode::OK);
+    }
+}

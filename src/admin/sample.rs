@@ -1,0 +1,66 @@
+//! A snapshot with something in every place, for the tests of this layer.
+
+use crate::base::metrics::{
+    CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState,
+    LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, Snapshot,
+};
+
+pub fn snapshot() -> Snapshot {
+    Snapshot {
+        version: "1.2.3",
+        io: "uring",
+        cores: 2,
+        shards: 8,
+        data: 2,
+        parity: 2,
+        uptime_seconds: 90_061,
+        startup_us: 250_000,
+        recovery: RecoveryMetrics { records_replayed: 7, duration_us: 1_000, ..Default::default() },
+        memory_bytes_max: 256 << 20,
+        process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
+        totals: totals(),
+    }
+}
+
+fn totals() -> CoreSnapshot {
+    let log = LogCounters::default();
+    log.record_batch(8, 40_960);
+    log.commit_us.record(300);
+    CoreSnapshot {
+        drives: (0..4).map(drive).collect(),
+        log: log.snapshot(),
+        caches: vec![CacheMetrics { name: "block", hits: 5, misses: 1, bytes: 64, ..Default::default() }],
+        queues: vec![QueueMetrics { name: "commit", depth: 1, depth_max: 64, refused: 0 }],
+        operations: vec![operation("GetObject"), operation("PutObject")],
+        connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
+        buckets: 2,
+        versions: 1_234_567,
+    }
+}
+
+fn drive(number: u16) -> DriveMetrics {
+    let counters = DriveCounters::default();
+    counters.reads.record_done(65_536, 90);
+    counters.writes.record_done(4096, 110);
+    counters.flushes.record_error(5_000);
+    let state = if number == 1 { DriveState::Latched } else { DriveState::Healthy };
+    DriveMetrics {
+        state,
+        capacity_bytes: 100 << 30,
+        used_bytes: 25 << 30,
+        ..counters.snapshot(number, &format!("/d{number}"))
+    }
+}
+
+fn operation(operation: &'static str) -> OperationMetrics {
+    let mut figures = OperationMetrics {
+        operation,
+        codes: vec![(CODE_OK, 90), ("NoSuchKey", 10)],
+        bytes_in: 1 << 20,
+        bytes_out: 1 << 30,
+        in_flight: 1,
+        ..Default::default()
+    };
+    (1..=100).for_each(|us| figures.latency_us.record(us * 10));
+    figures
+}

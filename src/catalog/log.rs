@@ -1,0 +1,378 @@
+//! The log of one core: group commit to mirrored segments.
+//!
+//! Records join the batch that forms while the batch before is in flight; no timer is involved. A
+//! batch is written to all mirrors at once; when every one of them has it, its records are applied
+//! in order and those who wait are told. When a mirror fails, its drive is latched and the batch is
+//! written again to a new segment on other drives before anybody is told. When no safe set of
+//! drives is left the log stops for good, so that a batch nobody was told about can never be
+//! followed by one that was acknowledged.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::batch::{Batch, Lost, Outcome};
+use super::record::{Operation, Sequence};
+use super::value::LogPosition;
+use crate::base::ids::{LogId, ShardId};
+use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::metrics::LogCounters;
+use crate::io::buffer::AlignedBuf;
+use crate::pool::Pool;
+use crate::pool::error::PoolError;
+use crate::pool::logs::{Logs, Mirrors};
+
+/// Who learns of committed records, in their order.
+pub trait Apply {
+    /// `body` is where the bytes that came with the record stand.
+    fn apply(&self, shard: ShardId, sequence: Sequence, operations: Vec<Operation>, body: LogPosition);
+}
+
+/// A full log segment, with what decides when it may be retired.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    pub id: LogId,
+    /// Bytes written, header included.
+    pub bytes: u32,
+    /// The last record of each shard in it.
+    pub last: BTreeMap<ShardId, Sequence>,
+}
+
+/// Why a record was not committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogError {
+    /// The log has stopped: no safe set of drives.
+    Stopped,
+    /// The record is larger than any batch.
+    TooLarge,
+}
+
+pub struct Log {
+    pool: Rc<Pool>,
+    logs: Logs,
+    stream: u8,
+    forming: RefCell<Batch>,
+    /// The batch being written.
+    flying: RefCell<Option<Rc<Outcome>>>,
+    /// The buffer of the batch that was written last, for the next one.
+    resting: RefCell<Option<AlignedBuf>>,
+    sequences: RefCell<BTreeMap<ShardId, Sequence>>,
+    current: RefCell<Option<Current>>,
+    prepared: RefCell<Option<(LogId, Mirrors)>>,
+    sealed: RefCell<Vec<Sealed>>,
+    created: Cell<u32>,
+    segments_max: usize,
+    arrived: Notify,
+    room: Notify,
+    prepare: Notify,
+    ready: Notify,
+    stopped: Cell<bool>,
+    closing: Cell<bool>,
+    pub counters: LogCounters,
+}
+
+struct Current {
+    id: LogId,
+    mirrors: Mirrors,
+    /// Where the next batch goes.
+    offset: u32,
+    last: BTreeMap<ShardId, Sequence>,
+}
+
+impl Log {
+    /// `stream` tells the cores' logs apart; `sealed` are segments found at start that this core
+    /// looks after; at most `segments_max` may hold records at a time.
+    pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
+        Rc::new(Log {
+            pool,
+            logs,
+            stream,
+            forming: RefCell::new(Batch::new(AlignedBuf::zeroed(BATCH_BYTES))),
+            flying: RefCell::default(),
+            resting: RefCell::new(Some(AlignedBuf::zeroed(BATCH_BYTES))),
+            sequences: RefCell::default(),
+            current: RefCell::default(),
+            prepared: RefCell::default(),
+            sealed: RefCell::new(sealed),
+            created: Cell::default(),
+            segments_max,
+            arrived: Notify::new(),
+            room: Notify::new(),
+            prepare: Notify::new(),
+            ready: Notify::new(),
+            stopped: Cell::default(),
+            closing: Cell::default(),
+            counters: LogCounters::default(),
+        })
+    }
+
+    /// The shard's records begin behind `sequence`.
+    pub fn begin_shard(&self, shard: ShardId, sequence: Sequence) {
+        let before = self.sequences.borrow_mut().insert(shard, sequence);
+        assert!(before.is_none());
+    }
+
+    /// The last sequence number given out to a shard, whether durable yet or not.
+    pub fn last_sequence(&self, shard: ShardId) -> Sequence {
+        self.sequences.borrow()[&shard]
+    }
+
+    /// Makes a record durable and applies it. `check` is asked in the same breath in which the
+    /// record takes its place in the order of the shard.
+    pub async fn commit<E: From<LogError>>(
+        &self,
+        shard: ShardId,
+        operations: Vec<Operation>,
+        body: &[u8],
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let arrived = Instant::now();
+        let encoded = super::record::encode(&operations);
+        if encoded.len() + body.len() + PAGE > BATCH_BYTES {
+            return Err(LogError::TooLarge.into());
+        }
+        self.wait_for_room(encoded.len(), body.len()).await;
+        check()?;
+        if self.stopped.get() {
+            return Err(LogError::Stopped.into());
+        }
+        let outcome = self.push(shard, operations, &encoded, body);
+        outcome.wait().await.map_err(|Lost| LogError::Stopped)?;
+        self.counters.commit_us.record(arrived.elapsed().as_micros() as u64);
+        Ok(())
+    }
+
+    /// Everything that was pushed before this call is durable and applied when it returns.
+    pub async fn barrier(&self) -> Result<(), LogError> {
+        let outcome = {
+            let forming = self.forming.borrow();
+            if forming.is_empty() { self.flying.borrow().clone() } else { Some(forming.outcome.clone()) }
+        };
+        match outcome {
+            Some(outcome) => outcome.wait().await.map(drop).map_err(|Lost| LogError::Stopped),
+            None => Ok(()),
+        }
+    }
+
+    async fn wait_for_room(&self, operations: usize, body: usize) {
+        while !self.forming.borrow().has_room(operations, body) && !self.stopped.get() {
+            self.room.notified().await;
+        }
+    }
+
+    fn push(&self, shard: ShardId, operations: Vec<Operation>, encoded: &[u8], body: &[u8]) -> Rc<Outcome> {
+        let mut sequences = self.sequences.borrow_mut();
+        let last = sequences.get_mut(&shard).expect("records are pushed for shards of this core");
+        *last = last.next();
+        let mut forming = self.forming.borrow_mut();
+        forming.push(shard, *last, operations, encoded, body);
+        self.arrived.notify_one();
+        forming.outcome.clone()
+    }
+
+    /// Writes batches until the log is closed or stops.
+    pub async fn run(self: Rc<Self>, apply: Rc<dyn Apply>) {
+        loop {
+            while self.forming.borrow().is_empty() {
+                if self.closing.get() {
+                    return;
+                }
+                self.arrived.notified().await;
+            }
+            let batch = self.take_forming();
+            if let Err(error) = self.write(batch, &*apply).await {
+                tracing::error!(%error, "the log has stopped: nothing can be committed safely");
+                self.stop();
+                return;
+            }
+        }
+    }
+
+    fn take_forming(&self) -> Batch {
+        let buffer = self.resting.borrow_mut().take().unwrap_or_else(|| AlignedBuf::zeroed(BATCH_BYTES));
+        let batch = self.forming.replace(Batch::new(buffer));
+        *self.flying.borrow_mut() = Some(batch.outcome.clone());
+        self.room.notify_waiters();
+        batch
+    }
+
+    async fn write(&self, mut batch: Batch, apply: &dyn Apply) -> Result<(), PoolError> {
+        let padded = batch.padded_len();
+        let mut mirrors = self.place(padded).await;
+        let (at, buffer) = loop {
+            let (at, set) = match mirrors {
+                Ok(found) => found,
+                Err(error) => {
+                    batch.outcome.settle(Err(Lost));
+                    return Err(error);
+                }
+            };
+            batch.close(self.pool.geometry.pool, at.log, at.offset);
+            let shared = Arc::new(batch.take_buffer());
+            let written = self.logs.write(&set, &shared, 0..padded, at.offset).await;
+            let buffer = reclaim(shared);
+            match written {
+                Ok(()) => break (at, buffer),
+                Err(error) => {
+                    tracing::warn!(%error, log = %at.log, "batch is written again to other drives");
+                    self.counters.redriven.increment();
+                    batch.restore_buffer(buffer);
+                    self.seal();
+                    self.prepared.borrow_mut().take();
+                    mirrors = self.place(padded).await;
+                }
+            }
+        };
+        self.finish(batch, buffer, at, padded, apply);
+        Ok(())
+    }
+
+    fn finish(&self, batch: Batch, buffer: AlignedBuf, at: LogPosition, padded: usize, apply: &dyn Apply) {
+        let (records, outcome) = batch.into_parts();
+        *self.resting.borrow_mut() = Some(buffer);
+        self.counters.record_batch(records.len() as u64, padded as u64);
+        self.advance(padded, &records);
+        for record in records {
+            let body = LogPosition { log: at.log, offset: at.offset + record.body_at };
+            apply.apply(record.shard, record.sequence, record.operations, body);
+        }
+        self.flying.borrow_mut().take();
+        outcome.settle(Ok(at));
+    }
+
+    fn advance(&self, padded: usize, records: &[super::batch::Pending]) {
+        let mut current = self.current.borrow_mut();
+        let current = current.as_mut().expect("a batch was just written to it");
+        current.offset += padded as u32;
+        for record in records {
+            current.last.insert(record.shard, record.sequence);
+        }
+    }
+
+    /// A place for `padded` bytes: in the current segment, or in a new one.
+    async fn place(&self, padded: usize) -> Result<(LogPosition, Mirrors), PoolError> {
+        loop {
+            if let Some(current) = &*self.current.borrow() {
+                let end = u64::from(current.offset) + padded as u64;
+                if end <= self.pool.geometry.segment_bytes {
+                    let at = LogPosition { log: current.id, offset: current.offset };
+                    return Ok((at, current.mirrors.clone()));
+                }
+            }
+            self.seal();
+            let (id, mirrors) = self.next_segment().await?;
+            let current = Current { id, mirrors, offset: PAGE as u32, last: BTreeMap::new() };
+            *self.current.borrow_mut() = Some(current);
+        }
+    }
+
+    /// The current segment takes no more batches.
+    pub fn seal(&self) {
+        let Some(current) = self.current.borrow_mut().take() else { return };
+        let sealed = Sealed { id: current.id, bytes: current.offset, last: current.last };
+        self.sealed.borrow_mut().push(sealed);
+    }
+
+    /// Waits until a segment may be used: packing gives segments back when there are too many.
+    async fn next_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
+        loop {
+            if let Some(next) = self.prepared.borrow_mut().take() {
+                self.prepare.notify_one();
+                return Ok(next);
+            }
+            self.pool.mirrors()?;
+            self.prepare.notify_one();
+            self.ready.notified().await;
+        }
+    }
+
+    /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
+    pub async fn prepare_segments(self: Rc<Self>) {
+        while !self.stopped.get() && !self.closing.get() {
+            if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
+                match self.create_segment().await {
+                    Ok(next) => *self.prepared.borrow_mut() = Some(next),
+                    Err(error) => {
+                        tracing::warn!(%error, "no new log segment now");
+                        self.pause().await;
+                    }
+                }
+                self.ready.notify_one();
+                continue;
+            }
+            self.prepare.notified().await;
+        }
+    }
+
+    async fn create_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
+        let number = self.created.get() + 1;
+        self.created.set(number);
+        let id = log_id(self.pool.epoch, self.stream, number);
+        Ok((id, self.logs.create(id).await?))
+    }
+
+    async fn pause(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    /// Segments that hold records, the current one included.
+    pub fn live_segments(&self) -> usize {
+        self.sealed.borrow().len() + usize::from(self.current.borrow().is_some())
+    }
+
+    pub fn segments_max(&self) -> usize {
+        self.segments_max
+    }
+
+    /// The oldest full segment.
+    pub fn oldest_sealed(&self) -> Option<Sealed> {
+        self.sealed.borrow().first().cloned()
+    }
+
+    /// Nothing in the segment matters any more: its space may be used again.
+    pub async fn retire(&self, id: LogId) {
+        self.logs.retire(id).await;
+        self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
+        self.counters.segments_live.set(self.live_segments() as u64);
+        self.prepare.notify_one();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// No more records are expected: the writer ends when all are written.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.arrived.notify_one();
+        self.prepare.notify_one();
+    }
+
+    fn stop(&self) {
+        self.stopped.set(true);
+        let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
+        if !lost.is_empty() {
+            lost.outcome.settle(Err(Lost));
+        }
+        self.room.notify_waiters();
+    }
+}
+
+/// `epoch << 32 | stream << 24 | number`.
+fn log_id(epoch: u32, stream: u8, number: u32) -> LogId {
+    assert!(number < 1 << 24, "an epoch fits its log segments");
+    LogId(u64::from(epoch) << 32 | u64::from(stream) << 24 | u64::from(number))
+}
+
+/// The buffer again, once no write holds it; a write that was abandoned still may.
+fn reclaim(shared: Arc<AlignedBuf>) -> AlignedBuf {
+    Arc::try_unwrap(shared).unwrap_or_else(|held| {
+        let mut copy = AlignedBuf::zeroed(held.len());
+        copy.copy_from_slice(&held);
+        copy
+    })
+}

@@ -1,0 +1,223 @@
+//! Recovery, first half: what the drives say, before any shard is opened.
+//!
+//! Reads every segment header, every manifest and the whole of the live log, and deals the records
+//! out to their shards in order. Runs once, on one thread; what it gives is plain and may be sent
+//! to the cores. A record counts when its batch is whole on any mirror, its sequence is behind what
+//! the manifest has in runs, and, if it is of an older epoch, a start has seen it before: what came
+//! back with a drive that was away does not count.
+
+use std::collections::BTreeMap;
+
+use super::batch;
+use super::log::Sealed;
+use super::record::{Operation, Sequence};
+use super::value::LogPosition;
+use crate::base::ids::{DriveId, LogId, ShardId};
+use crate::base::join::join_all;
+use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::codec::wire::Broken;
+use crate::drive::device::Area;
+use crate::drive::segment::{self, Header, Mirror, Owner};
+use crate::io::buffer::AlignedBuf;
+use crate::pool::Pool;
+use crate::pool::manifest::Manifest;
+use crate::pool::segments::Slot;
+
+/// Headers read at a time from one drive.
+const SCAN_WIDTH: usize = 64;
+/// Bytes read at a time from a log segment: any batch fits whole.
+const WINDOW_BYTES: usize = 2 * BATCH_BYTES;
+
+/// What the headers say of one drive.
+#[derive(Clone, Debug)]
+pub struct DriveScan {
+    pub drive: DriveId,
+    pub slots: Vec<Slot>,
+    pub data: Vec<(u32, ShardId)>,
+    pub logs: Vec<(LogId, Vec<Mirror>)>,
+}
+
+/// A record to apply again.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    pub sequence: Sequence,
+    pub operations: Vec<Operation>,
+    pub body: LogPosition,
+}
+
+/// What one shard begins with.
+#[derive(Debug)]
+pub struct ShardReplay {
+    pub manifest: Manifest,
+    pub records: Vec<Replayed>,
+    pub segments: Vec<(DriveId, u32)>,
+}
+
+/// Everything recovery found.
+#[derive(Debug)]
+pub struct Recovered {
+    pub shards: BTreeMap<ShardId, ShardReplay>,
+    pub logs: Vec<(Sealed, Vec<Mirror>)>,
+    pub log_bytes: u64,
+}
+
+/// Reads the headers of all segments of one drive.
+pub async fn scan_drive(pool: &Pool, drive: DriveId, segments: u32, is_device: bool) -> DriveScan {
+    let mut scan = DriveScan {
+        drive,
+        slots: vec![Slot::Untouched; segments as usize],
+        data: Vec::new(),
+        logs: Vec::new(),
+    };
+    let areas: &[Area] = if is_device { &[Area::Meta] } else { &[Area::Meta, Area::Data] };
+    for area in areas {
+        let indexes: Vec<u32> = (0..touched(pool, drive, *area, segments)).collect();
+        for group in indexes.chunks(SCAN_WIDTH) {
+            let headers = join_all(group.iter().map(|index| read_header(pool, drive, *area, *index))).await;
+            headers.into_iter().flatten().for_each(|header| scan.note(header));
+        }
+    }
+    scan
+}
+
+/// Segments that can have a header: those inside the file.
+fn touched(pool: &Pool, drive: DriveId, area: Area, segments: u32) -> u32 {
+    let file = pool.drives.get(drive).ok().and_then(|drive| drive.file(area).cloned());
+    let bytes = file.and_then(|file| file.len().ok()).unwrap_or(0);
+    let inside = bytes.saturating_sub(segment::SEGMENTS_OFFSET).div_ceil(pool.geometry.segment_bytes);
+    u32::try_from(inside).unwrap_or(u32::MAX).min(segments)
+}
+
+async fn read_header(pool: &Pool, drive: DriveId, area: Area, index: u32) -> Option<Header> {
+    let offset = segment::offset(index, pool.geometry.segment_bytes);
+    let handle = pool.drives.get(drive).ok()?;
+    let page = handle.read(area, AlignedBuf::uninit_for_read(PAGE), offset).await.ok()?;
+    match Header::decode(&page) {
+        Ok(header) => {
+            let ours = header.pool == pool.geometry.pool && header.drive == drive && header.segment == index;
+            let fits = matches!(header.owner, Owner::Data { .. }) == (area == Area::Data)
+                || handle.file(Area::Meta)?.id().is_block_device;
+            (ours && fits).then_some(header)
+        }
+        Err(Broken::Magic) => None,
+        Err(reason) => {
+            tracing::warn!(%drive, segment = index, ?reason, "segment header is not readable");
+            None
+        }
+    }
+}
+
+impl DriveScan {
+    fn note(&mut self, header: Header) {
+        let slot = match header.owner {
+            Owner::Spare => Slot::Spare,
+            Owner::Log { id, mirrors } => {
+                self.logs.push((id, mirrors));
+                Slot::Log
+            }
+            Owner::Data { shard } => {
+                self.data.push((header.segment, shard));
+                Slot::Data(shard)
+            }
+        };
+        self.slots[header.segment as usize] = slot;
+    }
+}
+
+/// Reads manifests and logs, and deals out the records.
+pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Recovered {
+    let mut shards = BTreeMap::new();
+    for shard in (0..pool.geometry.shards).map(ShardId) {
+        let manifest = Manifest::read(pool, shard).await.unwrap_or_else(|| Manifest::empty(shard));
+        let owned = scans.iter().flat_map(|scan| {
+            let ours = scan.data.iter().filter(move |(_, owner)| *owner == shard);
+            ours.map(|(segment, _)| (scan.drive, *segment))
+        });
+        let segments = owned.collect();
+        shards.insert(shard, ShardReplay { manifest, records: Vec::new(), segments });
+    }
+    let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0 };
+    for (id, mirrors) in log_segments(scans) {
+        let sealed = read_log(pool, id, &mirrors, &mut recovered.shards).await;
+        recovered.log_bytes += u64::from(sealed.bytes);
+        recovered.logs.push((sealed, mirrors));
+    }
+    recovered.shards.values_mut().for_each(ShardReplay::order);
+    recovered
+}
+
+/// Log segments in the order in which they were written, each with the mirrors that still name it.
+fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Vec<Mirror>> {
+    let mut found: BTreeMap<LogId, Vec<Mirror>> = BTreeMap::new();
+    for scan in scans {
+        for (id, mirrors) in &scan.logs {
+            let here = mirrors.iter().filter(|mirror| mirror.drive == scan.drive);
+            found.entry(*id).or_default().extend(here);
+        }
+    }
+    found
+}
+
+impl ShardReplay {
+    /// A record that was written again after a failure is found twice; the later place counts.
+    fn order(&mut self) {
+        self.records.sort_by_key(|record| (record.sequence, std::cmp::Reverse(record.body.log)));
+        self.records.dedup_by_key(|record| record.sequence);
+    }
+
+    fn wants(&self, sequence: Sequence) -> bool {
+        let manifest = &self.manifest;
+        let known = sequence.epoch() >= manifest.epoch || sequence.0 <= manifest.accepted;
+        sequence.0 > manifest.flushed && known
+    }
+}
+
+async fn read_log(
+    pool: &Pool,
+    id: LogId,
+    mirrors: &[Mirror],
+    shards: &mut BTreeMap<ShardId, ShardReplay>,
+) -> Sealed {
+    let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new() };
+    while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await {
+        let mut at = 0;
+        while let Some((records, len)) =
+            batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes)
+        {
+            for record in records {
+                let head = record.head;
+                let last = sealed.last.entry(head.shard).or_default();
+                *last = head.sequence.max(*last);
+                let body = LogPosition { log: id, offset: sealed.bytes + record.body_at };
+                if let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.wants(head.sequence)) {
+                    let operations = record.operations;
+                    shard.records.push(Replayed { sequence: head.sequence, operations, body });
+                }
+            }
+            at += len;
+            sealed.bytes += len as u32;
+            if at >= window.len() {
+                break;
+            }
+        }
+    }
+    sealed
+}
+
+/// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.
+pub async fn read_window(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> Option<AlignedBuf> {
+    let left = pool.geometry.segment_bytes.checked_sub(u64::from(offset))?;
+    let len = WINDOW_BYTES.min(usize::try_from(left).ok()?);
+    if len == 0 {
+        return None;
+    }
+    for mirror in mirrors {
+        let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
+        let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + u64::from(offset);
+        let Ok(window) = drive.read(Area::Meta, AlignedBuf::uninit_for_read(len), at).await else { continue };
+        if batch::read(&window, pool.geometry.pool, id, offset).is_some() {
+            return Some(window);
+        }
+    }
+    None
+}

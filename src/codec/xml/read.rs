@@ -1,0 +1,146 @@
+//! Reading an XML document as nested elements, one step at a time.
+//!
+//! May use: quick-xml, `base::limits`. The reader opens only elements that its caller knows, so
+//! depth is bounded by the shapes themselves. Refused: bodies over the bound, bytes that are not
+//! UTF-8, document types, processing instructions, entities other than the five of XML, text
+//! between elements, elements inside text, anything after the root. Line ends inside text are
+//! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+
+use crate::base::limits::XML_BODY_BYTES_MAX;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XmlError {
+    #[error(
+        "The XML you provided was not well-formed or did not validate against our published schema ({0})"
+    )]
+    Malformed(&'static str),
+    /// Known to S3, not to this server; `NotImplemented`.
+    #[error("The element {0} in the request body is not supported")]
+    Unsupported(String),
+    #[error("Value for {0} in the request body is not a valid checksum")]
+    BadChecksum(&'static str),
+}
+
+impl XmlError {
+    /// The S3 error code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            XmlError::Malformed(_) => "MalformedXML",
+            XmlError::Unsupported(_) => "NotImplemented",
+            XmlError::BadChecksum(_) => "InvalidRequest",
+        }
+    }
+}
+
+/// The start of an element; match on its local name.
+pub(super) struct Element<'x>(BytesStart<'x>);
+
+impl Element<'_> {
+    /// Without a namespace prefix.
+    pub(super) fn name(&self) -> &[u8] {
+        self.0.local_name().into_inner()
+    }
+}
+
+pub(super) struct Document<'x> {
+    reader: Reader<&'x [u8]>,
+}
+
+impl<'x> Document<'x> {
+    /// Reads up to the start of the root, whose local name must be `root`.
+    pub(super) fn open(body: &'x [u8], root: &str) -> Result<Document<'x>, XmlError> {
+        if body.len() > XML_BODY_BYTES_MAX {
+            return Err(XmlError::Malformed("it is too long"));
+        }
+        let text = std::str::from_utf8(body).map_err(|_| XmlError::Malformed("it is not UTF-8"))?;
+        let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+        reader.config_mut().expand_empty_elements = true;
+        let mut document = Document { reader };
+        document.declaration_and_root(root)?;
+        Ok(document)
+    }
+
+    /// The next child of the element that is open, or `None` at its end, which is then passed.
+    pub(super) fn child(&mut self) -> Result<Option<Element<'x>>, XmlError> {
+        loop {
+            match self.event()? {
+                Event::Start(start) => return Ok(Some(Element(start))),
+                Event::End(_) => return Ok(None),
+                Event::Comment(_) => {}
+                Event::Text(text) if is_blank(&text) => {}
+                _ => {
+                    return Err(XmlError::Malformed(
+                        "something other than an element stands between elements",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The text of the element just started; its end is passed.
+    pub(super) fn text(&mut self) -> Result<String, XmlError> {
+        let mut out = String::new();
+        loop {
+            match self.event()? {
+                Event::Text(text) => out.push_str(&text.xml10_content().map_err(|_| BAD_TEXT)?),
+                Event::CData(data) => out.push_str(&data.xml10_content().map_err(|_| BAD_TEXT)?),
+                Event::GeneralRef(reference) => out.push(resolve(&reference)?),
+                Event::Comment(_) => {}
+                Event::End(_) => return Ok(out),
+                _ => return Err(XmlError::Malformed("an element stands inside text")),
+            }
+        }
+    }
+
+    /// After the root's end: nothing but comments and white space may follow.
+    pub(super) fn close(mut self) -> Result<(), XmlError> {
+        loop {
+            match self.event()? {
+                Event::Eof => return Ok(()),
+                Event::Comment(_) => {}
+                Event::Text(text) if is_blank(&text) => {}
+                _ => return Err(XmlError::Malformed("something follows the document")),
+            }
+        }
+    }
+
+    fn declaration_and_root(&mut self, root: &str) -> Result<(), XmlError> {
+        let mut first = true;
+        loop {
+            match self.event()? {
+                Event::Decl(_) if first => {}
+                Event::Comment(_) => {}
+                Event::Text(text) if is_blank(&text) => {}
+                Event::Start(start) if start.local_name().into_inner() == root.as_bytes() => return Ok(()),
+                Event::Start(_) => return Err(XmlError::Malformed("its root is another element")),
+                _ => return Err(XmlError::Malformed("it does not begin with an element")),
+            }
+            first = false;
+        }
+    }
+
+    fn event(&mut self) -> Result<Event<'x>, XmlError> {
+        self.reader.read_event().map_err(|_| XmlError::Malformed("its syntax is broken"))
+    }
+}
+
+const BAD_TEXT: XmlError = XmlError::Malformed("its text cannot be decoded");
+
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
+    let refused = XmlError::Malformed("it refers to an entity that XML does not define");
+    match &**reference {
+        b"lt" => Ok('<'),
+        b"gt" => Ok('>'),
+        b"amp" => Ok('&'),
+        b"quot" => Ok('"'),
+        b"apos" => Ok('\''),
+        _ => reference.resolve_char_ref().ok().flatten().ok_or(refused),
+    }
+}

@@ -1,0 +1,258 @@
+//! Configuration: flags, environment and file become one `Config` of plain, checked types, once.
+//!
+//! `options` holds what may be said and where it comes from; this file lays the sources over each other,
+//! fills in defaults and refuses what cannot work, with the name of the value and the remedy. Every other
+//! module sees only `Config` and never asks again. Bounds and defaults are in `base::limits`.
+//!
+//! May read the configuration file; touches no drive and no network.
+
+mod cores;
+mod options;
+mod size;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::admin::credentials::{Credentials, CredentialsError};
+use crate::base::limits;
+use crate::io::runtime::IoChoice;
+
+pub use cores::Cores;
+pub use options::{Command, CommandLine, InspectOptions, LogFormat, ServeOptions, StatusOptions};
+pub use size::{Size, SizeError};
+
+/// Everything `serve` needs to know, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// As given, at least one.
+    pub drives: Vec<PathBuf>,
+    /// As asked for. When nothing was said an existing pool keeps its own, and a new one chooses by the
+    /// number of drives.
+    pub parity: Option<u8>,
+    /// Bytes a directory may grow to; none means most of what is free.
+    pub capacity_bytes: Option<u64>,
+    /// Shards of a new pool; an existing one keeps its own.
+    pub shards: u16,
+    pub io: IoChoice,
+    pub listen: SocketAddr,
+    pub region: String,
+    /// Lower case, without a trailing dot.
+    pub domains: Vec<String>,
+    pub connections_max: usize,
+    pub header_timeout: Duration,
+    /// Bytes a second.
+    pub body_rate_min: u64,
+    pub drain: Duration,
+    pub memory_bytes: u64,
+    /// Part of `memory_bytes`; 0 is off.
+    pub read_cache_bytes: u64,
+    pub cores: Cores,
+    pub credentials: CredentialsChoice,
+    pub log: LogConfig,
+    /// Where systemd waits for word that we are ready.
+    pub notify_socket: Option<PathBuf>,
+}
+
+/// Where the root credentials come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CredentialsChoice {
+    /// Said outright; never stored.
+    Given(Credentials),
+    /// Kept in this file.
+    File(PathBuf),
+    /// Kept beside the data: `admin::credentials::places` says where.
+    WithDrives,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A filter of levels by module, not yet parsed.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+pub const LOG_FILTER_DEFAULT: &str = "info";
+const LISTEN_DEFAULT: ([u8; 4], u16) = ([127, 0, 0, 1], 9000);
+const REGION_DEFAULT: &str = "us-east-1";
+
+/// Why a configuration cannot work. The message names the value and says what would.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the configuration file {path} is larger than {} bytes", limits::CONFIG_FILE_BYTES_MAX)]
+    TooLarge { path: PathBuf },
+    #[error("in the configuration file {path}: {source}")]
+    Parse { path: PathBuf, source: toml::de::Error },
+    #[error("no drives: name a directory, as in `basalt serve ./data`")]
+    NoDrives,
+    #[error("--{name} {value}: {rule}")]
+    Value { name: &'static str, value: String, rule: String },
+    #[error("--access-key and --secret-key belong together: give both or neither")]
+    HalfCredentials,
+    #[error("--access-key with --secret-key, or --credentials, but not both")]
+    TwoCredentials,
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+}
+
+impl Config {
+    /// Lays `options` (flags and environment) over the file they name, if any, and checks the result.
+    pub fn resolve(options: ServeOptions) -> Result<Config, ConfigError> {
+        let options = match options.config.clone() {
+            Some(path) => {
+                let file = read_file(&path)?;
+                options.or(file)
+            }
+            None => options,
+        };
+        checked(options)
+    }
+}
+
+fn read_file(path: &Path) -> Result<ServeOptions, ConfigError> {
+    let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(read_error)?;
+    file.take(limits::CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(read_error)?;
+    if text.len() as u64 > limits::CONFIG_FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+}
+
+fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
+    let credentials = credentials_choice(&options)?;
+    if options.drives.is_empty() {
+        return Err(ConfigError::NoDrives);
+    }
+    if let Some(parity) = options.parity {
+        within("parity", parity.into(), 0, limits::STRIPE_CHUNKS_MAX as u64 - 1)?;
+    }
+    let memory_bytes = options.memory.map_or(limits::MEMORY_BYTES_DEFAULT, |size| size.0);
+    at_least("memory", memory_bytes, limits::MEMORY_BYTES_MIN)?;
+    let read_cache_bytes = checked_read_cache(options.read_cache, memory_bytes)?;
+    if let Some(Size(capacity)) = options.capacity {
+        at_least("capacity", capacity, limits::DRIVE_BYTES_MIN)?;
+    }
+    let shards = options.shards.unwrap_or(limits::SHARDS_DEFAULT);
+    within("shards", shards.into(), 1, limits::SHARDS_MAX.into())?;
+    Ok(Config {
+        drives: options.drives,
+        parity: options.parity,
+        capacity_bytes: options.capacity.map(|size| size.0),
+        shards,
+        io: options.io.unwrap_or_default().into(),
+        listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),
+        region: checked_region(options.region)?,
+        domains: checked_domains(options.domain)?,
+        connections_max: checked_connections(options.connections_max)?,
+        header_timeout: seconds(
+            "header-timeout",
+            options.header_timeout,
+            1,
+            limits::HEADER_TIMEOUT_SECONDS_DEFAULT,
+        )?,
+        body_rate_min: options.body_rate_min.map_or(limits::BODY_RATE_MIN_DEFAULT, |size| size.0),
+        drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
+        memory_bytes,
+        read_cache_bytes,
+        cores: options.cores.unwrap_or_default(),
+        credentials,
+        log: LogConfig {
+            filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
+            format: options.log_format.unwrap_or_default(),
+        },
+        notify_socket: options.notify_socket,
+    })
+}
+
+fn checked_read_cache(said: Option<Size>, memory_bytes: u64) -> Result<u64, ConfigError> {
+    let Some(size) = said else {
+        return Ok(memory_bytes / limits::READ_CACHE_SHARE_DEFAULT);
+    };
+    if size.0 > memory_bytes / 2 {
+        let rule = format!("at most half of --memory, which is {}: raise that too", Size(memory_bytes));
+        return Err(ConfigError::Value { name: "read-cache", value: size.to_string(), rule });
+    }
+    Ok(size.0)
+}
+
+fn checked_region(region: Option<String>) -> Result<String, ConfigError> {
+    let region = region.unwrap_or_else(|| REGION_DEFAULT.to_owned());
+    let fits = (1..=limits::REGION_BYTES_MAX).contains(&region.len());
+    if fits && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Ok(region);
+    }
+    let rule = "a region is 1 to 64 small letters, digits and dashes, such as us-east-1".to_owned();
+    Err(ConfigError::Value { name: "region", value: region, rule })
+}
+
+fn checked_domains(domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    if domains.len() > limits::DOMAINS_MAX {
+        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
+        return Err(ConfigError::Value { name: "domain", value: domains.len().to_string(), rule });
+    }
+    domains.into_iter().map(checked_domain).collect()
+}
+
+fn checked_domain(domain: String) -> Result<String, ConfigError> {
+    let host = domain.strip_suffix('.').unwrap_or(&domain).to_ascii_lowercase();
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if host.len() <= limits::DOMAIN_BYTES_MAX && host.split('.').all(label_fits) {
+        return Ok(host);
+    }
+    let rule = "a host name without scheme and port, such as s3.example.com".to_owned();
+    Err(ConfigError::Value { name: "domain", value: domain, rule })
+}
+
+fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
+    let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
+    within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
+    Ok(connections)
+}
+
+fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {
+    let seconds = said.unwrap_or(default);
+    within(name, seconds, min, limits::TIMEOUT_SECONDS_MAX)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+fn credentials_choice(options: &ServeOptions) -> Result<CredentialsChoice, ConfigError> {
+    match (&options.access_key, &options.secret_key, &options.credentials) {
+        (Some(_), Some(_), Some(_)) => Err(ConfigError::TwoCredentials),
+        (Some(access_key), Some(secret_key), None) => {
+            Ok(CredentialsChoice::Given(Credentials::new(access_key.clone(), secret_key.clone())?))
+        }
+        (None, None, Some(path)) => Ok(CredentialsChoice::File(path.clone())),
+        (None, None, None) => Ok(CredentialsChoice::WithDrives),
+        _ => Err(ConfigError::HalfCredentials),
+    }
+}
+
+fn at_least(name: &'static str, bytes: u64, min: u64) -> Result<(), ConfigError> {
+    if bytes >= min {
+        return Ok(());
+    }
+    let rule = format!("at least {} is needed", Size(min));
+    Err(ConfigError::Value { name, value: Size(bytes).to_string(), rule })
+}
+
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let rule = format!("expected {min} to {max}");
+    Err(ConfigError::Value { name, value: value.to_string(), rule })
+}
+
+#[cfg(test)]
+mod tests;

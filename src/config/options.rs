@@ -1,0 +1,376 @@
+//! What a person may say: the command line, the `BASALT_*` environment and the TOML file.
+//!
+//! `ServeOptions` is all three at once: clap fills it from flags and, where a flag is absent, from the
+//! environment; serde fills the same struct from a file; `or` lays one over the other. Every value is
+//! optional here; defaults and checks belong to `resolve`. This is the only place of the program that
+//! reads the environment, and it does so through clap alone.
+//!
+//! Each value's doc comment is its help text: what it does, and its default. A flag `--some-value` is
+//! `BASALT_SOME_VALUE` in the environment and `some-value` in the file; a test holds us to it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use super::cores::Cores;
+use super::size::Size;
+use crate::io::runtime::IoChoice;
+
+/// S3 object storage for NVMe: one binary, one thread per core, erasure coded, durable.
+///
+/// Start with `basalt serve ./data`, then paste the lines it prints.
+#[derive(Debug, Parser)]
+#[command(name = "basalt", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success; 1 the command failed; 2 the command line or configuration is wrong; \
+3 the server could not start; 4 the server answers but is not ready (status).";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the S3 API from the given drives
+    ///
+    /// On empty drives this makes a new pool; on the drives of a pool it starts that pool again. SIGTERM or
+    /// SIGINT stop it: it finishes the requests in flight and exits with 0.
+    ///
+    /// Every value may be given as a flag, as an environment variable or in a TOML file (--config). A flag
+    /// wins over the environment, the environment over the file, and the file over the default.
+    Serve(Box<ServeOptions>),
+    /// Print what is on a drive of a stopped server: superblock, segments, log and catalog
+    Inspect(InspectOptions),
+    /// Ask a running server how it is
+    ///
+    /// Prints the state of the pool, its drives and its work. Exits with 0 when the server is ready, 4 when
+    /// it answers but is not ready, 1 when it cannot be asked.
+    Status(StatusOptions),
+    /// Print the version
+    Version,
+}
+
+/// All values of `serve`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeOptions {
+    /// Drives of the pool: directories or raw block devices
+    ///
+    /// A directory is created when it does not exist. Give all drives of a pool, in any order; a new pool
+    /// stripes objects over them. One drive gives no redundancy. In the environment the paths are separated
+    /// by commas; in the file this is the list `drives`.
+    #[arg(value_name = "DRIVE", env = "BASALT_DRIVES", value_delimiter = ',')]
+    pub drives: Vec<PathBuf>,
+
+    /// Read values from this TOML file
+    ///
+    /// Its keys are the names of the flags without dashes in front, for example `memory = "1GiB"`. Unknown
+    /// keys are refused. No file is read unless one is named.
+    #[arg(long, value_name = "FILE", env = "BASALT_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Parity chunks of a stripe: how many drives may fail at once without loss
+    ///
+    /// Fixed when the pool is made. Default: 0 for one drive, 1 for two or three, 2 for four or more.
+    #[arg(long, value_name = "M", env = "BASALT_PARITY", help_heading = "Storage")]
+    pub parity: Option<u8>,
+
+    /// Bytes that each directory may grow to
+    ///
+    /// Space is claimed as it is needed. Raw block devices are used whole and ignore this. Default: most of
+    /// what is free in the filesystem of the directory.
+    #[arg(long, value_name = "SIZE", env = "BASALT_CAPACITY", help_heading = "Storage")]
+    pub capacity: Option<Size>,
+
+    /// Slices of the namespace; fixed when the pool is made
+    ///
+    /// Each is owned by one core at a time, so more cores than shards leave cores without commits of their
+    /// own. Default: 8.
+    #[arg(long, value_name = "N", env = "BASALT_SHARDS", help_heading = "Storage", hide_short_help = true)]
+    pub shards: Option<u16>,
+
+    /// How to reach the drives: auto, uring or threads
+    ///
+    /// `auto` tries io_uring and falls back to a small pool of threads where it is denied, as in many
+    /// container sandboxes. `uring` refuses to start without io_uring. Default: auto.
+    #[arg(long, value_name = "KIND", env = "BASALT_IO", help_heading = "Storage")]
+    pub io: Option<IoName>,
+
+    /// Address and port to listen on
+    ///
+    /// Serves S3 and, under /-/, health, metrics and status. The default is reachable from this machine
+    /// only; use 0.0.0.0:9000 or [::]:9000 for all interfaces. Port 0 picks a free port, which is logged.
+    /// Default: 127.0.0.1:9000.
+    #[arg(long, value_name = "ADDRESS", env = "BASALT_LISTEN", help_heading = "Network")]
+    pub listen: Option<SocketAddr>,
+
+    /// Region that clients sign for
+    ///
+    /// Default: us-east-1.
+    #[arg(long, value_name = "NAME", env = "BASALT_REGION", help_heading = "Network")]
+    pub region: Option<String>,
+
+    /// Host name under which buckets are addressed as BUCKET.HOST (virtual-host style)
+    ///
+    /// May be repeated; in the environment separated by commas; in the file the list `domain`. Path style
+    /// works always. Default: none.
+    #[arg(long, value_name = "HOST", env = "BASALT_DOMAIN", value_delimiter = ',', help_heading = "Network")]
+    pub domain: Vec<String>,
+
+    /// Connections open at once; more are closed at accept
+    ///
+    /// Default: 4096.
+    #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
+    pub connections_max: Option<usize>,
+
+    /// Seconds a client may take to send the headers of a request
+    ///
+    /// Default: 10.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
+    pub header_timeout: Option<u64>,
+
+    /// Bytes a second below which a request body is given up
+    ///
+    /// Default: 1KiB.
+    #[arg(long, value_name = "SIZE", env = "BASALT_BODY_RATE_MIN", help_heading = "Network")]
+    pub body_rate_min: Option<Size>,
+
+    /// Seconds a stop waits for requests in flight before it closes their connections
+    ///
+    /// Default: 25.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_DRAIN_SECONDS", help_heading = "Network")]
+    pub drain_seconds: Option<u64>,
+
+    /// Memory the server plans with, whatever the number of objects
+    ///
+    /// Catalog memory, buffers of transfers and the read cache together; the program itself adds some tens
+    /// of MiB. At least 64MiB. Default: 256MiB.
+    #[arg(long, value_name = "SIZE", env = "BASALT_MEMORY", help_heading = "Memory and processors")]
+    pub memory: Option<Size>,
+
+    /// Part of --memory that keeps the bytes of recently read objects; 0 turns it off
+    ///
+    /// Default: a quarter of --memory.
+    #[arg(long, value_name = "SIZE", env = "BASALT_READ_CACHE", help_heading = "Memory and processors")]
+    pub read_cache: Option<Size>,
+
+    /// Processors to use: how many, or which
+    ///
+    /// `4` takes the first four the process may run on; `0,2-3` takes these; `3-3` takes one by number. One
+    /// pinned thread runs on each. Default: all.
+    #[arg(long, value_name = "N|LIST", env = "BASALT_CORES", help_heading = "Memory and processors")]
+    pub cores: Option<Cores>,
+
+    /// Access key of the root user
+    ///
+    /// Give both keys, or neither: without them random ones are made at the first start and kept in the
+    /// credentials file.
+    #[arg(long, value_name = "KEY", env = "BASALT_ACCESS_KEY", help_heading = "Access")]
+    pub access_key: Option<String>,
+
+    /// Secret key of the root user
+    ///
+    /// Other users of the machine can read command lines: prefer the environment or a file. Never stored
+    /// when given here.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "BASALT_SECRET_KEY",
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
+    pub secret_key: Option<String>,
+
+    /// File that keeps the root credentials, mode 0600
+    ///
+    /// Made with random keys when it does not exist. It has the form of an AWS credentials file, so
+    /// AWS_SHARED_CREDENTIALS_FILE may name it. Default: `credentials` in each drive that is a directory,
+    /// or /var/lib/basalt/credentials when there is none.
+    #[arg(long, value_name = "FILE", env = "BASALT_CREDENTIALS", help_heading = "Access")]
+    pub credentials: Option<PathBuf>,
+
+    /// What to log: a level, or levels by module such as `info,basalt::catalog=debug`
+    ///
+    /// Levels are error, warn, info, debug, trace and off. Default: info.
+    #[arg(
+        long,
+        visible_alias = "log-level",
+        value_name = "FILTER",
+        env = "BASALT_LOG",
+        help_heading = "Logs"
+    )]
+    pub log: Option<String>,
+
+    /// Form of the log on standard error: text or json
+    ///
+    /// Default: text.
+    #[arg(long, value_name = "FORM", env = "BASALT_LOG_FORMAT", help_heading = "Logs")]
+    pub log_format: Option<LogFormat>,
+
+    /// Set by systemd, never by people.
+    #[arg(long, hide = true, env = "NOTIFY_SOCKET", value_name = "SOCKET")]
+    #[serde(skip)]
+    pub notify_socket: Option<PathBuf>,
+}
+
+impl ServeOptions {
+    /// These values, and `other`'s where nothing was said here.
+    pub fn or(self, other: ServeOptions) -> ServeOptions {
+        ServeOptions {
+            drives: first_said(self.drives, other.drives),
+            config: self.config.or(other.config),
+            parity: self.parity.or(other.parity),
+            capacity: self.capacity.or(other.capacity),
+            shards: self.shards.or(other.shards),
+            io: self.io.or(other.io),
+            listen: self.listen.or(other.listen),
+            region: self.region.or(other.region),
+            domain: first_said(self.domain, other.domain),
+            connections_max: self.connections_max.or(other.connections_max),
+            header_timeout: self.header_timeout.or(other.header_timeout),
+            body_rate_min: self.body_rate_min.or(other.body_rate_min),
+            drain_seconds: self.drain_seconds.or(other.drain_seconds),
+            memory: self.memory.or(other.memory),
+            read_cache: self.read_cache.or(other.read_cache),
+            cores: self.cores.or(other.cores),
+            access_key: self.access_key.or(other.access_key),
+            secret_key: self.secret_key.or(other.secret_key),
+            credentials: self.credentials.or(other.credentials),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+            notify_socket: self.notify_socket.or(other.notify_socket),
+        }
+    }
+}
+
+fn first_said<T>(mine: Vec<T>, theirs: Vec<T>) -> Vec<T> {
+    if mine.is_empty() { theirs } else { mine }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoName {
+    /// io_uring where it works, otherwise threads.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// A small pool of threads.
+    Threads,
+}
+
+impl From<IoName> for IoChoice {
+    fn from(name: IoName) -> IoChoice {
+        match name {
+            IoName::Auto => IoChoice::Auto,
+            IoName::Uring => IoChoice::Uring,
+            IoName::Threads => IoChoice::Threads,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One line of text an event.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// All values of `inspect`. Without a choice the superblock and a summary of the rest are printed.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct InspectOptions {
+    /// Drive to read: a directory or a raw block device; nothing is written to it
+    #[arg(value_name = "DRIVE")]
+    pub drive: PathBuf,
+
+    /// Print each segment: what it is used for and how full it is
+    #[arg(long)]
+    pub segments: bool,
+
+    /// Print each batch of the log
+    #[arg(long)]
+    pub log: bool,
+
+    /// Print the runs of the catalog and their records
+    #[arg(long)]
+    pub catalog: bool,
+}
+
+/// All values of `status`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StatusOptions {
+    /// Address of the server
+    #[arg(long, value_name = "URL", env = "BASALT_ENDPOINT", default_value = "http://127.0.0.1:9000")]
+    pub endpoint: String,
+
+    /// Print the server's JSON as it is
+    #[arg(long)]
+    pub json: bool,
+
+    /// File with the root credentials: `credentials` in a drive directory of the server
+    ///
+    /// Default: /var/lib/basalt/credentials.
+    #[arg(long, value_name = "FILE", env = "BASALT_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+
+    /// Access key of the root user, instead of a file
+    #[arg(long, value_name = "KEY", env = "BASALT_ACCESS_KEY", requires = "secret_key")]
+    pub access_key: Option<String>,
+
+    /// Secret key of the root user, instead of a file
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "BASALT_SECRET_KEY",
+        hide_env_values = true,
+        requires = "access_key"
+    )]
+    pub secret_key: Option<String>,
+
+    /// Region to sign for
+    #[arg(long, value_name = "NAME", env = "BASALT_REGION", default_value = "us-east-1")]
+    pub region: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable_and_its_key_and_says_its_default() {
+        let command = CommandLine::command();
+        let serve = command.find_subcommand("serve").expect("serve exists");
+        for arg in serve.get_arguments().filter(|a| !a.is_hide_set() && a.get_id() != "help") {
+            let name = arg.get_long().unwrap_or("drives");
+            let variable = format!("BASALT_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(variable.as_str()), "--{name}");
+            let long = arg.get_long_help().map(|h| h.to_string()).unwrap_or_default();
+            let says_default = long.contains("Default:");
+            let has_none = ["drives", "config", "access-key", "secret-key"].contains(&name);
+            assert!(says_default || has_none, "--{name} does not say its default");
+            if name != "config" {
+                assert!(is_a_key(name), "--{name} is not a key of the file");
+            }
+        }
+    }
+
+    fn is_a_key(name: &str) -> bool {
+        match toml::from_str::<ServeOptions>(&format!("{name} = {{ }}\n")) {
+            Ok(_) => true,
+            Err(e) => !e.message().contains("unknown field"),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One writer at a time for each key of a shard.
+//!
+//! A mutation reads the current state, decides, and commits while it holds the lock, so conditions
+//! are exact and what a write replaces is freed exactly once. Waiters are served in order. Pure
+//! state of one thread; nothing is kept for a key that nobody locks.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+#[derive(Clone, Default)]
+pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, VecDeque<oneshot::Sender<()>>>>>);
+
+/// Holds the lock of one key until dropped.
+pub struct KeyGuard {
+    locks: KeyLocks,
+    key: Vec<u8>,
+}
+
+impl KeyLocks {
+    pub async fn lock(&self, key: &[u8]) -> KeyGuard {
+        let wait = {
+            let mut held = self.0.borrow_mut();
+            match held.get_mut(key) {
+                None => {
+                    held.insert(key.to_vec(), VecDeque::new());
+                    None
+                }
+                Some(queue) => {
+                    let (sender, receiver) = oneshot::channel();
+                    queue.push_back(sender);
+                    Some(receiver)
+                }
+            }
+        };
+        if let Some(turn) = wait {
+            turn.await.expect("a holder passes the lock on before its entry goes away");
+        }
+        KeyGuard { locks: self.clone(), key: key.to_vec() }
+    }
+
+    /// Locks several keys, in an order in which no two callers can wait for each other.
+    pub async fn lock_all(&self, mut keys: Vec<Vec<u8>>) -> Vec<KeyGuard> {
+        keys.sort();
+        keys.dedup();
+        let mut guards = Vec::with_capacity(keys.len());
+        for key in keys {
+            guards.push(self.lock(&key).await);
+        }
+        guards
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
+
+impl Drop for KeyGuard {
+    fn drop(&mut self) {
+        let mut held = self.locks.0.borrow_mut();
+        let Some(queue) = held.get_mut(&self.key) else { return };
+        while let Some(next) = queue.pop_front() {
+            // One who stopped waiting is passed over.
+            if next.send(()).is_ok() {
+                return;
+            }
+        }
+        held.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn holders_of_a_key_exclude_each_other_and_nothing_stays() {
+        let (locks, inside) = (KeyLocks::default(), Rc::new(Cell::new(0)));
+        let local = tokio::task::LocalSet::new();
+        for turn in 0..20 {
+            let (locks, inside) = (locks.clone(), inside.clone());
+            local.spawn_local(async move {
+                let _guard = locks.lock(&[turn % 3]).await;
+                let other = locks.lock_all(vec![vec![9], vec![8], vec![9]]).await;
+                inside.set(inside.get() + 1);
+                assert_eq!(inside.get(), 1);
+                tokio::task::yield_now().await;
+                inside.set(inside.get() - 1);
+                drop(other);
+            });
+        }
+        local.await;
+        assert!(locks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_goes_away_passes_the_lock_on() {
+        let locks = KeyLocks::default();
+        let held = locks.lock(b"k").await;
+        let mut gone = Box::pin(locks.lock(b"k"));
+        assert!(futures_poll_once(&mut gone).await);
+        drop(gone);
+        drop(held);
+        drop(locks.lock(b"k").await);
+        assert!(locks.is_empty());
+    }
+
+    async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+        })
+        .await
+    }
+}

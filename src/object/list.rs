@@ -1,0 +1,268 @@
+//! Listing: pages of keys of one shard, and the merging of all shards' pages into one.
+//!
+//! A shard scans its own keys in order and rolls up those that share a prefix up to the delimiter,
+//! seeking past each such group. The core that serves the request asks every shard for a share of
+//! the page, merges by key, and asks a shard again only when its share is used up before the page
+//! is full. Exact under concurrent writes: no key twice, none skipped that existed throughout.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::error::ObjectError;
+use super::shard::{Shard, damaged};
+use crate::base::ids::ShardId;
+use crate::catalog::key;
+use crate::catalog::value::{Listed, UploadValue};
+
+/// Which keys of one bucket, in one shard.
+#[derive(Clone, Debug)]
+pub struct ShardQuery {
+    pub bucket: u64,
+    pub prefix: String,
+    pub delimiter: String,
+    pub after: After,
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// At the first key with the prefix.
+    Start,
+    /// Behind this key.
+    Key(String),
+    /// Behind every key that begins with this.
+    Prefix(String),
+    /// Behind this upload of this key.
+    Upload(String, u128),
+}
+
+/// One line of a shard's page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row<T> {
+    Key(String, T),
+    /// A group of keys, by what they share up to the delimiter.
+    Prefix(String),
+}
+
+/// A shard's page; `more` tells that the scan stopped at the limit and not at the end.
+#[derive(Clone, Debug)]
+pub struct ShardPage<T> {
+    pub rows: VecDeque<Row<T>>,
+    pub more: bool,
+}
+
+impl<T> Row<T> {
+    pub fn name(&self) -> &str {
+        match self {
+            Row::Key(name, _) | Row::Prefix(name) => name,
+        }
+    }
+}
+
+impl After {
+    /// Where a listing continues that ended with `marker`. With a delimiter a marker that lies in a
+    /// group stands for the whole group if it is the group's name.
+    pub fn marker(marker: &str, prefix: &str, delimiter: &str) -> Self {
+        if marker.is_empty() {
+            return After::Start;
+        }
+        match group_of(marker, prefix, delimiter) {
+            Some(group) if group == marker => After::Prefix(marker.to_owned()),
+            _ => After::Key(marker.to_owned()),
+        }
+    }
+}
+
+/// What a key is rolled up to: the key up to and with the first delimiter behind the prefix.
+fn group_of<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+    if delimiter.is_empty() {
+        return None;
+    }
+    let rest = key.strip_prefix(prefix)?;
+    let at = rest.find(delimiter)?;
+    Some(&key[..prefix.len() + at + delimiter.len()])
+}
+
+impl Shard {
+    /// Current objects of a bucket.
+    pub async fn list(self: Rc<Self>, query: ShardQuery) -> Result<ShardPage<Listed>, ObjectError> {
+        let bucket = query.bucket;
+        let start = match &query.after {
+            After::Start => key::versions_from(bucket, query.prefix.as_bytes()),
+            After::Key(name) | After::Upload(name, _) => key::versions_after(bucket, name.as_bytes()),
+            After::Prefix(group) => key::versions_end(bucket, group.as_bytes()),
+        };
+        let start = start.max(key::versions_from(bucket, query.prefix.as_bytes()));
+        let mut scan = self.index.scan(start, key::versions_end(bucket, query.prefix.as_bytes()));
+        let mut page = ShardPage { rows: VecDeque::new(), more: false };
+        while let Some((at, value)) = scan.next().await? {
+            if page.rows.len() == query.limit {
+                page.more = true;
+                break;
+            }
+            let (name, _) = key::parse_version(&at).ok_or_else(|| damaged("version key"))?;
+            let name = String::from_utf8(name).map_err(|_| damaged("version key"))?;
+            if let Some(group) = group_of(&name, &query.prefix, &query.delimiter) {
+                scan.seek(&key::versions_end(bucket, group.as_bytes()));
+                page.rows.push_back(Row::Prefix(group.to_owned()));
+            } else {
+                let listed = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
+                page.rows.push_back(Row::Key(name, listed));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Uploads in progress, by key and then by the time they began, which their ids begin with.
+    pub async fn list_uploads(
+        self: Rc<Self>,
+        query: ShardQuery,
+    ) -> Result<ShardPage<(u128, UploadValue)>, ObjectError> {
+        let bucket = query.bucket;
+        let start = match &query.after {
+            After::Start => key::uploads_from(bucket, query.prefix.as_bytes()),
+            After::Key(name) => key::uploads_after(bucket, name.as_bytes()),
+            After::Prefix(group) => key::uploads_end(bucket, group.as_bytes()),
+            After::Upload(name, upload) => key::upload(bucket, name, upload.saturating_add(1)),
+        };
+        let start = start.max(key::uploads_from(bucket, query.prefix.as_bytes()));
+        let mut scan = self.index.scan(start, key::uploads_end(bucket, query.prefix.as_bytes()));
+        let mut page = ShardPage { rows: VecDeque::new(), more: false };
+        while let Some((at, value)) = scan.next().await? {
+            if page.rows.len() == query.limit {
+                page.more = true;
+                break;
+            }
+            let (name, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            let name = String::from_utf8(name).map_err(|_| damaged("upload key"))?;
+            if let Some(group) = group_of(&name, &query.prefix, &query.delimiter) {
+                scan.seek(&key::uploads_end(bucket, group.as_bytes()));
+                page.rows.push_back(Row::Prefix(group.to_owned()));
+            } else {
+                let value = UploadValue::decode(&value).ok_or_else(|| damaged("upload"))?;
+                page.rows.push_back(Row::Key(name, (upload, value)));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Whether the bucket holds no object.
+    pub async fn is_empty_bucket(self: Rc<Self>, bucket: u64) -> Result<bool, ObjectError> {
+        let mut scan = self.index.scan(key::versions_from(bucket, b""), key::versions_end(bucket, b""));
+        Ok(scan.next().await?.is_none())
+    }
+}
+
+/// The pages of all shards of a listing, merged row by row.
+pub struct Merge<T> {
+    pages: Vec<Source<T>>,
+}
+
+struct Source<T> {
+    shard: ShardId,
+    page: ShardPage<T>,
+    /// The last row taken from this shard: behind it the next page begins.
+    last: Option<String>,
+    last_is_group: bool,
+}
+
+/// What a merge does next.
+pub enum Next<T> {
+    Row(Row<T>),
+    /// The page of this shard is used up and there is more behind it, from there.
+    Refill(ShardId, After),
+    End,
+}
+
+impl<T> Merge<T> {
+    pub fn new(pages: impl IntoIterator<Item = (ShardId, ShardPage<T>)>) -> Self {
+        let source = |(shard, page)| Source { shard, page, last: None, last_is_group: false };
+        Merge { pages: pages.into_iter().map(source).collect() }
+    }
+
+    pub fn refill(&mut self, shard: ShardId, page: ShardPage<T>) {
+        let source = self.pages.iter_mut().find(|source| source.shard == shard);
+        source.expect("pages are asked for by name").page = page;
+    }
+
+    pub fn next(&mut self) -> Next<T> {
+        if let Some(dry) = self.pages.iter().find(|source| source.page.rows.is_empty() && source.page.more) {
+            return Next::Refill(dry.shard, dry.after());
+        }
+        let heads = self.pages.iter().enumerate();
+        let heads = heads.filter_map(|(at, source)| source.page.rows.front().map(|row| (row.name(), at)));
+        let Some((_, first)) = heads.min_by(|a, b| a.0.cmp(b.0)) else { return Next::End };
+        let row = self.pages[first].take().expect("it has a front");
+        if let Row::Prefix(group) = &row {
+            // The same group may stand at the front of other shards' pages.
+            for source in &mut self.pages {
+                let same = |row: &Row<T>| matches!(row, Row::Prefix(name) if name == group);
+                if source.page.rows.front().is_some_and(same) {
+                    source.take();
+                }
+            }
+        }
+        Next::Row(row)
+    }
+}
+
+impl<T> Source<T> {
+    fn take(&mut self) -> Option<Row<T>> {
+        let row = self.page.rows.pop_front()?;
+        if self.page.rows.is_empty() {
+            self.last_is_group = matches!(row, Row::Prefix(_));
+            self.last = Some(row.name().to_owned());
+        }
+        Some(row)
+    }
+
+    fn after(&self) -> After {
+        match (&self.last, self.last_is_group) {
+            (None, _) => After::Start,
+            (Some(name), true) => After::Prefix(name.clone()),
+            (Some(name), false) => After::Key(name.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_rolled_up_at_the_first_delimiter_behind_the_prefix() {
+        assert_eq!(group_of("a/b/c", "", "/"), Some("a/"));
+        assert_eq!(group_of("a/b/c", "a/", "/"), Some("a/b/"));
+        assert_eq!(group_of("a/b", "a/", "/"), None);
+        assert_eq!(group_of("a//b", "a/", "/"), Some("a//"));
+        assert_eq!(group_of("a/b", "", ""), None);
+        assert_eq!(group_of("x-y-z", "x", "-y"), Some("x-y"));
+    }
+
+    #[test]
+    fn a_marker_that_is_a_group_skips_the_group() {
+        assert_eq!(After::marker("a/", "", "/"), After::Prefix("a/".into()));
+        assert_eq!(After::marker("a/b", "", "/"), After::Key("a/b".into()));
+        assert_eq!(After::marker("a/", "", ""), After::Key("a/".into()));
+        assert_eq!(After::marker("", "", "/"), After::Start);
+    }
+
+    #[test]
+    fn pages_merge_in_order_and_groups_only_once() {
+        let page = |rows: &[&str]| {
+            let row = |name: &&str| match name.ends_with('/') {
+                true => Row::Prefix(name.to_string()),
+                false => Row::Key(name.to_string(), ()),
+            };
+            ShardPage { rows: rows.iter().map(row).collect(), more: false }
+        };
+        let pages = vec![(ShardId(0), page(&["a", "g/", "z"])), (ShardId(1), page(&["b", "g/", "h"]))];
+        let mut merge = Merge::new(pages);
+        let mut names = Vec::new();
+        while let Next::Row(row) = merge.next() {
+            names.push(row.name().to_owned());
+        }
+        assert_eq!(names, ["a", "b", "g/", "h", "z"]);
+    }
+}

@@ -1,0 +1,303 @@
+//! From drives to running cores: finds the pool, deals out shards and logs, opens each core.
+//!
+//! `find` runs once; what it gives is dealt into one seed a core, sent to the cores, and opened
+//! there. The number of cores may be another one at each start: shards and old log segments are
+//! dealt out anew, nothing is rewritten.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::buckets::{BUCKET_SHARD, Buckets, Change};
+use super::cache::BodyCache;
+use super::core::{Bulletin, Core, Job, Parts, Peers};
+use super::error::ObjectError;
+use super::shard::Shard;
+use super::tend;
+use crate::base::ids::ShardId;
+use crate::base::limits::{
+    CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
+};
+use crate::base::metrics::DriveState;
+use crate::catalog::cache::BlockCache;
+use crate::catalog::log::{Apply, Log, Sealed};
+use crate::catalog::record::{Operation, Sequence};
+use crate::catalog::replay::{self, Recovered, ShardReplay};
+use crate::catalog::value::LogPosition;
+use crate::codec::erasure::ErasureCoder;
+use crate::drive::device::{Drive, DriveShared, Drives};
+use crate::drive::superblock::Geometry;
+use crate::io::disk::Access;
+use crate::io::world::World;
+use crate::pool::Pool;
+use crate::pool::budget::BufferBudget;
+use crate::pool::format::{self, AssembleError, Assembly, Member, Request};
+use crate::pool::logs::{LogDirectory, Logs};
+use crate::pool::read::ReadPath;
+use crate::pool::segments::SegmentTable;
+use crate::pool::write::WritePath;
+
+/// What the memory of one core is spent on, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryPlan {
+    /// Memtable of one shard, before it is written out.
+    pub memtable: usize,
+    /// Blocks of the catalog.
+    pub blocks: u64,
+    /// Bodies of small objects.
+    pub bodies: u64,
+    /// Buffers of requests under way.
+    pub buffers: usize,
+}
+
+/// What all cores share; plain and cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    pub geometry: Geometry,
+    pub epoch: u32,
+    pub members: Arc<[Member]>,
+    pub drives: Arc<[Arc<DriveShared>]>,
+    pub tables: Arc<[SegmentTable]>,
+    pub directory: LogDirectory,
+}
+
+/// The pool as it was found, before cores exist.
+pub struct Opening {
+    pub assembly: Assembly,
+    pub shared: Shared,
+    pub recovered: Recovered,
+}
+
+/// What one core begins with.
+pub struct CoreSeed {
+    pub index: usize,
+    pub shared: Shared,
+    pub peers: Peers,
+    shards: Vec<ShardReplay>,
+    sealed: Vec<Sealed>,
+    inbox: mpsc::Receiver<Job>,
+    news: mpsc::UnboundedReceiver<Job>,
+}
+
+/// A core at work.
+pub struct Running {
+    pub core: Rc<Core>,
+    pub log: Rc<Log>,
+    pub blocks: Rc<BlockCache>,
+    writer: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Finds or makes the pool and reads what recovery needs.
+pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleError> {
+    let assembly = format::assemble(world, request).await?;
+    let name = |member: &Member| match &member.path {
+        Some(path) => path.display().to_string(),
+        None => format!("drive {} (missing)", member.drive),
+    };
+    let drives: Arc<[Arc<DriveShared>]> = assembly
+        .members
+        .iter()
+        .map(|member| DriveShared::new(member.drive, name(member), member.state))
+        .collect();
+    let members: Arc<[Member]> = assembly.members.clone().into();
+    let shared = Shared {
+        geometry: assembly.geometry,
+        epoch: assembly.epoch,
+        members,
+        drives,
+        tables: Arc::new([]),
+        directory: LogDirectory::default(),
+    };
+    let pool = open_pool(world, &shared);
+    let mut scans = Vec::new();
+    for member in assembly.members.iter().filter(|member| member.state != DriveState::Missing) {
+        let segments = member.superblock.as_ref().map_or(0, |superblock| superblock.segments);
+        scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
+    }
+    let recovered = replay::recover(&pool, &scans).await;
+    for (sealed, mirrors) in &recovered.logs {
+        shared.directory.insert(sealed.id, mirrors.clone().into());
+    }
+    let slots = |member: &Member| {
+        let scan = scans.iter().find(|scan| scan.drive == member.drive);
+        let slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
+        SegmentTable::new(member.drive, slots, SYSTEM_SEGMENTS)
+    };
+    let tables = assembly.members.iter().map(slots).collect();
+    let shared = Shared { tables, ..shared };
+    Ok(Opening { assembly, shared, recovered })
+}
+
+/// One core's handles on the drives. A drive that cannot be opened is latched: it was there a
+/// moment ago.
+fn open_pool(world: &World, shared: &Shared) -> Pool {
+    let open = |(member, state): (&Member, &Arc<DriveShared>)| {
+        let Some(path) = member.path.as_ref().filter(|_| member.state != DriveState::Missing) else {
+            return Drive::missing(state.clone());
+        };
+        let (meta, data) = format::files(path, member.is_device);
+        let meta = world.open(&meta, false, Access::DirectSync);
+        match (meta, world.open(&data, false, Access::Direct)) {
+            (Ok(meta), Ok(data)) => Drive::new(state.clone(), meta, data),
+            (meta, data) => {
+                let cause = meta.err().or(data.err()).map(|error| error.to_string()).unwrap_or_default();
+                state.lose(&cause);
+                Drive::missing(state.clone())
+            }
+        }
+    };
+    let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(open).collect());
+    Pool {
+        geometry: shared.geometry,
+        epoch: shared.epoch,
+        drives,
+        tables: shared.tables.clone(),
+        world: world.clone(),
+    }
+}
+
+/// Deals shards and old log segments out to `cores` cores.
+pub fn deal(opening: Opening, cores: usize) -> (Assembly, Vec<CoreSeed>) {
+    assert!(cores > 0);
+    let Opening { assembly, shared, recovered } = opening;
+    let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(CORE_QUEUE_MAX)).unzip();
+    let (news, heard): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
+    let owners = (0..usize::from(shared.geometry.shards)).map(|shard| shard % cores).collect();
+    let peers = Peers { inboxes: inboxes.into(), news: news.into(), owners };
+    let seed = |(index, (inbox, news))| CoreSeed {
+        index,
+        shared: shared.clone(),
+        peers: peers.clone(),
+        shards: Vec::new(),
+        sealed: Vec::new(),
+        inbox,
+        news,
+    };
+    let mut seeds: Vec<CoreSeed> = receivers.into_iter().zip(heard).enumerate().map(seed).collect();
+    for (shard, replay) in recovered.shards {
+        seeds[peers.owners[usize::from(shard.0)]].shards.push(replay);
+    }
+    for (index, (sealed, _)) in recovered.logs.into_iter().enumerate() {
+        seeds[index % cores].sealed.push(sealed);
+    }
+    (assembly, seeds)
+}
+
+/// Opens the shards of a core and starts its log and its upkeep.
+pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Result<Running, ObjectError> {
+    let pool = Rc::new(open_pool(world, &seed.shared));
+    let geometry = pool.geometry;
+    let logs = Logs::new(pool.clone(), seed.shared.directory.clone());
+    let segments_max = log_segments_max(&pool, seed.peers.inboxes.len());
+    let log = Log::new(pool.clone(), logs, seed.index as u8, seed.sealed, segments_max);
+    let buckets = Rc::new(Buckets::default());
+    let (index, peers) = (seed.index, seed.peers);
+    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
+    let blocks = BlockCache::new(memory.blocks);
+    let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
+    for replay in seed.shards {
+        let at = usize::from(replay.manifest.shard.0);
+        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
+        shards[at] = Some(opened.await?);
+    }
+    let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
+    let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
+    let mut tasks = vec![
+        tokio::task::spawn_local(log.clone().prepare_segments()),
+        tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news)),
+        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone())),
+    ];
+    for shard in core.shards.iter().flatten() {
+        shard.collect_later();
+        tasks.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+    }
+    Ok(Running { core, log, blocks, writer, tasks })
+}
+
+/// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
+/// drives.
+fn log_segments_max(pool: &Pool, cores: usize) -> usize {
+    let segments: usize = pool.tables.iter().map(SegmentTable::len).sum();
+    let mirrors = usize::from(pool.geometry.parity_chunks) + 1;
+    let quick = (LOG_BYTES_MAX / pool.geometry.segment_bytes) as usize;
+    quick.min(segments / 4 / mirrors / cores).max(LOG_SEGMENTS_MIN)
+}
+
+fn build_core(
+    index: usize,
+    peers: Peers,
+    shards: Vec<Option<Rc<Shard>>>,
+    buckets: Rc<Buckets>,
+    pool: Rc<Pool>,
+    logs: LogDirectory,
+    memory: MemoryPlan,
+) -> Rc<Core> {
+    let geometry = pool.geometry;
+    let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
+    let coder = Rc::new(ErasureCoder::new(k, m));
+    // A reader holds what a slow client has not taken; it must not starve writers.
+    let (writing, reading) = (BufferBudget::new(memory.buffers / 2), BufferBudget::new(memory.buffers / 2));
+    let on_damage = Box::new(|damage: &crate::pool::read::Damage| {
+        tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
+    });
+    let (drives, id) = (pool.drives.clone(), geometry.pool);
+    let writer = |blocks: usize| {
+        WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone())
+    };
+    Core::new(Parts {
+        index,
+        peers,
+        shards,
+        buckets,
+        reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
+        writes: writer(CHUNK_BLOCKS),
+        writes_large: writer(CHUNK_BLOCKS_MAX),
+        logs,
+        bodies: BodyCache::new(memory.bodies),
+        pool,
+    })
+}
+
+impl Apply for Core {
+    fn apply(&self, shard: ShardId, sequence: Sequence, operations: Vec<Operation>, body: LogPosition) {
+        let shard = self.local(shard).expect("a core's log holds records of its own shards");
+        shard.apply(sequence, operations, body);
+    }
+}
+
+impl Running {
+    /// Whether this core decides about buckets.
+    fn has_buckets(&self) -> bool {
+        self.core.local(BUCKET_SHARD).is_some()
+    }
+
+    /// Tells every core which buckets there are. All cores must be at work by then.
+    pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
+        if !self.has_buckets() {
+            return Ok(());
+        }
+        let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
+        for (name, value) in shard.load_buckets().await? {
+            shard.bulletin.announce(Change::Open(name, value)).await;
+        }
+        Ok(())
+    }
+
+    /// Writes everything out and ends. Nothing may be asked of this core any more.
+    pub async fn shut_down(self) {
+        for shard in self.core.shards.iter().flatten() {
+            while shard.flushed() < shard.applied() {
+                if let Err(error) = shard.checkpoint().await {
+                    tracing::warn!(shard = %shard.id, %error, "not checkpointed: the next start replays its log");
+                    break;
+                }
+            }
+        }
+        self.log.close();
+        let _ = self.writer.await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,247 @@
+//! Reading one version: looking it up, keeping it readable, and its bytes as a stream.
+//!
+//! The lookup happens at the owner of the key and pins what it finds; the bytes are read on the
+//! core that serves the client, wherever they are: in the log, in a pack, in stripes, or in parts,
+//! whose extents are looked up one after the other as the stream reaches them.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::cache::Place;
+use super::core::{Core, Loan};
+use super::error::ObjectError;
+use super::meta::ObjectMeta;
+use super::pins::Pin;
+use super::store::Result;
+use crate::base::ids::ShardId;
+use crate::base::limits::INLINE_BYTES_MAX;
+use crate::catalog::value::{LogPosition, PartRef, Storage, Version};
+use crate::pool::logs;
+use crate::pool::read::RangeReader;
+use crate::pool::stripe::Extent;
+
+/// One version opened for reading: its bytes stay readable until this is dropped.
+pub struct Object {
+    core: Rc<Core>,
+    shard: ShardId,
+    version: Version,
+    pack: Option<Rc<Extent>>,
+    pin: Keep,
+}
+
+/// What keeps the bytes from being freed.
+#[allow(dead_code, reason = "held for their Drop")]
+enum Keep {
+    Here(Pin),
+    There(Loan),
+}
+
+impl Object {
+    /// Looks up the catalog key `at` in a shard.
+    pub(super) async fn open(core: Rc<Core>, shard: ShardId, at: Vec<u8>) -> Result<Object> {
+        let (version, pack, pin) = match core.local(shard) {
+            Some(home) => {
+                // Pinned before the lookup, so that nothing found can be freed in between.
+                let pin = home.pins.pin();
+                let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
+                let pack = pack_of(home, &version)?;
+                (version, pack, Keep::Here(pin))
+            }
+            None => {
+                let peers = core.peers.clone();
+                let opened = core.on_shard(shard, move |home| async move {
+                    let generation = home.pins.enter();
+                    let loan = Loan::new(&peers, shard, move |home| home.pins.leave(generation));
+                    let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
+                    let pack = pack_of(&home, &version)?;
+                    Ok((version, pack, loan))
+                });
+                let (version, pack, loan) = opened.await?;
+                (version, pack, Keep::There(loan))
+            }
+        };
+        Ok(Object { core, shard, version, pack: pack.map(Rc::new), pin })
+    }
+
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.version.meta
+    }
+
+    /// Byte range and number of parts for `?partNumber=`; `None` when there is no such part. An
+    /// object that was put in one piece has one part.
+    pub fn part(&self, number: u16) -> Option<(Range<u64>, u16)> {
+        let Storage::Parts { parts, .. } = &self.version.storage else {
+            return (number == 1).then_some((0..self.meta().size, 1));
+        };
+        let mut start = 0;
+        // Parts count from one in the order in which they were completed, whatever their numbers.
+        for (index, part) in parts.iter().enumerate() {
+            if index + 1 == usize::from(number) {
+                return Some((start..start + part.size, parts.len() as u16));
+            }
+            start += part.size;
+        }
+        None
+    }
+
+    /// The parts of a multipart object, with their checksums; empty for another.
+    pub fn parts(&self) -> &[PartRef] {
+        match &self.version.storage {
+            Storage::Parts { parts, .. } => parts,
+            _ => &[],
+        }
+    }
+
+    /// The whole body of a small object in one go; `None` for a larger one, which is streamed.
+    pub async fn small(&self) -> Result<Option<Bytes>> {
+        match &self.version.storage {
+            Storage::Empty => Ok(Some(Bytes::new())),
+            Storage::Inline { at, crc } => self.inline(*at, *crc).await.map(Some),
+            Storage::Packed { pack, offset, crc } => self.packed(*pack, *offset, *crc).await.map(Some),
+            Storage::Striped(_) | Storage::Parts { .. } => Ok(None),
+        }
+    }
+
+    fn small_len(&self) -> Result<usize> {
+        let len = usize::try_from(self.meta().size).unwrap_or(usize::MAX);
+        match len <= INLINE_BYTES_MAX {
+            true => Ok(len),
+            false => Err(super::shard::damaged("length of a small object")),
+        }
+    }
+
+    async fn inline(&self, at: LogPosition, crc: u32) -> Result<Bytes> {
+        let place = Place { shard: 0, packed: false, container: at.log.0, offset: at.offset };
+        if let Some(body) = self.core.bodies.get(&place) {
+            return Ok(body);
+        }
+        let len = self.small_len()?;
+        let mirrors = self.core.logs.get(at.log).ok_or_else(|| super::shard::damaged("log reference"))?;
+        let intact = |bytes: &[u8]| crc32c::crc32c(bytes) == crc;
+        let turn = self.core.next_turn();
+        let body = logs::read(&self.core.pool, &mirrors, at.offset, len, turn, intact).await?;
+        self.core.bodies.insert(place, &body);
+        Ok(body)
+    }
+
+    async fn packed(&self, pack: u64, offset: u32, crc: u32) -> Result<Bytes> {
+        let place = Place { shard: self.shard.0, packed: true, container: pack, offset };
+        if let Some(body) = self.core.bodies.get(&place) {
+            return Ok(body);
+        }
+        let len = self.small_len()?;
+        let extent = self.pack.as_ref().ok_or_else(|| super::shard::damaged("pack reference"))?;
+        let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
+        if crc32c::crc32c(&body) != crc {
+            return Err(super::shard::damaged("object in a pack"));
+        }
+        self.core.bodies.insert(place, &body);
+        Ok(body)
+    }
+
+    /// Streams `range`, which lies within the size.
+    pub fn stream(self, range: Range<u64>) -> ObjectStream {
+        assert!(range.start <= range.end && range.end <= self.meta().size);
+        ObjectStream { object: self, rest: range, reader: None, ended: false }
+    }
+}
+
+fn pack_of(shard: &super::shard::Shard, version: &Version) -> Result<Option<Extent>> {
+    match version.storage {
+        Storage::Packed { pack, .. } => shard.pack_extent(pack).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The bytes of a range of an object, in order.
+pub struct ObjectStream {
+    object: Object,
+    /// What no reader has been made for yet.
+    rest: Range<u64>,
+    reader: Option<RangeReader>,
+    ended: bool,
+}
+
+impl ObjectStream {
+    /// The next bytes; `None` at the end or behind an error.
+    pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        while !self.ended {
+            if let Some(reader) = &mut self.reader {
+                match reader.next().await {
+                    Some(Ok(bytes)) => return Some(Ok(bytes)),
+                    Some(Err(error)) => return self.end(error.into()),
+                    None => self.reader = None,
+                }
+            } else if self.rest.is_empty() {
+                self.ended = true;
+            } else {
+                match self.advance().await {
+                    Ok(Some(bytes)) => return Some(Ok(bytes)),
+                    Ok(None) => {}
+                    Err(error) => return self.end(error),
+                }
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, error: ObjectError) -> Option<Result<Bytes>> {
+        self.ended = true;
+        Some(Err(error))
+    }
+
+    /// Makes the next reader, or gives the bytes of a small object.
+    async fn advance(&mut self) -> Result<Option<Bytes>> {
+        let range = self.rest.clone();
+        match &self.object.version.storage {
+            Storage::Striped(extent) => {
+                let extent = Rc::new(extent.clone());
+                if range.end > extent.size {
+                    return Err(super::shard::damaged("size of an object"));
+                }
+                self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
+                self.rest = range.end..range.end;
+                Ok(None)
+            }
+            Storage::Parts { .. } => self.advance_part().await.map(|()| None),
+            _ => {
+                let body = self.object.small().await?.ok_or_else(|| super::shard::damaged("storage"))?;
+                self.rest = range.end..range.end;
+                let (start, end) = (range.start as usize, range.end as usize);
+                (end <= body.len()).then(|| body.slice(start..end)).map(Some).ok_or_else(|| super::shard::damaged("size"))
+            }
+        }
+    }
+
+    /// A reader for the rest of the part in which the rest of the range begins.
+    async fn advance_part(&mut self) -> Result<()> {
+        let Storage::Parts { upload, parts } = &self.object.version.storage else { return Ok(()) };
+        let (number, bounds) = locate(parts, self.rest.start).ok_or_else(|| super::shard::damaged("parts"))?;
+        let upload = *upload;
+        let found = self.object.core.on_shard(self.object.shard, move |home| home.part_of(upload, number));
+        let extent = found.await?.extent.ok_or_else(|| super::shard::damaged("part"))?;
+        let end = self.rest.end.min(bounds.end);
+        let inside = self.rest.start - bounds.start..end - bounds.start;
+        if inside.end > extent.size {
+            return Err(super::shard::damaged("size of a part"));
+        }
+        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
+        self.rest.start = end;
+        Ok(())
+    }
+}
+
+/// The part that holds byte `at`, and the bytes it holds.
+fn locate(parts: &[PartRef], at: u64) -> Option<(u16, Range<u64>)> {
+    let mut start = 0u64;
+    for part in parts {
+        let end = start.checked_add(part.size)?;
+        if at < end {
+            return Some((part.number, start..end));
+        }
+        start = end;
+    }
+    None
+}

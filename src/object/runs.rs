@@ -1,0 +1,72 @@
+//! The storage of a shard's catalog runs: mirrored extents in the shard's own space.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::catalog::error::CatalogError;
+use crate::catalog::run::store::RunStore;
+use crate::drive::device::{Area, DriveSet};
+use crate::io::buffer::AlignedBuf;
+use crate::pool::Pool;
+use crate::pool::error::PoolError;
+use crate::pool::extent::MirroredExtent;
+use crate::pool::mirror;
+use crate::pool::place::ShardSpace;
+
+#[derive(Clone)]
+pub struct ShardRuns {
+    pool: Rc<Pool>,
+    space: Rc<ShardSpace>,
+    /// Drives written since the last sync.
+    touched: Rc<RefCell<DriveSet>>,
+}
+
+impl ShardRuns {
+    pub fn new(pool: Rc<Pool>, space: Rc<ShardSpace>) -> Self {
+        ShardRuns { pool, space, touched: Rc::default() }
+    }
+}
+
+impl RunStore for ShardRuns {
+    async fn write(&self, data: AlignedBuf) -> Result<MirroredExtent, CatalogError> {
+        let extent = self.space.place_mirrored(data.len() as u32).await.map_err(store_error)?;
+        let (data, len) = (Arc::new(data), extent.len as usize);
+        let failed = mirror::write_mirrored(&self.pool.drives, Area::Data, &extent, 0, &data, 0..len).await;
+        if let Some((_, error)) = failed.into_iter().next() {
+            self.space.release_mirrored(&extent);
+            return Err(store_error(error.into()));
+        }
+        extent.copies.iter().for_each(|address| self.touched.borrow_mut().insert(address.drive));
+        Ok(extent)
+    }
+
+    async fn sync(&self) -> Result<(), CatalogError> {
+        let touched = self.touched.take();
+        match self.pool.drives.flush(&touched).await.into_iter().next() {
+            None => Ok(()),
+            Some((_, error)) => Err(store_error(error.into())),
+        }
+    }
+
+    async fn read(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Bytes, CatalogError> {
+        let (drives, len) = (&self.pool.drives, len as usize);
+        mirror::read_mirrored(drives, Area::Data, extent, offset, len, verify).await.map_err(store_error)
+    }
+
+    fn free(&self, extent: &MirroredExtent) {
+        self.space.release_mirrored(extent);
+    }
+}
+
+fn store_error(error: PoolError) -> CatalogError {
+    std::io::Error::other(error).into()
+}

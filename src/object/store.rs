@@ -1,0 +1,493 @@
+//! The store as the edge sees it: buckets, objects, listings, uploads, in the words of S3.
+//!
+//! Each call finds the shard that decides, lets it decide, and moves bytes where the client landed.
+//! Cheap to clone, belongs to one core, not Send.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::buckets::BUCKET_SHARD;
+use super::commit::BucketRef;
+use super::condition::Conditions;
+use super::core::Core;
+use super::error::ObjectError;
+use super::list::{After, Merge, Next, Row, ShardPage, ShardQuery};
+use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
+use super::uploads::{self, UploadRef};
+use crate::base::ids::ShardId;
+use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX};
+use crate::base::time::Nanos;
+use crate::catalog::key;
+use crate::catalog::value::{BucketValue, Listed, UploadValue};
+
+pub use super::reader::{Object, ObjectStream};
+pub use super::writer::Writer;
+
+pub type Result<T> = std::result::Result<T, ObjectError>;
+
+/// The store on one core.
+#[derive(Clone)]
+pub struct Store {
+    core: Rc<Core>,
+}
+
+/// Where a writer's bytes belong.
+pub(super) struct Target {
+    pub bucket: BucketRef,
+    pub key: String,
+    pub shard: ShardId,
+    /// Upload and part number, for a part.
+    pub part: Option<(u128, u16)>,
+}
+
+impl Target {
+    pub fn is_part(&self) -> bool {
+        self.part.is_some()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketInfo {
+    pub name: String,
+    pub created: Nanos,
+    pub region: String,
+    /// Account id of the owner.
+    pub owner: String,
+}
+
+#[derive(Debug)]
+pub struct BucketPage {
+    pub buckets: Vec<BucketInfo>,
+    /// Name to continue after.
+    pub next: Option<String>,
+}
+
+/// What to record with an object when its body is complete.
+#[derive(Debug, Default)]
+pub struct Commit {
+    pub headers: Headers,
+    pub etag: ETag,
+    pub checksum: Option<Checksum>,
+    pub conditions: Conditions,
+}
+
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub meta: ObjectMeta,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    pub bucket: String,
+    pub prefix: String,
+    pub delimiter: String,
+    /// Start strictly after this key (or common prefix, whose members are then all skipped).
+    pub after: String,
+    pub limit: usize,
+}
+
+#[derive(Debug)]
+pub struct ListedObject {
+    pub key: String,
+    pub size: u64,
+    pub modified: Nanos,
+    pub etag: ETag,
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+}
+
+#[derive(Debug)]
+pub enum ListEntry {
+    Object(ListedObject),
+    Prefix(String),
+}
+
+#[derive(Debug)]
+pub struct ListPage {
+    pub entries: Vec<ListEntry>,
+    pub truncated: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct UploadInfo {
+    pub key: String,
+    pub upload_id: String,
+    pub initiated: Nanos,
+    pub owner: String,
+    pub headers: Headers,
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub number: u16,
+    pub size: u64,
+    pub modified: Nanos,
+    pub etag: ETag,
+    pub checksum: Option<Checksum>,
+}
+
+#[derive(Debug)]
+pub struct PartPage {
+    pub upload: UploadInfo,
+    pub parts: Vec<Part>,
+    pub truncated: bool,
+}
+
+#[derive(Debug)]
+pub struct UploadQuery {
+    pub bucket: String,
+    pub prefix: String,
+    pub delimiter: String,
+    pub key_marker: String,
+    pub upload_id_marker: String,
+    pub limit: usize,
+}
+
+#[derive(Debug)]
+pub enum UploadEntry {
+    Upload(UploadInfo),
+    Prefix(String),
+}
+
+#[derive(Debug)]
+pub struct UploadPage {
+    pub entries: Vec<UploadEntry>,
+    pub truncated: bool,
+}
+
+/// One part as CompleteMultipartUpload names it.
+#[derive(Debug, Clone)]
+pub struct PartClaim {
+    pub number: u16,
+    /// As sent, quotes removed.
+    pub etag: String,
+    /// Raw checksum if the client repeated it.
+    pub checksum: Option<(ChecksumAlgorithm, Vec<u8>)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Complete {
+    pub parts: Vec<PartClaim>,
+    pub conditions: Conditions,
+    /// Full-object checksum the client asserts, with its type if named.
+    pub checksum: Option<(ChecksumAlgorithm, Vec<u8>)>,
+    pub kind: Option<ChecksumKind>,
+    /// `x-amz-mp-object-size`.
+    pub size: Option<u64>,
+}
+
+impl Store {
+    pub fn new(core: Rc<Core>) -> Self {
+        Store { core }
+    }
+
+    pub fn now(&self) -> Nanos {
+        self.core.pool.world.now()
+    }
+
+    fn bucket_ref(&self, name: &str) -> Result<BucketRef> {
+        let id = self.core.buckets.id(name).ok_or(ObjectError::NoSuchBucket)?;
+        Ok(BucketRef { name: name.to_owned(), id })
+    }
+
+    fn shard_of(&self, bucket: u64, key: &str) -> ShardId {
+        key::shard_of(bucket, key.as_bytes(), self.core.shard_count())
+    }
+
+    // ---- Buckets ----
+
+    pub async fn create_bucket(&self, name: &str, region: &str, owner: &str) -> Result<()> {
+        let world = &self.core.pool.world;
+        let value = BucketValue {
+            id: world.random_u64() >> 1,
+            created: world.now(),
+            owner: owner.to_owned(),
+            region: region.to_owned(),
+        };
+        let name = name.to_owned();
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.create_bucket(name, value)).await
+    }
+
+    pub async fn bucket(&self, name: &str) -> Result<BucketInfo> {
+        let value = self.core.buckets.get(name).ok_or(ObjectError::NoSuchBucket)?;
+        Ok(describe(name.to_owned(), value))
+    }
+
+    /// Deletes an empty bucket. Nothing can be committed into it while it is being looked at.
+    pub async fn delete_bucket(&self, name: &str) -> Result<()> {
+        let bucket = self.bucket_ref(name)?;
+        // Whoever gave up waiting would leave the bucket closed.
+        let store = self.clone();
+        let task = tokio::task::spawn_local(async move { store.delete_bucket_whole(bucket).await });
+        task.await.unwrap_or(Err(ObjectError::SlowDown))
+    }
+
+    async fn delete_bucket_whole(&self, bucket: BucketRef) -> Result<()> {
+        let closing = bucket.clone();
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.close_bucket(closing)).await?;
+        let emptied = self.empty_closed(bucket.id).await;
+        let finish = move |shard: Rc<super::shard::Shard>| shard.finish_bucket(bucket, emptied);
+        self.core.on_shard_whole(BUCKET_SHARD, finish).await
+    }
+
+    /// Whether a closed bucket holds nothing; its uploads are aborted then.
+    async fn empty_closed(&self, id: u64) -> Result<()> {
+        for shard in self.shards() {
+            let empty = self.core.on_shard_whole(shard, move |shard| async move {
+                // What was pushed before the bucket closed is applied behind this.
+                shard.log.barrier().await?;
+                shard.clone().is_empty_bucket(id).await
+            });
+            if !empty.await? {
+                return Err(ObjectError::BucketNotEmpty);
+            }
+        }
+        for shard in self.shards() {
+            self.core.on_shard_whole(shard, move |shard| shard.abort_uploads(id)).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn list_buckets(&self, prefix: &str, after: &str, limit: usize) -> Result<BucketPage> {
+        let mut found = self.core.buckets.list(prefix, after, limit.saturating_add(1));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(name, _)| name.clone());
+        let buckets = found.into_iter().map(|(name, value)| describe(name, value)).collect();
+        Ok(BucketPage { buckets, next })
+    }
+
+    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.core.shard_count()).map(ShardId)
+    }
+
+    // ---- Objects ----
+
+    /// Opens a writer for an object; `size` is the decoded length when known.
+    pub async fn put(&self, bucket: &str, key: &str, size: Option<u64>) -> Result<Writer> {
+        let target = self.target(bucket, key, None)?;
+        Ok(Writer::new(self.core.clone(), target, size))
+    }
+
+    fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
+        assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "checked at the edge");
+        let bucket = self.bucket_ref(bucket)?;
+        let shard = self.shard_of(bucket.id, key);
+        Ok(Target { bucket, key: key.to_owned(), shard, part })
+    }
+
+    pub async fn open(&self, bucket: &str, key: &str) -> Result<Object> {
+        let bucket = self.core.buckets.id(bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let at = key::version(bucket, key, key::ORDER_UNVERSIONED);
+        Object::open(self.core.clone(), self.shard_of(bucket, key), at).await
+    }
+
+    /// Deletes durably; an absent key is fine unless a condition asks for it.
+    pub async fn delete(&self, bucket: &str, key: &str, conditions: Conditions) -> Result<()> {
+        let bucket = self.bucket_ref(bucket)?;
+        let (shard, key) = (self.shard_of(bucket.id, key), key.to_owned());
+        self.core.on_shard_whole(shard, move |shard| shard.delete_version(bucket, key, conditions)).await
+    }
+
+    // ---- Listings ----
+
+    pub async fn list(&self, query: ListQuery) -> Result<ListPage> {
+        let bucket = self.core.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        if query.limit == 0 {
+            return Ok(ListPage { entries: Vec::new(), truncated: false });
+        }
+        let asked = ShardQuery {
+            bucket,
+            after: After::marker(&query.after, &query.prefix, &query.delimiter),
+            prefix: query.prefix,
+            delimiter: query.delimiter,
+            limit: self.share(query.limit),
+        };
+        let fetch = |shard: ShardId, query: ShardQuery| {
+            let core = self.core.clone();
+            async move { core.on_shard(shard, move |shard| shard.list(query)).await }
+        };
+        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
+        let entry = |row: Row<Listed>| match row {
+            Row::Prefix(name) => ListEntry::Prefix(name),
+            Row::Key(key, listed) => ListEntry::Object(ListedObject {
+                key,
+                size: listed.size,
+                modified: listed.modified,
+                etag: listed.etag,
+                checksum: listed.checksum,
+            }),
+        };
+        Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })
+    }
+
+    /// What to ask of each shard for a page of `limit`: its even share and what chance may add.
+    fn share(&self, limit: usize) -> usize {
+        let even = limit.div_ceil(usize::from(self.core.shard_count()));
+        (even + even / 4 + 8).min(limit + 1)
+    }
+
+    /// The first `limit` rows of all shards, and whether there are more.
+    async fn merge<T, F>(
+        &self,
+        query: ShardQuery,
+        limit: usize,
+        fetch: impl Fn(ShardId, ShardQuery) -> F,
+    ) -> Result<(VecDeque<Row<T>>, bool)>
+    where
+        F: Future<Output = Result<ShardPage<T>>>,
+    {
+        let pages = crate::base::join::join_all(self.shards().map(|shard| fetch(shard, query.clone()))).await;
+        let pages = pages.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut merge = Merge::new(self.shards().zip(pages));
+        let mut rows = VecDeque::new();
+        loop {
+            match merge.next() {
+                Next::End => return Ok((rows, false)),
+                Next::Row(_) if rows.len() == limit => return Ok((rows, true)),
+                Next::Row(row) => rows.push_back(row),
+                Next::Refill(shard, after) => {
+                    let page = fetch(shard, ShardQuery { after, ..query.clone() }).await?;
+                    merge.refill(shard, page);
+                }
+            }
+        }
+    }
+
+    // ---- Uploads ----
+
+    pub async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        owner: &str,
+        headers: Headers,
+        checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    ) -> Result<UploadInfo> {
+        let target = self.target(bucket, key, None)?;
+        let (now, random) = (self.now(), self.core.pool.world.random_u64());
+        let upload = u128::from(now.0) << 64 | u128::from(random);
+        let value = UploadValue { initiated: now, owner: owner.to_owned(), headers, checksum };
+        let info = describe_upload(key.to_owned(), upload, value.clone());
+        let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
+        self.core.on_shard_whole(target.shard, move |shard| shard.begin_upload(upload, value)).await?;
+        Ok(info)
+    }
+
+    fn upload_ref(&self, bucket: &str, key: &str, upload_id: &str) -> Result<(ShardId, UploadRef)> {
+        let bucket = self.bucket_ref(bucket)?;
+        let upload = parse_upload_id(upload_id).ok_or(ObjectError::NoSuchUpload)?;
+        let shard = self.shard_of(bucket.id, key);
+        Ok((shard, UploadRef { bucket, key: key.to_owned(), upload }))
+    }
+
+    pub async fn upload(&self, bucket: &str, key: &str, upload_id: &str) -> Result<UploadInfo> {
+        let (shard, upload) = self.upload_ref(bucket, key, upload_id)?;
+        let (key, id) = (upload.key.clone(), upload.upload);
+        let value = self.core.on_shard(shard, move |shard| async move { shard.upload_value(&upload).await });
+        Ok(describe_upload(key, id, value.await?))
+    }
+
+    pub async fn upload_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        number: u16,
+        size: Option<u64>,
+    ) -> Result<Writer> {
+        assert!((1..=PART_NUMBER_MAX).contains(&number), "checked at the edge");
+        self.upload(bucket, key, upload_id).await?;
+        let upload = parse_upload_id(upload_id).ok_or(ObjectError::NoSuchUpload)?;
+        let target = self.target(bucket, key, Some((upload, number)))?;
+        Ok(Writer::new(self.core.clone(), target, size))
+    }
+
+    /// Links the parts into an object without copying a byte.
+    pub async fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        complete: Complete,
+    ) -> Result<Committed> {
+        let (shard, upload) = self.upload_ref(bucket, key, upload_id)?;
+        let now = self.now();
+        let link = move |shard: Rc<super::shard::Shard>| shard.complete_upload(upload, complete, now);
+        Ok(Committed { meta: self.core.on_shard_whole(shard, link).await? })
+    }
+
+    pub async fn abort_upload(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> {
+        let (shard, upload) = self.upload_ref(bucket, key, upload_id)?;
+        self.core.on_shard_whole(shard, move |shard| shard.abort_upload(upload)).await
+    }
+
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        after: u16,
+        limit: usize,
+    ) -> Result<PartPage> {
+        let (shard, upload) = self.upload_ref(bucket, key, upload_id)?;
+        let (name, id) = (upload.key.clone(), upload.upload);
+        let found = self.core.on_shard(shard, move |shard| async move {
+            let value = shard.upload_value(&upload).await?;
+            Ok((value, shard.parts(upload.upload, after, limit.saturating_add(1)).await?))
+        });
+        let (value, mut parts) = found.await?;
+        let truncated = parts.len() > limit;
+        parts.truncate(limit);
+        let parts = parts.into_iter().map(|(number, part)| uploads::describe(number, part)).collect();
+        Ok(PartPage { upload: describe_upload(name, id, value), parts, truncated })
+    }
+
+    pub async fn list_uploads(&self, query: UploadQuery) -> Result<UploadPage> {
+        let bucket = self.core.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        if query.limit == 0 {
+            return Ok(UploadPage { entries: Vec::new(), truncated: false });
+        }
+        let after = match parse_upload_id(&query.upload_id_marker) {
+            Some(upload) if !query.key_marker.is_empty() => After::Upload(query.key_marker, upload),
+            _ => After::marker(&query.key_marker, &query.prefix, &query.delimiter),
+        };
+        let asked = ShardQuery {
+            bucket,
+            after,
+            prefix: query.prefix,
+            delimiter: query.delimiter,
+            // Uploads of one key lie together in one shard, so a share would not do.
+            limit: query.limit + 1,
+        };
+        let fetch = |shard: ShardId, query: ShardQuery| {
+            let core = self.core.clone();
+            async move { core.on_shard(shard, move |shard| shard.list_uploads(query)).await }
+        };
+        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
+        let entry = |row: Row<(u128, UploadValue)>| match row {
+            Row::Prefix(name) => UploadEntry::Prefix(name),
+            Row::Key(key, (upload, value)) => UploadEntry::Upload(describe_upload(key, upload, value)),
+        };
+        Ok(UploadPage { entries: rows.into_iter().map(entry).collect(), truncated })
+    }
+}
+
+fn describe(name: String, value: BucketValue) -> BucketInfo {
+    BucketInfo { name, created: value.created, region: value.region, owner: value.owner }
+}
+
+fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo {
+    UploadInfo {
+        key,
+        upload_id: format!("{upload:032x}"),
+        initiated: value.initiated,
+        owner: value.owner,
+        headers: value.headers,
+        checksum: value.checksum,
+    }
+}
+
+fn parse_upload_id(text: &str) -> Option<u128> {
+    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}

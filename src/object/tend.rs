@@ -1,0 +1,58 @@
+//! The upkeep every core does for its own shards and log: checkpoints, merges, retiring the log,
+//! giving back empty segments. Paced by what has grown, looked at on a slow tick, so that an idle
+//! core sleeps.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::pack;
+use super::shard::Shard;
+use crate::base::limits::TEND_TICK_MS;
+use crate::catalog::log::Log;
+
+/// Turns of the tick between two looks at empty segments.
+const SURRENDER_TURNS: u32 = 400;
+
+/// Checkpoints and merges one shard whenever its memtable has grown to `memtable_max` bytes.
+pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
+    let mut turn = 0u32;
+    loop {
+        tick().await;
+        turn = turn.wrapping_add(1);
+        if shard.log.is_stopped() {
+            return;
+        }
+        if shard.index.memtable_bytes() >= memtable_max
+            && let Err(error) = shard.checkpoint().await
+        {
+            tracing::warn!(shard = %shard.id, %error, "checkpoint failed and is tried again");
+        }
+        if let Err(error) = shard.merge().await {
+            tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
+        }
+        if turn.is_multiple_of(SURRENDER_TURNS)
+            && let Err(error) = shard.space.surrender().await
+        {
+            tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
+        }
+    }
+}
+
+/// Retires the oldest log segments once half of those there may be hold records.
+pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
+    loop {
+        tick().await;
+        while log.live_segments() > log.segments_max() / 2 && !log.is_stopped() {
+            let Some(oldest) = log.oldest_sealed() else { break };
+            if let Err(error) = pack::retire(&core, &log, &oldest).await {
+                tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
+                break;
+            }
+        }
+    }
+}
+
+async fn tick() {
+    tokio::time::sleep(Duration::from_millis(TEND_TICK_MS)).await;
+}

@@ -1,0 +1,282 @@
+//! Multipart uploads at the owner of their key: begin, record parts, complete, abort, free.
+//!
+//! The upload, its parts and the finished version live in the shard of the key, so completing is
+//! one record that refers to the parts where they are and copies no byte. Part records outlive the
+//! upload: they hold the extents of the finished object.
+//! Source: AWS "Uploading and copying objects using multipart upload".
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::commit::{BucketRef, disown};
+use super::error::ObjectError;
+use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
+use super::shard::{Shard, damaged};
+use super::store::{Complete, Part, PartClaim};
+use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
+use crate::base::time::Nanos;
+use crate::catalog::key;
+use crate::catalog::record::Operation;
+use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
+use crate::codec::checksum::{self, Combined, Composite};
+
+/// Parts looked up at a time.
+const FREE_BATCH: usize = 64;
+
+/// Which upload a request is about.
+#[derive(Clone, Debug)]
+pub struct UploadRef {
+    pub bucket: BucketRef,
+    pub key: String,
+    pub upload: u128,
+}
+
+impl UploadRef {
+    pub fn catalog_key(&self) -> Vec<u8> {
+        key::upload(self.bucket.id, &self.key, self.upload)
+    }
+}
+
+impl Shard {
+    pub async fn begin_upload(self: Rc<Self>, upload: UploadRef, value: UploadValue) -> Result<(), ObjectError> {
+        let put = Operation::Put { key: upload.catalog_key(), value: value.encode() };
+        self.commit(&upload.bucket, vec![put], &[]).await
+    }
+
+    pub async fn upload_value(&self, upload: &UploadRef) -> Result<UploadValue, ObjectError> {
+        let value = self.get(&upload.catalog_key()).await?.ok_or(ObjectError::NoSuchUpload)?;
+        UploadValue::decode(&value).ok_or_else(|| damaged("upload"))
+    }
+
+    /// Records a part in place of an earlier one of the same number. Its space is the shard's from
+    /// the call on, whether it succeeds or not.
+    pub async fn put_part(
+        self: Rc<Self>,
+        upload: UploadRef,
+        number: u16,
+        part: PartValue,
+    ) -> Result<(), ObjectError> {
+        let extent = part.extent.clone();
+        let result = self.try_put_part(&upload, number, part).await;
+        if let (Err(error), Some(extent)) = (&result, extent) {
+            self.abandon(&extent, error);
+        }
+        result
+    }
+
+    async fn try_put_part(&self, upload: &UploadRef, number: u16, part: PartValue) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&upload.catalog_key()).await;
+        self.upload_value(upload).await?;
+        let at = key::part(upload.upload, number);
+        let before = self.part(&at).await?;
+        let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
+        operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
+        self.commit(&upload.bucket, operations, &[]).await
+    }
+
+    async fn part(&self, at: &[u8]) -> Result<Option<PartValue>, ObjectError> {
+        match self.get(at).await? {
+            None => Ok(None),
+            Some(value) => PartValue::decode(&value).map(Some).ok_or_else(|| damaged("part")),
+        }
+    }
+
+    /// One part of a finished object.
+    pub async fn part_of(self: Rc<Self>, upload: u128, number: u16) -> Result<PartValue, ObjectError> {
+        self.part(&key::part(upload, number)).await?.ok_or_else(|| damaged("reference to a part"))
+    }
+
+    /// Parts behind number `after`, in order.
+    pub async fn parts(
+        &self,
+        upload: u128,
+        after: u16,
+        limit: usize,
+    ) -> Result<Vec<(u16, PartValue)>, ObjectError> {
+        let mut scan = self.index.scan(key::parts_from(upload, after.saturating_add(1)), key::parts_end(upload));
+        let mut parts = Vec::new();
+        while parts.len() < limit
+            && let Some((at, value)) = scan.next().await?
+        {
+            let (_, number) = key::parse_part(&at).ok_or_else(|| damaged("part key"))?;
+            parts.push((number, PartValue::decode(&value).ok_or_else(|| damaged("part"))?));
+        }
+        Ok(parts)
+    }
+
+    /// Links the named parts into the object.
+    pub async fn complete_upload(
+        self: Rc<Self>,
+        upload: UploadRef,
+        complete: Complete,
+        now: Nanos,
+    ) -> Result<ObjectMeta, ObjectError> {
+        let version_key = key::version(upload.bucket.id, &upload.key, key::ORDER_UNVERSIONED);
+        let guards = self.locks.lock_all(vec![upload.catalog_key(), version_key.clone()]).await;
+        let value = self.upload_value(&upload).await?;
+        let stored: BTreeMap<u16, PartValue> =
+            self.parts(upload.upload, 0, usize::MAX).await?.into_iter().collect();
+        let version = link(&upload, value, &complete, &stored, now)?;
+        let current = self.version(&version_key).await?;
+        complete.conditions.check_write(current.as_ref().map(|version| &version.meta))?;
+        let meta = version.meta.clone();
+        let mut operations = vec![
+            Operation::Put { key: version_key, value: version.encode() },
+            Operation::Delete { key: upload.catalog_key() },
+        ];
+        operations.extend(current.and_then(disown));
+        self.commit(&upload.bucket, operations, &[]).await?;
+        drop(guards);
+        let used: std::collections::BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
+        if used.len() < stored.len() {
+            self.free_parts(upload.upload, |number| !used.contains(&number)).await?;
+        }
+        self.collect_later();
+        Ok(meta)
+    }
+
+    pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {
+        let guard = self.locks.lock(&upload.catalog_key()).await;
+        self.upload_value(&upload).await?;
+        let garbage = GarbageValue { upload: upload.upload }.encode();
+        let operations = vec![
+            Operation::Delete { key: upload.catalog_key() },
+            Operation::Put { key: key::garbage(upload.upload), value: garbage },
+        ];
+        self.commit_internal(operations).await?;
+        drop(guard);
+        self.collect_later();
+        Ok(())
+    }
+
+    /// Aborts every upload of a bucket that is being deleted.
+    pub async fn abort_uploads(self: Rc<Self>, bucket: u64) -> Result<(), ObjectError> {
+        let mut scan = self.index.scan(key::uploads_from(bucket, b""), key::uploads_end(bucket, b""));
+        while let Some((at, _)) = scan.next().await? {
+            let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            let _guard = self.locks.lock(&at).await;
+            let garbage = GarbageValue { upload }.encode();
+            let put = Operation::Put { key: key::garbage(upload), value: garbage };
+            self.commit_internal(vec![Operation::Delete { key: at.to_vec() }, put]).await?;
+        }
+        self.collect_later();
+        Ok(())
+    }
+
+    /// Deletes the parts that `unwanted` chooses and disowns their space.
+    pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
+        let mut after = 0;
+        loop {
+            let parts = self.parts(upload, after, FREE_BATCH).await?;
+            let Some((last, _)) = parts.last() else { return Ok(()) };
+            after = *last;
+            let mut operations = Vec::new();
+            for (number, part) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
+                operations.push(Operation::Delete { key: key::part(upload, number) });
+                operations.extend(part.extent.map(Operation::Free));
+                // A part of many stripes is as large as a record should be.
+                self.commit_internal(std::mem::take(&mut operations)).await?;
+            }
+        }
+    }
+}
+
+/// The version that the claims of CompleteMultipartUpload make of the stored parts.
+fn link(
+    upload: &UploadRef,
+    value: UploadValue,
+    complete: &Complete,
+    stored: &BTreeMap<u16, PartValue>,
+    now: Nanos,
+) -> Result<Version, ObjectError> {
+    check_order(&complete.parts)?;
+    let mut parts = Vec::with_capacity(complete.parts.len());
+    let mut size = 0u64;
+    for (index, claim) in complete.parts.iter().enumerate() {
+        let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
+        check_claim(claim, part)?;
+        if part.size < PART_BYTES_MIN && index + 1 < complete.parts.len() {
+            return Err(ObjectError::PartTooSmall { number: claim.number, size: part.size });
+        }
+        size += part.size;
+        let checksum = part.checksum.as_ref().map(|checksum| checksum.value.clone());
+        parts.push((PartRef { number: claim.number, size: part.size, checksum }, part));
+    }
+    if size > OBJECT_BYTES_MAX {
+        return Err(ObjectError::EntityTooLarge);
+    }
+    if complete.size.is_some_and(|claimed| claimed != size) {
+        return Err(ObjectError::BadRequest("The provided object size does not match the sum of the parts"));
+    }
+    let checksum = combine(&value, complete, &parts)?;
+    let etag = multipart_etag(parts.iter().map(|(_, part)| &part.etag.md5), parts.len());
+    let meta = ObjectMeta { size, modified: now, etag, checksum, headers: value.headers };
+    let parts = parts.into_iter().map(|(part, _)| part).collect();
+    Ok(Version { meta, storage: Storage::Parts { upload: upload.upload, parts } })
+}
+
+fn check_order(claims: &[PartClaim]) -> Result<(), ObjectError> {
+    if claims.is_empty() {
+        return Err(ObjectError::BadRequest("You must specify at least one part"));
+    }
+    match claims.windows(2).all(|pair| pair[0].number < pair[1].number) {
+        true => Ok(()),
+        false => Err(ObjectError::InvalidPartOrder),
+    }
+}
+
+fn check_claim(claim: &PartClaim, part: &PartValue) -> Result<(), ObjectError> {
+    let etag = claim.etag.trim_matches('"');
+    let mut matches = etag == part.etag.quoted().trim_matches('"');
+    if let Some((algorithm, value)) = &claim.checksum {
+        matches &= part.checksum.as_ref().is_none_or(|c| c.algorithm != *algorithm || c.value == *value);
+    }
+    if matches { Ok(()) } else { Err(ObjectError::InvalidPart(claim.number)) }
+}
+
+/// The checksum of the whole: of the parts' checksums, or of all bytes, without reading one.
+fn combine(
+    value: &UploadValue,
+    complete: &Complete,
+    parts: &[(PartRef, &PartValue)],
+) -> Result<Option<Checksum>, ObjectError> {
+    let Some((algorithm, kind)) = value.checksum else { return Ok(None) };
+    if complete.kind.is_some_and(|asked| asked != kind) {
+        return Err(ObjectError::BadRequest("The upload was created with another checksum type"));
+    }
+    let of_part = |part: &PartValue| {
+        let checksum = part.checksum.as_ref().filter(|checksum| checksum.algorithm == algorithm);
+        checksum.and_then(|checksum| checksum::Checksum::from_bytes(algorithm, &checksum.value).ok())
+    };
+    let sums: Option<Vec<_>> = parts.iter().map(|(_, part)| of_part(part).map(|sum| (sum, part.size))).collect();
+    let Some(sums) = sums else { return Ok(None) };
+    let (value, count) = match (kind, Combined::new(algorithm)) {
+        (ChecksumKind::FullObject, Some(mut combined)) => {
+            sums.iter().for_each(|(sum, size)| combined.push(sum, *size));
+            (combined.finish().bytes().to_vec(), 0)
+        }
+        _ => {
+            let mut composite = Composite::new(algorithm);
+            sums.iter().for_each(|(sum, _)| composite.push(sum));
+            (composite.finish().0.bytes().to_vec(), parts.len() as u16)
+        }
+    };
+    let claimed = complete.checksum.as_ref().filter(|(claimed, _)| *claimed == algorithm);
+    if claimed.is_some_and(|(_, claimed)| *claimed != value) {
+        return Err(ObjectError::BadDigest);
+    }
+    Ok(Some(Checksum { algorithm, kind, value, parts: count }))
+}
+
+/// MD5 of the parts' MD5s.
+fn multipart_etag<'a>(sums: impl Iterator<Item = &'a [u8; 16]>, count: usize) -> ETag {
+    use md5::Digest;
+    let mut md5 = md5::Md5::new();
+    sums.for_each(|sum| md5.update(sum));
+    ETag { md5: md5.finalize().into(), parts: count as u16 }
+}
+
+/// A part as a listing shows it.
+pub fn describe(number: u16, part: PartValue) -> Part {
+    Part { number, size: part.size, modified: part.modified, etag: part.etag, checksum: part.checksum }
+}

@@ -1,0 +1,31 @@
+//! What can go wrong between an object and the drives of a pool. Contains the drive layer's error; the
+//! layers above contain this one.
+
+use crate::base::ids::DriveId;
+use crate::drive::device::DriveError;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// No room for the chunks; reads and deletes go on.
+    #[error("the pool is full")]
+    Full,
+    /// Too few healthy drives to keep the promise of the scheme.
+    #[error("{good} of the {needed} chunks that are needed could be written")]
+    NotWritable { good: usize, needed: usize },
+    #[error("row {row} of the extent has {good} good blocks and needs {needed}")]
+    Unreadable { row: u32, good: usize, needed: usize },
+    /// All copies of a mirrored piece are gone or wrong.
+    #[error("none of {copies} copies is readable, the first one on {first:?}")]
+    NoCopy { copies: usize, first: Option<DriveId> },
+    /// More bytes came than were announced.
+    #[error("more than the announced {0} bytes came")]
+    Overrun(u64),
+    /// The record describes something this pool cannot hold.
+    #[error("damaged record: {0}")]
+    Damaged(&'static str),
+    /// Tasks are being ended with their runtime.
+    #[error("the server is stopping")]
+    Stopped,
+}

@@ -1,0 +1,117 @@
+//! The manifest of a shard: which runs make up its catalog, and from where its log is replayed.
+//!
+//! Each drive has two slots a shard, written in turn, O_DSYNC, on every healthy drive; the newest
+//! intact one on any drive counts. What a manifest stops naming may be reused only after the write
+//! has succeeded everywhere it was tried. Layout: `docs/FORMAT.md`, section Manifest.
+
+use std::rc::Rc;
+
+use crate::base::ids::{PoolId, ShardId};
+use crate::base::join::join_all;
+use crate::base::limits::{MANIFEST_BYTES, PAGE};
+use crate::codec::wire::{self, Put, Take};
+use crate::drive::device::{Area, Drive};
+use crate::drive::segment::MANIFEST_OFFSET;
+use crate::io::buffer::AlignedBuf;
+use crate::pool::Pool;
+use crate::pool::error::PoolError;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"BMAN");
+const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub shard: ShardId,
+    /// Grows by one at each write.
+    pub generation: u64,
+    /// The epoch of the writer.
+    pub epoch: u32,
+    /// Records up to this sequence number are in the runs.
+    pub flushed: u64,
+    /// Of epochs before `epoch`, records up to this sequence number count; later ones were never
+    /// seen by the start that wrote this and must not come back with a drive that was away.
+    pub accepted: u64,
+    /// The runs, as `catalog::index` encodes them.
+    pub levels: Vec<u8>,
+}
+
+impl Manifest {
+    /// What a shard begins with.
+    pub fn empty(shard: ShardId) -> Self {
+        Manifest { shard, generation: 0, epoch: 0, flushed: 0, accepted: 0, levels: Vec::new() }
+    }
+
+    fn encode(&self, pool: PoolId) -> Option<Vec<u8>> {
+        let mut put = Put::default();
+        put.u128(pool.0).u16(self.shard.0).u64(self.generation).u32(self.epoch);
+        put.u64(self.flushed).u64(self.accepted).bytes(&self.levels);
+        let mut slot = wire::seal(MAGIC, VERSION, &put.0);
+        slot.resize(slot.len().next_multiple_of(PAGE), 0);
+        (slot.len() <= MANIFEST_BYTES).then_some(slot)
+    }
+
+    fn decode(slot: &[u8], pool: PoolId, shard: ShardId) -> Option<Self> {
+        let (_, body) = wire::open(slot, MAGIC, VERSION).ok()?;
+        let mut take = Take(body);
+        let ours = take.u128()? == pool.0 && take.u16()? == shard.0;
+        let (generation, epoch) = (take.u64()?, take.u32()?);
+        let (flushed, accepted, levels) = (take.u64()?, take.u64()?, take.bytes()?.to_vec());
+        ours.then_some(Manifest { shard, generation, epoch, flushed, accepted, levels })
+    }
+
+    fn offset(shard: ShardId, generation: u64) -> u64 {
+        MANIFEST_OFFSET + (u64::from(shard.0) * 2 + generation % 2) * MANIFEST_BYTES as u64
+    }
+
+    /// Makes this the shard's manifest. On an error the old one may still count, or this one.
+    pub async fn write(&self, pool: &Pool) -> Result<(), PoolError> {
+        let slot = self.encode(pool.geometry.pool).ok_or(PoolError::Full)?;
+        let offset = Self::offset(self.shard, self.generation);
+        let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
+        let writes = healthy.iter().map(|drive| pool.write_page(drive, Area::Meta, slot.clone(), offset));
+        let written = join_all(writes).await.iter().filter(|result| result.is_ok()).count();
+        // A drive that failed is latched by now, so what is safe is counted anew.
+        let needed = pool.mirrors()?;
+        if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
+    }
+
+    /// The newest manifest of a shard on any drive; `None` when no drive has one.
+    pub async fn read(pool: &Pool, shard: ShardId) -> Option<Self> {
+        let mut newest: Option<Manifest> = None;
+        for drive in pool.drives.iter() {
+            for turn in 0..2 {
+                let buffer = AlignedBuf::uninit_for_read(MANIFEST_BYTES);
+                let offset = Self::offset(shard, turn);
+                let Ok(slot) = drive.read(Area::Meta, buffer, offset).await else { continue };
+                let found = Self::decode(&slot, pool.geometry.pool, shard);
+                let newer =
+                    |found: &Manifest| newest.as_ref().is_none_or(|n| n.generation < found.generation);
+                if let Some(found) = found.filter(newer) {
+                    newest = Some(found);
+                }
+            }
+        }
+        newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_comes_back_only_to_its_own_shard_and_pool() {
+        let manifest = Manifest {
+            shard: ShardId(3),
+            generation: 9,
+            epoch: 2,
+            flushed: 5,
+            accepted: 6,
+            levels: vec![1, 2, 3],
+        };
+        let slot = manifest.encode(PoolId(1)).expect("it is small");
+        assert_eq!(Manifest::decode(&slot, PoolId(1), ShardId(3)), Some(manifest));
+        assert_eq!(Manifest::decode(&slot, PoolId(2), ShardId(3)), None);
+        assert_eq!(Manifest::decode(&slot, PoolId(1), ShardId(4)), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! Who owns which segment of each drive: the table all cores share, and the claims on it.
+//!
+//! The table is built from the segment headers at start and holds one small slot a segment. It is
+//! the one piece of state that data threads lock, once for a segment of many megabytes and never
+//! across I/O. The last segments of a drive are kept for the log and the catalog, so that a full
+//! drive can still delete: space is taken by writing, and given back by writing too.
+
+use std::sync::Mutex;
+
+use crate::base::ids::{DriveId, ShardId};
+
+/// Who may take the last free segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Bytes of objects: stops in front of the reserve.
+    Objects,
+    /// Runs of the catalog and what frees space: may use the reserve.
+    System,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Never written.
+    Untouched,
+    /// Zero-filled, in the file of the log.
+    Spare,
+    Log,
+    Data(ShardId),
+    /// Was a data segment and has no owner now.
+    Empty,
+}
+
+/// A segment that was claimed, and whether its space has still to be prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub segment: u32,
+    pub fresh: bool,
+}
+
+/// The segments of one drive.
+pub struct SegmentTable {
+    pub drive: DriveId,
+    slots: Mutex<Vec<Slot>>,
+    reserve: usize,
+}
+
+impl SegmentTable {
+    pub fn new(drive: DriveId, slots: Vec<Slot>, reserve: usize) -> Self {
+        SegmentTable { drive, slots: Mutex::new(slots), reserve }
+    }
+
+    /// A data segment for a shard; `None` when the drive has none to give for this purpose.
+    pub fn claim_data(&self, shard: ShardId, purpose: Purpose) -> Option<Claim> {
+        let mut slots = self.lock();
+        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        let floor = if purpose == Purpose::Objects { self.reserve } else { 0 };
+        if free <= floor {
+            return None;
+        }
+        let empty = slots.iter().position(|slot| *slot == Slot::Empty);
+        let at = empty.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
+        slots[at] = Slot::Data(shard);
+        Some(Claim { segment: at as u32, fresh: true })
+    }
+
+    /// A segment for the log: a spare one, else an untouched one, which has to be zero-filled.
+    pub fn claim_log(&self) -> Option<Claim> {
+        let mut slots = self.lock();
+        let spare = slots.iter().position(|slot| *slot == Slot::Spare);
+        let at = spare.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
+        slots[at] = Slot::Log;
+        Some(Claim { segment: at as u32, fresh: spare.is_none() })
+    }
+
+    pub fn set(&self, segment: u32, slot: Slot) {
+        self.lock()[segment as usize] = slot;
+    }
+
+    /// Segments that object bytes may still claim.
+    pub fn free_for_objects(&self) -> usize {
+        let slots = self.lock();
+        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        free.saturating_sub(self.reserve)
+    }
+
+    /// Segments with an owner.
+    pub fn used(&self) -> usize {
+        self.lock().iter().filter(|slot| !matches!(slot, Slot::Untouched | Slot::Empty)).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().expect("no holder of the segment table panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_stop_in_front_of_the_reserve_and_the_system_does_not() {
+        let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 4], 2);
+        let shard = ShardId(0);
+        assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, fresh: true }));
+        assert!(table.claim_data(shard, Purpose::Objects).is_some());
+        assert_eq!(table.claim_data(shard, Purpose::Objects), None);
+        assert!(table.claim_data(shard, Purpose::System).is_some());
+        assert!(table.claim_log().is_some());
+        assert_eq!(table.claim_log(), None);
+    }
+
+    #[test]
+    fn what_was_given_back_is_used_before_untouched_space() {
+        let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 4], 0);
+        table.set(2, Slot::Empty);
+        table.set(3, Slot::Spare);
+        assert_eq!(
+            table.claim_data(ShardId(1), Purpose::Objects),
+            Some(Claim { segment: 2, fresh: true })
+        );
+        assert_eq!(table.claim_log(), Some(Claim { segment: 3, fresh: false }));
+    }
+}

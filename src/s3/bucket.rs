@@ -1,0 +1,307 @@
+//! Buckets: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, and the settings
+//! that nobody can set here.
+//!
+//! The settings table answers reads of sub-resources whose writes are not built with what S3 answers
+//! for a bucket on which they were never set: that is the truth, and clients ask for it.
+
+use http::StatusCode;
+use http::header::{HeaderName, LOCATION};
+
+use super::error::{Code, Result, S3Error};
+use super::response::{Reply, empty, set, xml};
+use super::route::Operation;
+use super::service::Call;
+use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
+use crate::codec::date::iso8601_ms;
+use crate::codec::xml::{
+    Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, Owner, XmlWriter,
+    list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
+};
+use crate::object::store::BucketInfo;
+
+const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+
+/// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+pub(super) fn is_valid_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    (BUCKET_NAME_BYTES_MIN..=BUCKET_NAME_BYTES_MAX).contains(&bytes.len())
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && !name.contains("..")
+        && name.parse::<std::net::Ipv4Addr>().is_err()
+        && !["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|prefix| name.starts_with(prefix))
+        && !["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().any(|end| name.ends_with(end))
+}
+
+pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
+    let promise = call.promise()?;
+    let document = call.payload(promise, None).document().await?;
+    let configuration = parse_create_bucket_configuration(&document)?;
+    check_configuration(&configuration, &call.edge.settings.region)?;
+    let settings = &call.edge.settings;
+    call.edge.store.create_bucket(call.bucket, &settings.region, &settings.owner_id).await?;
+    let mut reply = empty(StatusCode::OK);
+    set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
+    Ok(reply)
+}
+
+/// There is one region. A client that names none means it; AWS's regional endpoints are stricter,
+/// but clients configured for another endpoint often leave it out.
+fn check_configuration(configuration: &CreateBucketConfiguration, region: &str) -> Result<()> {
+    if configuration.directory_bucket {
+        return Err(S3Error::not_implemented("directory buckets"));
+    }
+    if !configuration.tags.is_empty() {
+        return Err(S3Error::not_implemented("bucket tags"));
+    }
+    match configuration.location_constraint.as_deref() {
+        None | Some("") => Ok(()),
+        Some(asked) if asked == region || (asked == "EU" && region == "eu-west-1") => Ok(()),
+        Some(asked) => {
+            let message = format!(
+                "The {asked} location constraint is incompatible for the region specific endpoint this \
+                 request was sent to."
+            );
+            Err(S3Error::with(Code::IllegalLocationConstraintException, message))
+        }
+    }
+}
+
+pub(super) async fn head_bucket(call: Call<'_>) -> Result<Reply> {
+    let bucket = call.edge.store.bucket(call.bucket).await?;
+    let mut reply = empty(StatusCode::OK);
+    set(reply.headers_mut(), BUCKET_REGION, &bucket.region);
+    Ok(reply)
+}
+
+pub(super) async fn delete_bucket(call: Call<'_>) -> Result<Reply> {
+    call.edge.store.delete_bucket(call.bucket).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn get_location(call: Call<'_>) -> Result<Reply> {
+    let bucket = call.edge.store.bucket(call.bucket).await?;
+    Ok(xml(location_constraint((bucket.region != "us-east-1").then_some(&bucket.region))))
+}
+
+// ---- ListBuckets ----
+
+pub(super) async fn list_buckets(call: Call<'_>) -> Result<Reply> {
+    let prefix = call.query.get("prefix");
+    let asked = max_buckets(call.query.get("max-buckets"))?;
+    let settings = &call.edge.settings;
+    let after = match call.query.get("continuation-token") {
+        Some(token) => call.edge.tokens.open(BUCKETS, token)?,
+        None => String::new(),
+    };
+    let elsewhere = call.query.get("bucket-region").is_some_and(|region| region != settings.region);
+    let (buckets, next) = match elsewhere {
+        true => (Vec::new(), None),
+        false => collect(&call, prefix.unwrap_or(""), after, asked.unwrap_or(LIST_BUCKETS_MAX)).await?,
+    };
+    let dates: Vec<_> = buckets.iter().map(|bucket| iso8601_ms(bucket.created)).collect();
+    let entries: Vec<Bucket<'_>> = buckets
+        .iter()
+        .zip(&dates)
+        .map(|(bucket, date)| Bucket {
+            name: &bucket.name,
+            creation_date: date,
+            region: asked.is_some().then_some(&bucket.region),
+        })
+        .collect();
+    let token = next.map(|next| call.edge.tokens.seal(BUCKETS, &next));
+    Ok(xml(list_document(&ListAllMyBucketsResult {
+        owner: Owner { id: &settings.owner_id, display_name: &settings.owner_name },
+        buckets: &entries,
+        continuation_token: token.as_deref(),
+        prefix,
+    })))
+}
+
+/// What a continuation token of a bucket listing belongs to; no bucket has this name.
+const BUCKETS: &str = "";
+
+fn max_buckets(text: Option<&str>) -> Result<Option<usize>> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if (1..=LIST_BUCKETS_MAX).contains(&number) => Ok(Some(number)),
+        _ => Err(S3Error::argument(
+            "max-buckets",
+            text,
+            format!("Argument max-buckets must be an integer between 1 and {LIST_BUCKETS_MAX}"),
+        )),
+    }
+}
+
+/// Page after page from the store, until `limit` buckets are there.
+async fn collect(
+    call: &Call<'_>,
+    prefix: &str,
+    mut after: String,
+    limit: usize,
+) -> Result<(Vec<BucketInfo>, Option<String>)> {
+    let mut buckets = Vec::new();
+    loop {
+        let page = (limit - buckets.len()).min(LIST_KEYS_MAX);
+        let page = call.edge.store.list_buckets(prefix, &after, page).await?;
+        buckets.extend(page.buckets);
+        match page.next {
+            Some(next) if buckets.len() < limit => after = next,
+            next => return Ok((buckets, next)),
+        }
+    }
+}
+
+// ---- Settings nobody can set ----
+
+/// Reads of bucket sub-resources that are not built, and of the ACLs.
+pub(super) async fn get_setting(operation: Operation, call: Call<'_>) -> Result<Reply> {
+    match operation {
+        Operation::GetObjectAcl | Operation::GetObjectTagging => {
+            call.edge.store.open(call.bucket, call.key).await?;
+        }
+        _ => drop(call.edge.store.bucket(call.bucket).await?),
+    }
+    let settings = &call.edge.settings;
+    match unset(operation) {
+        Unset::Missing(code) => Err(code.into()),
+        Unset::Empty(root) => Ok(document(root, |_| {})),
+        Unset::Text(root, name, value) => Ok(document(root, |w| w.text(name, value))),
+        Unset::NoTags => Ok(document("Tagging", |w| {
+            w.open("TagSet");
+            w.close("TagSet");
+        })),
+        Unset::OwnerOnly => Ok(xml(owner_only(&settings.owner_id, &settings.owner_name))),
+    }
+}
+
+/// What S3 answers for a setting that was never made.
+enum Unset {
+    Missing(Code),
+    Empty(&'static str),
+    Text(&'static str, &'static str, &'static str),
+    NoTags,
+    OwnerOnly,
+}
+
+fn unset(operation: Operation) -> Unset {
+    match operation {
+        Operation::GetBucketVersioning => Unset::Empty("VersioningConfiguration"),
+        Operation::GetBucketLogging => Unset::Empty("BucketLoggingStatus"),
+        Operation::GetBucketNotificationConfiguration => Unset::Empty("NotificationConfiguration"),
+        Operation::GetBucketAccelerateConfiguration => Unset::Empty("AccelerateConfiguration"),
+        Operation::GetBucketRequestPayment => {
+            Unset::Text("RequestPaymentConfiguration", "Payer", "BucketOwner")
+        }
+        Operation::GetObjectTagging => Unset::NoTags,
+        Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnerOnly,
+        Operation::GetBucketTagging => Unset::Missing(Code::NoSuchTagSet),
+        Operation::GetBucketCors => Unset::Missing(Code::NoSuchCORSConfiguration),
+        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
+            Unset::Missing(Code::NoSuchBucketPolicy)
+        }
+        Operation::GetBucketLifecycleConfiguration => Unset::Missing(Code::NoSuchLifecycleConfiguration),
+        Operation::GetBucketWebsite => Unset::Missing(Code::NoSuchWebsiteConfiguration),
+        Operation::GetBucketEncryption => {
+            Unset::Missing(Code::ServerSideEncryptionConfigurationNotFoundError)
+        }
+        Operation::GetBucketReplication => Unset::Missing(Code::ReplicationConfigurationNotFoundError),
+        Operation::GetObjectLockConfiguration => Unset::Missing(Code::ObjectLockConfigurationNotFoundError),
+        Operation::GetPublicAccessBlock => Unset::Missing(Code::NoSuchPublicAccessBlockConfiguration),
+        Operation::GetBucketOwnershipControls => Unset::Missing(Code::OwnershipControlsNotFoundError),
+        _ => Unset::Missing(Code::NotImplemented),
+    }
+}
+
+fn document(root: &str, inside: impl FnOnce(&mut XmlWriter)) -> Reply {
+    let mut w = XmlWriter::new();
+    w.open_root(root);
+    inside(&mut w);
+    w.close(root);
+    xml(w.finish())
+}
+
+/// The one grant there is: the owner may do everything.
+fn owner_only(id: &str, display_name: &str) -> Vec<u8> {
+    let mut w = XmlWriter::new();
+    let owner = |w: &mut XmlWriter| {
+        w.text("ID", id);
+        w.text("DisplayName", display_name);
+    };
+    w.open_root("AccessControlPolicy");
+    w.open("Owner");
+    owner(&mut w);
+    w.close("Owner");
+    w.open("AccessControlList");
+    w.open("Grant");
+    w.open("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"");
+    owner(&mut w);
+    w.close("Grantee");
+    w.text("Permission", "FULL_CONTROL");
+    w.close("Grant");
+    w.close("AccessControlList");
+    w.close("AccessControlPolicy");
+    w.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["abc", "a.b-c9", "0ab", &"a".repeat(63), "1.2.3"] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "ab",
+            &"a".repeat(64),
+            "Abc",
+            "a_b",
+            "-abc",
+            "abc-",
+            ".abc",
+            "abc.",
+            "a..b",
+            "192.168.5.4",
+            "xn--a",
+            "abc-s3alias",
+            "abc--ol-s3",
+            "a/b",
+            "aüb",
+        ] {
+            assert!(!is_valid_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_made_in_this_region_only() {
+        let check = |asked: Option<&str>| {
+            let location_constraint = asked.map(str::to_owned);
+            let configuration = CreateBucketConfiguration { location_constraint, ..Default::default() };
+            check_configuration(&configuration, "eu-west-1").map_err(|error| error.code())
+        };
+        assert_eq!(check(None), Ok(()));
+        assert_eq!(check(Some("eu-west-1")), Ok(()));
+        assert_eq!(check(Some("EU")), Ok(()));
+        assert_eq!(check(Some("us-west-2")), Err(Code::IllegalLocationConstraintException));
+    }
+
+    #[test]
+    fn pages_of_buckets_are_bounded() {
+        assert_eq!(max_buckets(None).unwrap(), None);
+        assert_eq!(max_buckets(Some("10000")).unwrap(), Some(10_000));
+        assert!(max_buckets(Some("0")).is_err() && max_buckets(Some("10001")).is_err());
+    }
+
+    #[test]
+    fn every_setting_that_is_routed_has_an_answer() {
+        let first = Operation::GetBucketVersioning.index();
+        for operation in Operation::ALL.iter().skip(first) {
+            assert!(!matches!(unset(*operation), Unset::Missing(Code::NotImplemented)), "{operation:?}");
+        }
+    }
+}

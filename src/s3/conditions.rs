@@ -1,0 +1,123 @@
+//! Conditional headers: from HTTP to `object::condition`.
+//!
+//! Pure. Dates that cannot be read are ignored, as RFC 9110 section 13.1.3 asks; entity tags are
+//! taken as they come. What a write cannot honour is refused, not ignored: S3 has no
+//! If-Modified-Since on writes and only `*` for If-None-Match there.
+
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+
+use super::error::{Code, Result, S3Error};
+use crate::codec::date::parse_http_date;
+use crate::object::condition::{Conditions, TagMatch};
+
+/// Of GetObject and HeadObject.
+pub(super) fn of_read(headers: &HeaderMap) -> Result<Conditions> {
+    Ok(Conditions {
+        if_match: tags(headers, IF_MATCH.as_str())?,
+        if_none_match: tags(headers, IF_NONE_MATCH.as_str())?,
+        if_modified_since: seconds(headers, IF_MODIFIED_SINCE.as_str()),
+        if_unmodified_since: seconds(headers, IF_UNMODIFIED_SINCE.as_str()),
+    })
+}
+
+/// Of CopyObject and UploadPartCopy, on what is copied.
+pub(super) fn of_source(headers: &HeaderMap) -> Result<Conditions> {
+    Ok(Conditions {
+        if_match: tags(headers, "x-amz-copy-source-if-match")?,
+        if_none_match: tags(headers, "x-amz-copy-source-if-none-match")?,
+        if_modified_since: seconds(headers, "x-amz-copy-source-if-modified-since"),
+        if_unmodified_since: seconds(headers, "x-amz-copy-source-if-unmodified-since"),
+    })
+}
+
+/// Of PutObject, CopyObject and CompleteMultipartUpload, on what is replaced.
+pub(super) fn of_write(headers: &HeaderMap) -> Result<Conditions> {
+    refuse_dates(headers)?;
+    let if_match = tags(headers, IF_MATCH.as_str())?;
+    let if_none_match = tags(headers, IF_NONE_MATCH.as_str())?;
+    if matches!(if_none_match, Some(TagMatch::Tags(_))) {
+        return Err(S3Error::not_implemented("If-None-Match with an entity tag on a write"));
+    }
+    if if_match.is_some() && if_none_match.is_some() {
+        return Err(S3Error::not_implemented("If-Match together with If-None-Match"));
+    }
+    Ok(Conditions { if_match, if_none_match, ..Conditions::default() })
+}
+
+/// Of DeleteObject.
+pub(super) fn of_delete(headers: &HeaderMap) -> Result<Conditions> {
+    refuse_dates(headers)?;
+    for name in ["if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"] {
+        if headers.contains_key(name) {
+            return Err(S3Error::not_implemented(name));
+        }
+    }
+    Ok(Conditions { if_match: tags(headers, IF_MATCH.as_str())?, ..Conditions::default() })
+}
+
+fn refuse_dates(headers: &HeaderMap) -> Result<()> {
+    for name in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        if headers.contains_key(&name) {
+            return Err(S3Error::not_implemented(name.as_str()));
+        }
+    }
+    Ok(())
+}
+
+fn tags(headers: &HeaderMap, name: &str) -> Result<Option<TagMatch>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text =
+        value.to_str().map_err(|_| S3Error::with(Code::InvalidArgument, "An entity tag is not text"))?;
+    Ok(Some(TagMatch::parse(text)))
+}
+
+fn seconds(headers: &HeaderMap, name: &str) -> Option<u64> {
+    let text = headers.get(name)?.to_str().ok()?;
+    parse_http_date(text).map(|time| time.seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn reads_take_all_four() {
+        let read = of_read(&headers(&[
+            ("if-match", "\"a\", b"),
+            ("if-none-match", "*"),
+            ("if-modified-since", "Thu, 01 Jan 1970 00:01:00 GMT"),
+            ("if-unmodified-since", "yesterday"),
+        ]))
+        .unwrap();
+        assert_eq!(read.if_match, Some(TagMatch::Tags(vec!["a".into(), "b".into()])));
+        assert_eq!(read.if_none_match, Some(TagMatch::Any));
+        assert_eq!((read.if_modified_since, read.if_unmodified_since), (Some(60), None));
+        assert!(of_source(&headers(&[("if-match", "a")])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn writes_refuse_what_they_cannot_honour() {
+        for pairs in [
+            &[("if-none-match", "\"a\"")][..],
+            &[("if-none-match", "*"), ("if-match", "\"a\"")],
+            &[("if-modified-since", "Thu, 01 Jan 1970 00:01:00 GMT")],
+        ] {
+            assert_eq!(of_write(&headers(pairs)).unwrap_err().code(), Code::NotImplemented);
+        }
+        assert!(of_write(&headers(&[("if-none-match", "*")])).is_ok());
+        assert!(of_delete(&headers(&[("if-match", "*")])).is_ok());
+        assert_eq!(
+            of_delete(&headers(&[("x-amz-if-match-size", "1")])).unwrap_err().code(),
+            Code::NotImplemented
+        );
+    }
+}

@@ -1,0 +1,320 @@
+//! CopyObject and UploadPartCopy.
+//!
+//! The bytes go from a stream of the source into a Writer on this core. MD5 and checksum are taken
+//! from the source where it has them for exactly these bytes, because the store verifies what it
+//! reads; only what is missing is computed. A copy that takes long answers 200 with white space
+//! while it works, as S3 does, so that clients do not give up; an error then comes in the body.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::error::{Code, Place, Result, S3Error};
+use super::headers;
+use super::multipart::{named_algorithm, part_number, upload_id};
+use super::put::{DEFAULT_CHECKSUM, stored_checksum};
+use super::response::{Reply, checksum_text, etag_text, late, xml};
+use super::route::check_key;
+use super::service::Call;
+use super::{bucket, conditions};
+use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYTES_MAX};
+use crate::base::time::Nanos;
+use crate::codec::checksum::{ChecksumAlgorithm, Digests};
+use crate::codec::date::iso8601_ms;
+use crate::codec::uri::decode_path;
+use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
+use crate::object::error::ObjectError;
+use crate::object::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
+use crate::object::store::{Commit, Object, Writer};
+
+/// What `x-amz-copy-source` names.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    bucket: String,
+    key: String,
+}
+
+impl Source {
+    /// `[/]bucket/key[?versionId=null]`, percent-encoded.
+    fn read(value: &str) -> Result<Source> {
+        let bad = || {
+            let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
+            S3Error::argument("x-amz-copy-source", value, message)
+        };
+        let (path, version) = value.split_once("?versionId=").unwrap_or((value, "null"));
+        if version != "null" {
+            return Err(S3Error::not_implemented("versionId of a copy source"));
+        }
+        if path.starts_with("arn:") {
+            return Err(S3Error::not_implemented("access points"));
+        }
+        let path = decode_path(path).map_err(|_| bad())?;
+        let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(bad)?;
+        if !bucket::is_valid_name(bucket) || key.is_empty() {
+            return Err(bad());
+        }
+        check_key(key)?;
+        Ok(Source { bucket: bucket.to_owned(), key: key.to_owned() })
+    }
+
+    async fn open(&self, call: &Call<'_>) -> Result<Object> {
+        let object = call.edge.store.open(&self.bucket, &self.key).await.map_err(|error| match error {
+            ObjectError::NoSuchKey => S3Error::from(error).field("Key", &*self.key),
+            ObjectError::NoSuchBucket => S3Error::from(error).field("BucketName", &*self.bucket),
+            other => other.into(),
+        })?;
+        conditions::of_source(call.headers)?.check_source(object.meta())?;
+        Ok(object)
+    }
+}
+
+fn source(call: &Call<'_>) -> Result<Source> {
+    Source::read(headers::text(call.headers, "x-amz-copy-source")?.unwrap_or(""))
+}
+
+pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
+    let source = source(&call)?;
+    let replace = replaces_metadata(&call)?;
+    if !replace && source.bucket == call.bucket && source.key == call.key {
+        let message = "This copy request is illegal because it is trying to copy an object to itself without \
+                       changing the object's metadata, storage class, website redirect location or encryption \
+                       attributes.";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    let conditions = conditions::of_write(call.headers)?;
+    let named = named_algorithm(call.headers)?;
+    let replaced = if replace { Some(headers::stored(call.headers)?) } else { None };
+    let object = source.open(&call).await?;
+    let size = object.meta().size;
+    check_source_size(size)?;
+    let headers = replaced.unwrap_or_else(|| object.meta().headers.clone());
+    let sums = Sums::of_whole(object.meta(), named);
+    let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
+    let work = async move {
+        let (writer, digested) = transfer(object, 0..size, writer, sums).await?;
+        let etag = ETag { md5: digested.md5, parts: 0 };
+        let commit = Commit { headers, etag, checksum: digested.checksum, conditions };
+        let meta = writer.commit(commit).await?.meta;
+        Ok(document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object))
+    };
+    answer(&call, work).await
+}
+
+fn replaces_metadata(call: &Call<'_>) -> Result<bool> {
+    match headers::text(call.headers, "x-amz-metadata-directive")? {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => {
+            Err(S3Error::argument("x-amz-metadata-directive", other, "Unknown metadata directive."))
+        }
+    }
+}
+
+pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
+    let (upload_id, number) = (upload_id(call.query), part_number(call.query)?);
+    let source = source(&call)?;
+    let store = &call.edge.store;
+    let upload = store.upload(call.bucket, call.key, upload_id).await?;
+    let object = source.open(&call).await?;
+    let size = object.meta().size;
+    let range = match headers::text(call.headers, "x-amz-copy-source-range")? {
+        Some(text) => copied_range(text, size)?,
+        None => 0..size,
+    };
+    check_source_size(range.end - range.start)?;
+    let wanted = upload.checksum.map(|(algorithm, _)| algorithm);
+    let sums = match range == (0..size) {
+        true => Sums::of_whole(object.meta(), wanted),
+        false => Sums { md5: None, checksum: None, wanted: wanted.unwrap_or(DEFAULT_CHECKSUM) },
+    };
+    let length = range.end - range.start;
+    let writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(length)).await?;
+    let work = async move {
+        let (writer, digested) = transfer(object, range, writer, sums).await?;
+        let etag = ETag { md5: digested.md5, parts: 0 };
+        let part = writer.commit_part(etag, digested.checksum).await?;
+        Ok(document(part.modified, &part.etag, part.checksum.as_ref(), documents::copy_part))
+    };
+    answer(&call, work).await
+}
+
+/// `bytes=first-last`, both there and within the source.
+fn copied_range(text: &str, size: u64) -> Result<Range<u64>> {
+    let bad = |message: String| S3Error::argument("x-amz-copy-source-range", text, message);
+    let number =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let bounds = text.strip_prefix("bytes=").and_then(|spec| spec.split_once('-'));
+    let bounds = bounds.and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    let (first, last) = bounds.filter(|(first, last)| first <= last).ok_or_else(|| {
+        bad("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
+             zero-based offsets of the first and last bytes to copy"
+            .to_owned())
+    })?;
+    if last >= size {
+        return Err(bad(format!("Range specified is not valid for source object of size: {size}")));
+    }
+    Ok(first..last + 1)
+}
+
+fn check_source_size(size: u64) -> Result<()> {
+    if size <= PUT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source: {PUT_BYTES_MAX}"
+    );
+    Err(S3Error::with(Code::InvalidRequest, message))
+}
+
+/// What is known of the bytes before they are read, and what is wanted of them.
+struct Sums {
+    md5: Option<[u8; 16]>,
+    checksum: Option<Checksum>,
+    wanted: ChecksumAlgorithm,
+}
+
+impl Sums {
+    /// The ETag of a plain object is its MD5; a full-object checksum is that of the same bytes. A copy
+    /// keeps the algorithm of its source unless another is named.
+    fn of_whole(meta: &ObjectMeta, named: Option<ChecksumAlgorithm>) -> Sums {
+        let kept = meta.checksum.as_ref();
+        let wanted = named.or(kept.map(|sum| sum.algorithm)).unwrap_or(DEFAULT_CHECKSUM);
+        let same = |sum: &&Checksum| sum.algorithm == wanted && sum.kind == ChecksumKind::FullObject;
+        Sums {
+            md5: (meta.etag.parts == 0).then_some(meta.etag.md5),
+            checksum: kept.filter(same).cloned(),
+            wanted,
+        }
+    }
+}
+
+/// The digests of what was copied.
+struct Copied {
+    md5: [u8; 16],
+    checksum: Option<Checksum>,
+}
+
+async fn transfer(
+    object: Object,
+    range: Range<u64>,
+    mut writer: Writer,
+    sums: Sums,
+) -> Result<(Writer, Copied)> {
+    let length = range.end - range.start;
+    let wanted = sums.checksum.is_none().then_some(sums.wanted);
+    let mut digests = Digests::new(sums.md5.is_none(), false, wanted);
+    let mut stream = object.stream(range);
+    while let Some(piece) = stream.next().await {
+        let mut piece: Bytes = piece?;
+        // No step of hashing may keep the core longer than rule R1 allows.
+        while !piece.is_empty() {
+            let step = piece.split_to(piece.len().min(HASH_STEP_BYTES_MAX));
+            digests.update(&step);
+            writer.write(step).await?;
+        }
+    }
+    if writer.len() != length {
+        return Err(Code::InternalError.into());
+    }
+    let values = digests.finish();
+    let md5 = sums.md5.or(values.md5).expect("the MD5 is known or computed");
+    Ok((writer, Copied { md5, checksum: sums.checksum.or(stored_checksum(values.checksum)) }))
+}
+
+fn document(
+    modified: Nanos,
+    etag: &ETag,
+    checksum: Option<&Checksum>,
+    write: impl Fn(&CopyResult<'_>) -> Vec<u8>,
+) -> Vec<u8> {
+    let value = checksum.map(checksum_text);
+    let text = checksum.zip(value.as_deref());
+    write(&CopyResult {
+        last_modified: &iso8601_ms(modified),
+        etag: &etag_text(etag),
+        checksum: text.map(|(sum, value)| ChecksumText { algorithm: sum.algorithm, value }),
+        checksum_type: checksum.map(|sum| sum.kind),
+    })
+}
+
+/// Waits for the work in silence for a while, then answers while it goes on.
+async fn answer(call: &Call<'_>, work: impl Future<Output = Result<Vec<u8>>> + 'static) -> Result<Reply> {
+    let mut work = Box::pin(work);
+    let silence = Duration::from_secs(COPY_SILENCE_SECONDS_MAX);
+    if let Ok(result) = tokio::time::timeout(silence, &mut work).await {
+        return Ok(xml(result?));
+    }
+    let (resource, request_id) = (call.path.to_owned(), call.request_id.to_owned());
+    let (bucket, key) = (call.bucket.to_owned(), call.key.to_owned());
+    let host_id = call.edge.settings.host_id.clone();
+    let document = async move {
+        work.await.unwrap_or_else(|error| {
+            error.to_xml(&Place {
+                resource: &resource,
+                bucket: Some(&bucket),
+                key: Some(&key),
+                request_id: &request_id,
+                host_id: &host_id,
+            })
+        })
+    };
+    Ok(late(document, silence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::meta::Headers;
+
+    #[test]
+    fn sources() {
+        let read = |value: &str| Source::read(value).map_err(|error| error.code());
+        let of = |bucket: &str, key: &str| Ok(Source { bucket: bucket.into(), key: key.into() });
+        assert_eq!(read("buck/key"), of("buck", "key"));
+        assert_eq!(read("/buck/a//b%20%C3%BC%3F"), of("buck", "a//b ü?"));
+        assert_eq!(read("buck%2Fkey"), of("buck", "key"));
+        assert_eq!(read("buck/key?versionId=null"), of("buck", "key"));
+        assert_eq!(read("buck/key?versionId=abc"), Err(Code::NotImplemented));
+        assert_eq!(read("arn:aws:s3:us-east-1:1:accesspoint/a/object/k"), Err(Code::NotImplemented));
+        for bad in ["", "buck", "buck/", "/", "BAD/key", "buck/%zz"] {
+            assert_eq!(read(bad), Err(Code::InvalidArgument), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_a_source_are_exact() {
+        assert_eq!(copied_range("bytes=0-9", 10).unwrap(), 0..10);
+        assert_eq!(copied_range("bytes=9-9", 10).unwrap(), 9..10);
+        for bad in [
+            "bytes=0-10",
+            "bytes=5-4",
+            "bytes=-5",
+            "bytes=5-",
+            "0-5",
+            "bytes=+0-5",
+            "bytes=0-18446744073709551615",
+        ] {
+            assert_eq!(copied_range(bad, 10).unwrap_err().code(), Code::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn known_sums_are_not_computed_again() {
+        let value = vec![7; 8];
+        let algorithm = ChecksumAlgorithm::Crc64Nvme;
+        let mut meta = ObjectMeta {
+            size: 1,
+            modified: Nanos(0),
+            etag: ETag { md5: [1; 16], parts: 0 },
+            checksum: Some(Checksum { algorithm, kind: ChecksumKind::FullObject, value, parts: 0 }),
+            headers: Headers::default(),
+        };
+        let sums = Sums::of_whole(&meta, None);
+        assert!(sums.md5.is_some() && sums.checksum.is_some());
+        let sums = Sums::of_whole(&meta, Some(ChecksumAlgorithm::Sha256));
+        assert!(sums.checksum.is_none() && sums.wanted == ChecksumAlgorithm::Sha256);
+        meta.etag.parts = 2;
+        assert!(Sums::of_whole(&meta, None).md5.is_none());
+    }
+}

@@ -1,0 +1,69 @@
+//! DeleteObject and DeleteObjects.
+//!
+//! Deleting what is not there succeeds, as S3 has it, unless a condition asks for it. A batch needs
+//! a digest of its document, because one flipped bit could name another object.
+
+use http::StatusCode;
+
+use super::conditions;
+use super::error::{Code, Result, S3Error};
+use super::response::{Reply, empty, xml};
+use super::route::check_key;
+use super::service::Call;
+use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
+use crate::object::condition::{Conditions, TagMatch};
+
+pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
+    let conditions = conditions::of_delete(call.headers)?;
+    call.edge.store.delete(call.bucket, call.key, conditions).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
+    let promise = call.promise()?;
+    if !promise.has_digest() {
+        let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    call.edge.store.bucket(call.bucket).await?;
+    let document = call.payload(promise, None).document().await?;
+    let request = documents::parse_delete(&document)?;
+    let mut outcomes = Vec::with_capacity(request.objects.len());
+    for object in &request.objects {
+        outcomes.push(delete_one(&call, object).await);
+    }
+    let pairs = || request.objects.iter().zip(&outcomes);
+    let errors: Vec<FailedDelete<'_>> = pairs()
+        .filter_map(|(object, outcome)| {
+            let error = outcome.as_ref().err()?;
+            let (code, message) = (error.code().name(), error.message());
+            Some(FailedDelete { key: &object.key, version_id: object.version_id.as_deref(), code, message })
+        })
+        .collect();
+    let deleted: Vec<DeletedObject<'_>> = pairs()
+        .filter(|(_, outcome)| !request.quiet && outcome.is_ok())
+        .map(|(object, _)| DeletedObject {
+            key: &object.key,
+            version_id: object.version_id.as_deref(),
+            delete_marker: false,
+            delete_marker_version_id: None,
+        })
+        .collect();
+    Ok(xml(documents::delete_result(&DeleteResult { deleted: &deleted, errors: &errors })))
+}
+
+async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
+    check_key(&object.key)?;
+    if object.key.is_empty() {
+        return Err(S3Error::with(Code::InvalidArgument, "A key cannot be empty"));
+    }
+    if object.version_id.as_deref().is_some_and(|version| version != "null") {
+        return Err(S3Error::not_implemented("VersionId"));
+    }
+    if object.last_modified.is_some() || object.size.is_some() {
+        return Err(S3Error::not_implemented("LastModifiedTime or Size of an object to delete"));
+    }
+    let conditions =
+        Conditions { if_match: object.etag.as_deref().map(TagMatch::parse), ..Conditions::default() };
+    Ok(call.edge.store.delete(call.bucket, &object.key, conditions).await?)
+}

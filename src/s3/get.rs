@@ -1,0 +1,262 @@
+//! GetObject, HeadObject and GetObjectAttributes.
+//!
+//! What is read is decided before anything is read: conditions first, then range or part. A small
+//! object is answered in one piece from memory; a larger one streams, and its first piece is read
+//! before the answer begins, so that drives that fail are an error and not a torn answer.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, EXPIRES, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::conditions;
+use super::error::{Code, Result, S3Error};
+use super::headers::{self, RangeAsked};
+use super::response::{
+    Body, Reply, Streaming, checksum_headers, empty, etag_value, last_modified, object_headers, set,
+    set_length, set_number,
+};
+use super::service::Call;
+use crate::base::limits::PART_NUMBER_MAX;
+use crate::codec::date::parse_http_date;
+use crate::codec::uri::Query;
+use crate::object::error::ObjectError;
+use crate::object::meta::ObjectMeta;
+use crate::object::store::Object;
+
+pub(super) async fn get_object(call: Call<'_>) -> Result<Reply> {
+    let (object, found) = match find(&call).await? {
+        Found::Unchanged(reply) => return Ok(reply),
+        Found::Object(object, found) => (object, found),
+    };
+    let mut reply = head(&call, object.meta(), &found)?;
+    *reply.body_mut() = read(object, found.range).await?;
+    Ok(reply)
+}
+
+pub(super) async fn head_object(call: Call<'_>) -> Result<Reply> {
+    let (object, found) = match find(&call).await? {
+        Found::Unchanged(reply) => return Ok(reply),
+        Found::Object(object, found) => (object, found),
+    };
+    let mut reply = head(&call, object.meta(), &found)?;
+    set_length(reply.headers_mut(), found.range.end - found.range.start);
+    Ok(reply)
+}
+
+enum Found {
+    /// 304.
+    Unchanged(Reply),
+    Object(Object, Selection),
+}
+
+/// Which bytes are answered.
+struct Selection {
+    range: Range<u64>,
+    /// 206 with Content-Range.
+    partial: bool,
+    /// Of a multipart object, when a part was asked for.
+    parts: Option<u16>,
+}
+
+async fn find(call: &Call<'_>) -> Result<Found> {
+    let conditions = conditions::of_read(call.headers)?;
+    let object = call.edge.store.open(call.bucket, call.key).await?;
+    match conditions.check_read(object.meta()) {
+        Err(ObjectError::NotModified) => return Ok(Found::Unchanged(not_modified(object.meta()))),
+        other => other?,
+    }
+    let selection = select(call, &object)?;
+    Ok(Found::Object(object, selection))
+}
+
+/// 304 repeats what a cache needs to go on using its copy (RFC 9110 section 15.4.5).
+fn not_modified(meta: &ObjectMeta) -> Reply {
+    let mut reply = empty(StatusCode::NOT_MODIFIED);
+    let headers = reply.headers_mut();
+    headers.insert(ETAG, etag_value(&meta.etag));
+    headers.insert(LAST_MODIFIED, last_modified(meta.modified));
+    for (name, value) in [(CACHE_CONTROL, &meta.headers.cache_control), (EXPIRES, &meta.headers.expires)] {
+        if let Some(value) = value {
+            set(headers, name, value);
+        }
+    }
+    reply
+}
+
+fn select(call: &Call<'_>, object: &Object) -> Result<Selection> {
+    let size = object.meta().size;
+    let range = call.headers.get(RANGE);
+    if let Some(number) = part_number(call.query)? {
+        if range.is_some() {
+            let message = "Cannot specify both Range header and partNumber query parameter";
+            return Err(S3Error::with(Code::InvalidRequest, message));
+        }
+        return select_part(object, number);
+    }
+    let whole = Selection { range: 0..size, partial: false, parts: None };
+    let Some(range) = range.filter(|_| range_still_holds(call.headers, object.meta())) else {
+        return Ok(whole);
+    };
+    match headers::range(range.to_str().unwrap_or(""), size) {
+        RangeAsked::Whole => Ok(whole),
+        RangeAsked::Part(range) => Ok(Selection { range, partial: true, parts: None }),
+        RangeAsked::Unsatisfiable => Err(S3Error::new(Code::InvalidRange)
+            .field("RangeRequested", range.to_str().unwrap_or(""))
+            .field("ActualObjectSize", size.to_string())
+            .header(CONTENT_RANGE, format!("bytes */{size}"))),
+    }
+}
+
+fn select_part(object: &Object, number: u16) -> Result<Selection> {
+    let (range, parts) = object.part(number).ok_or_else(|| {
+        S3Error::new(Code::InvalidPartNumber).field("PartNumberRequested", number.to_string())
+    })?;
+    let multipart = object.meta().etag.parts > 0;
+    // An empty range has no Content-Range form.
+    let partial = range.start < range.end;
+    Ok(Selection { range, partial, parts: multipart.then_some(parts) })
+}
+
+fn part_number(query: &Query<'_>) -> Result<Option<u16>> {
+    let Some(text) = query.get("partNumber") else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if (1..=PART_NUMBER_MAX).contains(&number) => Ok(Some(number)),
+        _ => Err(S3Error::argument(
+            "partNumber",
+            text,
+            format!("Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive"),
+        )),
+    }
+}
+
+/// If-Range (RFC 9110 section 13.1.5): the range counts only for the version the client knows.
+fn range_still_holds(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
+    let Some(value) = headers.get(IF_RANGE) else { return true };
+    if value.as_bytes().starts_with(b"\"") {
+        return *value == etag_value(&meta.etag);
+    }
+    let date = value.to_str().ok().and_then(parse_http_date);
+    date.is_some_and(|date| date.seconds() == meta.modified.seconds())
+}
+
+/// Status and headers, without the body and without its length, which follows from the body.
+fn head(call: &Call<'_>, meta: &ObjectMeta, found: &Selection) -> Result<Reply> {
+    let mut reply = empty(if found.partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    let headers = reply.headers_mut();
+    headers.reserve(16);
+    object_headers(headers, meta);
+    override_headers(headers, call.query)?;
+    if found.partial {
+        let (first, last) = (found.range.start, found.range.end - 1);
+        set(headers, CONTENT_RANGE, &format!("bytes {first}-{last}/{}", meta.size));
+    }
+    if let Some(parts) = found.parts {
+        set_number(headers, HeaderName::from_static("x-amz-mp-parts-count"), parts.into());
+    }
+    // A checksum of the whole says nothing about a range.
+    let whole = found.range == (0..meta.size);
+    if let Some(checksum) = meta.checksum.as_ref().filter(|_| whole && wants_checksum(call.headers)) {
+        checksum_headers(headers, checksum);
+    }
+    Ok(reply)
+}
+
+fn wants_checksum(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-checksum-mode").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"ENABLED"))
+}
+
+/// The `response-*` parameters. Only signed requests come this far, as S3 demands for them.
+fn override_headers(headers: &mut HeaderMap, query: &Query<'_>) -> Result<()> {
+    for pair in query.pairs() {
+        let name = match pair.name.strip_prefix("response-") {
+            Some("content-type") => CONTENT_TYPE,
+            Some("content-language") => CONTENT_LANGUAGE,
+            Some("expires") => EXPIRES,
+            Some("cache-control") => CACHE_CONTROL,
+            Some("content-disposition") => CONTENT_DISPOSITION,
+            Some("content-encoding") => CONTENT_ENCODING,
+            _ => continue,
+        };
+        let value = HeaderValue::from_bytes(pair.value.as_bytes())
+            .map_err(|_| S3Error::argument(&pair.name, &pair.value, "A header cannot carry this value"))?;
+        headers.insert(name, value);
+    }
+    Ok(())
+}
+
+async fn read(object: Object, range: Range<u64>) -> Result<Body> {
+    let length = range.end - range.start;
+    if length == 0 {
+        return Ok(Body::Empty);
+    }
+    if let Some(whole) = object.small().await? {
+        return Ok(Body::Full(slice(&whole, &range)?));
+    }
+    let mut stream = object.stream(range);
+    match stream.next().await {
+        Some(first) => Ok(Body::Stream(Box::new(Streaming::new(first?, stream, length)))),
+        None => Err(Code::InternalError.into()),
+    }
+}
+
+fn slice(whole: &Bytes, range: &Range<u64>) -> Result<Bytes> {
+    let at = |offset: u64| usize::try_from(offset).ok().filter(|offset| *offset <= whole.len());
+    match (at(range.start), at(range.end)) {
+        (Some(start), Some(end)) => Ok(whole.slice(start..end)),
+        _ => Err(Code::InternalError.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Nanos;
+    use crate::object::meta::{ETag, Headers};
+
+    #[test]
+    fn overrides_replace_stored_headers() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let query =
+            Query::parse("response-content-type=a%2Fb&response-content-disposition=x%3D%22y%22").unwrap();
+        override_headers(&mut headers, &query).unwrap();
+        assert_eq!(headers[CONTENT_TYPE], "a/b");
+        assert_eq!(headers[CONTENT_DISPOSITION], "x=\"y\"");
+        let split = Query::parse("response-expires=a%0D%0Ab").unwrap();
+        assert_eq!(override_headers(&mut headers, &split).unwrap_err().code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn part_numbers() {
+        let number = |text: &str| part_number(&Query::parse(text).unwrap()).map_err(|error| error.code());
+        assert_eq!(number(""), Ok(None));
+        assert_eq!(number("partNumber=10000"), Ok(Some(10_000)));
+        for bad in ["partNumber=0", "partNumber=10001", "partNumber=-1", "partNumber=x", "partNumber="] {
+            assert_eq!(number(bad), Err(Code::InvalidArgument), "{bad}");
+        }
+    }
+
+    #[test]
+    fn if_range_guards_a_range() {
+        let meta = ObjectMeta {
+            size: 1,
+            modified: Nanos(784_111_777_500_000_000),
+            etag: ETag { md5: [0xab; 16], parts: 0 },
+            checksum: None,
+            headers: Headers::default(),
+        };
+        let holds = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_RANGE, HeaderValue::from_str(value).unwrap());
+            range_still_holds(&headers, &meta)
+        };
+        assert!(holds(&format!("\"{}\"", "ab".repeat(16))));
+        assert!(!holds("\"other\"") && !holds("nonsense"));
+        assert!(holds("Sun, 06 Nov 1994 08:49:37 GMT") && !holds("Sun, 06 Nov 1994 08:49:38 GMT"));
+    }
+}

@@ -1,0 +1,356 @@
+//! ListObjects, ListObjectsV2 and ListObjectVersions, and the tokens that continue a listing.
+//!
+//! A continuation token is the place to go on after, sealed with a keyed hash over it and the bucket,
+//! so that it means the same on every core and after a restart, and a forged one is refused. May use
+//! `object::store`, `codec::{xml, date}`.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::error::{Result, S3Error};
+use super::response::{Reply, etag_text, xml};
+use super::service::Call;
+use crate::base::limits::LIST_KEYS_MAX;
+use crate::codec::date::{FixedText, iso8601_ms};
+use crate::codec::uri::Query;
+use crate::codec::xml::{
+    ListBucketResult, ListBucketV1, ListBucketV2, ObjectEntry, Owner, XmlWriter,
+    list_objects_v1 as document_v1, list_objects_v2 as document_v2,
+};
+use crate::object::store::{ListEntry, ListPage, ListQuery, ListedObject};
+
+/// What both versions of the listing and its kin ask for.
+pub(super) struct Options<'q> {
+    pub prefix: &'q str,
+    pub delimiter: Option<&'q str>,
+    pub limit: usize,
+    pub url_encoded: bool,
+}
+
+impl<'q> Options<'q> {
+    /// `limit` is the name of the parameter that bounds the page.
+    pub(super) fn read(query: &'q Query<'_>, limit: &str) -> Result<Self> {
+        let url_encoded = match query.get("encoding-type") {
+            None => false,
+            Some("url") => true,
+            Some(other) => {
+                let message = "Invalid Encoding Method specified in Request";
+                return Err(S3Error::argument("encoding-type", other, message));
+            }
+        };
+        Ok(Options {
+            prefix: query.get("prefix").unwrap_or(""),
+            delimiter: query.get("delimiter").filter(|delimiter| !delimiter.is_empty()),
+            limit: page_limit(query, limit)?,
+            url_encoded,
+        })
+    }
+}
+
+/// A page holds at most a thousand entries, whatever is asked for.
+pub(super) fn page_limit(query: &Query<'_>, name: &str) -> Result<usize> {
+    let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(LIST_KEYS_MAX) };
+    let limit: i32 = text.parse().map_err(|_| {
+        S3Error::argument(name, text, format!("Provided {name} not an integer or within integer range"))
+    })?;
+    let limit = usize::try_from(limit).map_err(|_| {
+        S3Error::argument(name, text, format!("Argument {name} must be an integer between 0 and 2147483647"))
+    })?;
+    Ok(limit.min(LIST_KEYS_MAX))
+}
+
+pub(super) async fn list_objects(call: Call<'_>) -> Result<Reply> {
+    let options = Options::read(call.query, "max-keys")?;
+    let marker = call.query.get("marker").unwrap_or("");
+    let page = fetch(&call, &options, marker).await?;
+    let (texts, prefixes) = (texts(&page), prefixes(&page));
+    let contents = contents(&page, &texts, Some(owner(&call)));
+    let result = result(&call, &options, &contents, &prefixes, page.truncated);
+    // S3 tells version 1 where to go on only when there is a delimiter; otherwise it is the last key.
+    let next_marker = last_place(&page).filter(|_| page.truncated && options.delimiter.is_some());
+    Ok(xml(document_v1(&result, &ListBucketV1 { marker, next_marker })))
+}
+
+pub(super) async fn list_objects_v2(call: Call<'_>) -> Result<Reply> {
+    let options = Options::read(call.query, "max-keys")?;
+    let start_after = call.query.get("start-after").filter(|key| !key.is_empty());
+    let token = call.query.get("continuation-token");
+    let after = match token {
+        Some(token) => Cow::Owned(call.edge.tokens.open(call.bucket, token)?),
+        None => Cow::Borrowed(start_after.unwrap_or("")),
+    };
+    let fetch_owner = call.query.get("fetch-owner").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let page = fetch(&call, &options, &after).await?;
+    let (texts, prefixes) = (texts(&page), prefixes(&page));
+    let contents = contents(&page, &texts, fetch_owner.then(|| owner(&call)));
+    let result = result(&call, &options, &contents, &prefixes, page.truncated);
+    let next = last_place(&page).filter(|_| page.truncated);
+    let next = next.map(|place| call.edge.tokens.seal(call.bucket, place));
+    Ok(xml(document_v2(
+        &result,
+        &ListBucketV2 { continuation_token: token, next_continuation_token: next.as_deref(), start_after },
+    )))
+}
+
+async fn fetch(call: &Call<'_>, options: &Options<'_>, after: &str) -> Result<ListPage> {
+    if options.limit == 0 {
+        // An empty page that claims to be complete, as S3 answers it.
+        call.edge.store.bucket(call.bucket).await?;
+        return Ok(ListPage { entries: Vec::new(), truncated: false });
+    }
+    let query = ListQuery {
+        bucket: call.bucket.to_owned(),
+        prefix: options.prefix.to_owned(),
+        delimiter: options.delimiter.unwrap_or("").to_owned(),
+        after: after.to_owned(),
+        limit: options.limit,
+    };
+    Ok(call.edge.store.list(query).await?)
+}
+
+/// The key or common prefix that the next page starts after.
+fn last_place(page: &ListPage) -> Option<&str> {
+    page.entries.last().map(|entry| match entry {
+        ListEntry::Object(object) => &*object.key,
+        ListEntry::Prefix(prefix) => prefix,
+    })
+}
+
+/// The texts of a page's objects that are not kept as text, in order.
+type Texts = Vec<(FixedText<24>, String)>;
+
+fn texts(page: &ListPage) -> Texts {
+    let text = |object: &ListedObject| (iso8601_ms(object.modified), etag_text(&object.etag));
+    objects(page).map(text).collect()
+}
+
+fn objects(page: &ListPage) -> impl Iterator<Item = &ListedObject> {
+    page.entries.iter().filter_map(|entry| match entry {
+        ListEntry::Object(object) => Some(object),
+        ListEntry::Prefix(_) => None,
+    })
+}
+
+fn prefixes(page: &ListPage) -> Vec<&str> {
+    let prefix = |entry| match entry {
+        &ListEntry::Prefix(ref prefix) => Some(&**prefix),
+        ListEntry::Object(_) => None,
+    };
+    page.entries.iter().filter_map(prefix).collect()
+}
+
+fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) -> Vec<ObjectEntry<'p>> {
+    objects(page)
+        .zip(texts)
+        .map(|(object, (modified, etag))| ObjectEntry {
+            key: &object.key,
+            last_modified: modified,
+            etag,
+            size: object.size,
+            storage_class: STANDARD,
+            checksum: object.checksum,
+            owner,
+        })
+        .collect()
+}
+
+/// The one storage class.
+pub(super) const STANDARD: &str = "STANDARD";
+
+pub(super) fn owner<'r>(call: &Call<'r>) -> Owner<'r> {
+    let settings = &call.edge.settings;
+    Owner { id: &settings.owner_id, display_name: &settings.owner_name }
+}
+
+fn result<'p>(
+    call: &'p Call<'_>,
+    options: &'p Options<'_>,
+    contents: &'p [ObjectEntry<'p>],
+    common_prefixes: &'p [&'p str],
+    is_truncated: bool,
+) -> ListBucketResult<'p> {
+    ListBucketResult {
+        bucket: call.bucket,
+        prefix: options.prefix,
+        delimiter: options.delimiter,
+        max_keys: options.limit as u64,
+        is_truncated,
+        url_encoded: options.url_encoded,
+        contents,
+        common_prefixes,
+    }
+}
+
+// ---- Versions ----
+
+/// Every object has one version, the null version, and it is the latest.
+pub(super) async fn list_object_versions(call: Call<'_>) -> Result<Reply> {
+    let options = Options::read(call.query, "max-keys")?;
+    let key_marker = call.query.get("key-marker").unwrap_or("");
+    let version_marker = call.query.get("version-id-marker").unwrap_or("");
+    if !version_marker.is_empty() && (key_marker.is_empty() || version_marker != "null") {
+        return Err(S3Error::argument("version-id-marker", version_marker, "Invalid version id specified"));
+    }
+    let page = fetch(&call, &options, key_marker).await?;
+    Ok(xml(versions_document(&call, &options, &page, (key_marker, version_marker))))
+}
+
+fn versions_document(
+    call: &Call<'_>,
+    options: &Options<'_>,
+    page: &ListPage,
+    markers: (&str, &str),
+) -> Vec<u8> {
+    let encoded = options.url_encoded;
+    let mut w = XmlWriter::with_capacity(1024 + page.entries.len() * 384);
+    w.open_root("ListVersionsResult");
+    w.text("Name", call.bucket);
+    w.listed("Prefix", options.prefix, encoded);
+    w.listed("KeyMarker", markers.0, encoded);
+    w.text("VersionIdMarker", markers.1);
+    if let Some(next) = last_place(page).filter(|_| page.truncated) {
+        w.listed("NextKeyMarker", next, encoded);
+        w.text("NextVersionIdMarker", "null");
+    }
+    w.number("MaxKeys", options.limit as u64);
+    if let Some(delimiter) = options.delimiter {
+        w.listed("Delimiter", delimiter, encoded);
+    }
+    if encoded {
+        w.text("EncodingType", "url");
+    }
+    w.boolean("IsTruncated", page.truncated);
+    for object in objects(page) {
+        write_version(&mut w, object, owner(call), encoded);
+    }
+    for prefix in prefixes(page) {
+        w.open("CommonPrefixes");
+        w.listed("Prefix", prefix, encoded);
+        w.close("CommonPrefixes");
+    }
+    w.close("ListVersionsResult");
+    w.finish()
+}
+
+fn write_version(w: &mut XmlWriter, object: &ListedObject, owner: Owner<'_>, encoded: bool) {
+    w.open("Version");
+    w.listed("Key", &object.key, encoded);
+    w.text("VersionId", "null");
+    w.boolean("IsLatest", true);
+    w.text("LastModified", &iso8601_ms(object.modified));
+    w.etag(&etag_text(&object.etag));
+    w.number("Size", object.size);
+    w.text("StorageClass", STANDARD);
+    if let Some((algorithm, kind)) = object.checksum {
+        w.text("ChecksumAlgorithm", algorithm.name());
+        w.text("ChecksumType", kind.name());
+    }
+    w.open("Owner");
+    w.text("ID", owner.id);
+    w.text("DisplayName", owner.display_name);
+    w.close("Owner");
+    w.close("Version");
+}
+
+// ---- Tokens ----
+
+/// Seals and opens continuation tokens.
+pub(super) struct Tokens(hmac::Key);
+
+/// Forging a token gains nothing but a listing that starts elsewhere; half a hash is plenty.
+const MAC_BYTES: usize = 16;
+
+impl Tokens {
+    pub(super) fn new(secret: &str) -> Tokens {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let derived = hmac::sign(&root, b"basalt continuation token");
+        Tokens(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+
+    pub(super) fn seal(&self, bucket: &str, place: &str) -> String {
+        let mut token = Vec::with_capacity(MAC_BYTES + place.len());
+        token.extend_from_slice(&self.mac(bucket, place));
+        token.extend_from_slice(place.as_bytes());
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    pub(super) fn open(&self, bucket: &str, token: &str) -> Result<String> {
+        let opened = || {
+            let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+            let (mac, place) = bytes.split_first_chunk::<MAC_BYTES>()?;
+            let place = std::str::from_utf8(place).ok()?;
+            let same = verify_slices_are_equal(mac, &self.mac(bucket, place)).is_ok();
+            same.then(|| place.to_owned())
+        };
+        opened().ok_or_else(|| {
+            S3Error::argument("continuation-token", token, "The continuation token provided is incorrect")
+        })
+    }
+
+    /// The length in front keeps bucket and place apart.
+    fn mac(&self, bucket: &str, place: &str) -> [u8; MAC_BYTES] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&(bucket.len() as u64).to_le_bytes());
+        context.update(bucket.as_bytes());
+        context.update(place.as_bytes());
+        let tag = context.sign();
+        *tag.as_ref().first_chunk().expect("HMAC-SHA-256 is longer than this")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Nanos;
+    use crate::object::meta::ETag;
+    use crate::s3::error::Code;
+
+    #[test]
+    fn tokens_open_where_they_were_sealed_and_nowhere_else() {
+        let tokens = Tokens::new("secret");
+        for place in ["", "a/b", "ü\u{0}&"] {
+            let token = tokens.seal("b", place);
+            assert_eq!(tokens.open("b", &token).unwrap(), place);
+            assert!(tokens.open("c", &token).is_err());
+            assert!(Tokens::new("other").open("b", &token).is_err());
+        }
+        for forged in ["", "x", "a/b", &URL_SAFE_NO_PAD.encode("no mac at all, but long")] {
+            assert_eq!(tokens.open("b", forged).unwrap_err().code(), Code::InvalidArgument, "{forged}");
+        }
+    }
+
+    #[test]
+    fn page_limits() {
+        let limit = |text: &str| page_limit(&Query::parse(text).unwrap(), "max-keys").map_err(|e| e.code());
+        assert_eq!(limit(""), Ok(1000));
+        assert_eq!(limit("max-keys="), Ok(1000));
+        assert_eq!(limit("max-keys=0"), Ok(0));
+        assert_eq!(limit("max-keys=5000"), Ok(1000));
+        for bad in ["max-keys=-1", "max-keys=x", "max-keys=2147483648"] {
+            assert_eq!(limit(bad), Err(Code::InvalidArgument), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_split_into_objects_and_prefixes() {
+        let object = ListedObject {
+            key: "a".into(),
+            size: 1,
+            modified: Nanos::default(),
+            etag: ETag::default(),
+            checksum: None,
+        };
+        let entries = vec![ListEntry::Object(object), ListEntry::Prefix("b/".into())];
+        let page = ListPage { entries, truncated: true };
+        assert_eq!(prefixes(&page), ["b/"]);
+        let texts = texts(&page);
+        let contents = contents(&page, &texts, None);
+        assert_eq!((contents.len(), contents[0].key), (1, "a"));
+        assert_eq!(contents[0].last_modified, "1970-01-01T00:00:00.000Z");
+        assert_eq!(last_place(&page), Some("b/"));
+    }
+}

@@ -1,0 +1,71 @@
+//! PutObject.
+//!
+//! The body streams from the connection through the digests into the store's Writer; the object is
+//! committed only after the body kept every promise of its headers. A Writer that is dropped, because
+//! the body was wrong or the client went away, leaves nothing behind.
+
+use http::StatusCode;
+use http::header::ETAG;
+
+use super::body::Payload;
+use super::error::{Code, Result, S3Error};
+use super::response::{Reply, checksum_headers, empty, etag_value};
+use super::service::Call;
+use super::{conditions, headers};
+use crate::base::limits::PUT_BYTES_MAX;
+use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
+use crate::object::meta::{Checksum, ChecksumKind, ETag};
+use crate::object::store::{Commit, Writer};
+
+/// What AWS stores when the client brings no checksum; at tens of GB/s it costs nothing beside MD5.
+pub(super) const DEFAULT_CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Nvme;
+
+pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
+    let conditions = conditions::of_write(call.headers)?;
+    let stored = headers::stored(call.headers)?;
+    let promise = call.promise()?;
+    let size = promise.size_needed()?;
+    check_size(size)?;
+    let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
+    let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
+    let mut payload = call.payload(promise, Some(wanted));
+    fill(&mut writer, &mut payload).await?;
+    let digested = payload.finish()?;
+    let etag = ETag { md5: digested.md5, parts: 0 };
+    let checksum = stored_checksum(digested.checksum);
+    let commit = Commit { headers: stored, etag, checksum, conditions };
+    let committed = writer.commit(commit).await?;
+    let mut reply = empty(StatusCode::OK);
+    reply.headers_mut().insert(ETAG, etag_value(&committed.meta.etag));
+    if let Some(checksum) = &committed.meta.checksum {
+        checksum_headers(reply.headers_mut(), checksum);
+    }
+    Ok(reply)
+}
+
+/// Of one PutObject or UploadPart.
+pub(super) fn check_size(size: u64) -> Result<()> {
+    if size <= PUT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(S3Error::new(Code::EntityTooLarge)
+        .field("ProposedSize", size.to_string())
+        .field("MaxSizeAllowed", PUT_BYTES_MAX.to_string()))
+}
+
+pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Result<()> {
+    while let Some(data) = payload.next().await? {
+        writer.write(data).await?;
+    }
+    Ok(())
+}
+
+/// The checksum of a body as it is stored.
+pub(super) fn stored_checksum(checksum: Option<codec::Checksum>) -> Option<Checksum> {
+    checksum.map(|checksum| Checksum {
+        algorithm: checksum.algorithm(),
+        kind: ChecksumKind::FullObject,
+        value: checksum.bytes().to_vec(),
+        parts: 0,
+    })
+}

@@ -1,0 +1,221 @@
+//! One request from its head to its stamped answer.
+//!
+//! The order is fixed: address, operation, signature, refused features, then the operation. All of
+//! it happens on the head alone, so that an upload that cannot succeed is told before it is sent.
+//! Owns the dispatch and the headers every answer has. The hot operations run in place; the others
+//! are boxed, so that their size does not burden every request.
+
+use http::header::{CONNECTION, EXPECT, HOST, SERVER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::body::{Intake, Payload, Promise};
+use super::connection::Link;
+use super::error::{Code, Place, Result, S3Error};
+use super::response::{Body, Reply, failure};
+use super::route::{Operation, Target, route, target};
+use super::stats::Ticket;
+use super::{Shared, attributes, bucket, copy, delete, get, headers, list, multipart, put};
+use crate::codec::checksum::ChecksumAlgorithm;
+use crate::codec::sigv4::{RequestView, Verified};
+use crate::codec::uri::Query;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
+
+/// One authenticated request.
+pub(super) struct Call<'r> {
+    pub edge: &'r Shared,
+    /// Empty where the operation has none.
+    pub bucket: &'r str,
+    pub key: &'r str,
+    /// The path as sent.
+    pub path: &'r str,
+    pub query: &'r Query<'r>,
+    pub headers: &'r HeaderMap,
+    pub intake: &'r mut Intake,
+    pub request_id: &'r str,
+    verified: &'r Verified,
+}
+
+impl Call<'_> {
+    /// What the headers promise about the body.
+    pub(super) fn promise(&self) -> Result<Promise> {
+        Promise::read(self.headers, self.verified.payload)
+    }
+
+    /// The same for a document whose request carries the checksum of an object.
+    pub(super) fn promise_of_document(&self) -> Result<Promise> {
+        Promise::of_document(self.headers, self.verified.payload)
+    }
+
+    /// The body; `wanted` is computed whatever checksum the client sends along.
+    pub(super) fn payload(&mut self, promise: Promise, wanted: Option<ChecksumAlgorithm>) -> Payload<'_> {
+        Payload::new(self.intake, promise, self.verified, wanted)
+    }
+}
+
+impl Shared {
+    pub(super) async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<Body> {
+        let mut ticket = Ticket::new(self.stats.clone());
+        if let (Some(operator), true) = (&self.operator, request.uri().path().starts_with("/-/")) {
+            ticket.is_for(Operation::Operator);
+            let reply = operator(request).await;
+            return self.count(ticket, reply, None);
+        }
+        let request_id = self.next_request_id();
+        let (parts, incoming) = request.into_parts();
+        let mut intake = Intake::new(incoming);
+        let result = self.answer(&parts, &mut intake, &mut ticket, &request_id).await;
+        let error = result.as_ref().err().map(S3Error::code);
+        let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
+        if !intake.is_ended() && !intake.drain(parts.headers.contains_key(EXPECT)).await {
+            link.linger_after_answer();
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        ticket.bytes_in = intake.received;
+        self.stamp(reply.headers_mut(), request_id);
+        self.count(ticket, reply, error)
+    }
+
+    async fn answer(
+        &self,
+        parts: &http::request::Parts,
+        intake: &mut Intake,
+        ticket: &mut Ticket,
+        request_id: &HeaderValue,
+    ) -> Result<Reply> {
+        let path = parts.uri.path();
+        let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
+        let Target { bucket, key } = target(host(parts), path, &self.settings.domains)?;
+        let target = Target { bucket, key };
+        let operation = route(&parts.method, &target, &query, &parts.headers);
+        if let Ok(operation) = operation {
+            ticket.is_for(operation);
+        }
+        if let Ok(Operation::Preflight) = operation {
+            return Err(Code::AccessForbidden.into());
+        }
+        let view =
+            RequestView { method: &parts.method, raw_path: path, query: &query, headers: &parts.headers };
+        let verified = self.authenticator.verify(&view, self.store.now())?;
+        // Only now: who is not known learns nothing about what is built.
+        let operation = operation?;
+        headers::check_features(&parts.headers, &self.settings.owner_id)?;
+        if let Some(name) = target.bucket.as_deref().filter(|name| !bucket::is_valid_name(name)) {
+            return Err(S3Error::new(Code::InvalidBucketName).field("BucketName", name));
+        }
+        let call = Call {
+            edge: self,
+            bucket: target.bucket.as_deref().unwrap_or(""),
+            key: target.key.as_deref().unwrap_or(""),
+            path,
+            query: &query,
+            headers: &parts.headers,
+            intake,
+            request_id: request_id.to_str().unwrap_or(""),
+            verified: &verified,
+        };
+        dispatch(operation, call).await
+    }
+
+    /// The error document, or only its status where the answer has no body.
+    #[cold]
+    fn refuse(&self, error: &S3Error, parts: &http::request::Parts, request_id: &HeaderValue) -> Reply {
+        let target = target(host(parts), parts.uri.path(), &self.settings.domains).unwrap_or_default();
+        let place = Place {
+            resource: parts.uri.path(),
+            bucket: target.bucket.as_deref(),
+            key: target.key.as_deref(),
+            request_id: request_id.to_str().unwrap_or(""),
+            host_id: &self.settings.host_id,
+        };
+        let mut reply = failure(error, (parts.method != Method::HEAD).then(|| error.to_xml(&place)));
+        if matches!(error.code(), Code::SlowDown | Code::ServiceUnavailable) {
+            reply.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        reply
+    }
+
+    fn stamp(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
+        headers.insert(REQUEST_ID, request_id);
+        headers.insert(HOST_ID, self.host_id.clone());
+        headers.insert(SERVER, HeaderValue::from_static("Basalt"));
+    }
+
+    fn count(&self, mut ticket: Ticket, mut reply: Reply, error: Option<Code>) -> Reply {
+        match error {
+            Some(code) => ticket.failed(code),
+            None => ticket.succeeded(),
+        }
+        match reply.body_mut() {
+            Body::Stream(streaming) => streaming.counted_by(ticket),
+            Body::Full(data) => ticket.bytes_out = data.len() as u64,
+            Body::Empty | Body::Late(_) => {}
+        }
+        reply
+    }
+
+    /// Sixteen hexadecimal digits that do not repeat in the life of the process.
+    fn next_request_id(&self) -> HeaderValue {
+        let count = self.requests.get().wrapping_add(1);
+        self.requests.set(count);
+        let mut text = [0; 16];
+        hex::encode_to_slice(scramble(count).to_be_bytes(), &mut text).expect("16 digits for 8 bytes");
+        text.make_ascii_uppercase();
+        HeaderValue::from_bytes(&text).expect("digits are ASCII")
+    }
+}
+
+/// One to one, so that consecutive numbers look unrelated and stay distinct (the finalizer of
+/// SplitMix64).
+fn scramble(count: u64) -> u64 {
+    let mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn host(parts: &http::request::Parts) -> Option<&str> {
+    let header = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+    header.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))
+}
+
+async fn dispatch(operation: Operation, call: Call<'_>) -> Result<Reply> {
+    match operation {
+        Operation::GetObject => get::get_object(call).await,
+        Operation::PutObject => put::put_object(call).await,
+        Operation::HeadObject => get::head_object(call).await,
+        Operation::DeleteObject => delete::delete_object(call).await,
+        _ => Box::pin(dispatch_rare(operation, call)).await,
+    }
+}
+
+async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
+    match operation {
+        Operation::ListBuckets => bucket::list_buckets(call).await,
+        Operation::CreateBucket => bucket::create_bucket(call).await,
+        Operation::HeadBucket => bucket::head_bucket(call).await,
+        Operation::DeleteBucket => bucket::delete_bucket(call).await,
+        Operation::GetBucketLocation => bucket::get_location(call).await,
+        Operation::ListObjects => list::list_objects(call).await,
+        Operation::ListObjectsV2 => list::list_objects_v2(call).await,
+        Operation::ListObjectVersions => list::list_object_versions(call).await,
+        Operation::DeleteObjects => delete::delete_objects(call).await,
+        Operation::GetObjectAttributes => attributes::get_object_attributes(call).await,
+        Operation::CopyObject => copy::copy_object(call).await,
+        Operation::UploadPartCopy => copy::upload_part_copy(call).await,
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::ListParts => multipart::list_parts(call).await,
+        Operation::ListMultipartUploads => multipart::list_uploads(call).await,
+        _ => bucket::get_setting(operation, call).await,
+    }
+}
+
+/// Where an object is found, as `Location` says it.
+pub(super) fn location(call: &Call<'_>) -> String {
+    let host = call.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or("");
+    format!("http://{host}{}", call.path)
+}

@@ -1,0 +1,17 @@
+"""What a refused request looks like through boto3."""
+from contextlib import contextmanager
+
+from botocore.exceptions import ClientError
+
+
+@contextmanager
+def refused(code, status):
+    """The block must be answered with this S3 error code and HTTP status; HEAD has the status only."""
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response
+        found = answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]
+        assert found == (code or str(status), status), answer
+        return
+    raise AssertionError(f"not refused; expected {status} {code}")

@@ -1,0 +1,137 @@
+"""Buckets: making, finding, listing and removing them, their names, and what is not built."""
+import pytest
+
+from .errors import refused
+
+GOOD_NAMES = ["abc", "a" * 63, "with-dashes-1", "with.dots.2", "0starts-with-digit"]
+BAD_NAMES = ["ab", "a" * 64, "Upper", "under_score", "two..dots", "-dash", "dash-", ".dot", "192.168.0.1", "a.-b"]
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_a_bucket_comes_and_goes(basalt, s3, name):
+    s3.create_bucket(Bucket=name)
+    assert s3.head_bucket(Bucket=name)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert name in [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    s3.put_object(Bucket=name, Key="k", Body=b"v")
+    assert s3.get_object(Bucket=name, Key="k")["Body"].read() == b"v"
+    s3.delete_object(Bucket=name, Key="k")
+    s3.delete_bucket(Bucket=name)
+    with refused(None, 404):
+        s3.head_bucket(Bucket=name)
+    assert name not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_bad_name_is_refused(wire, name):
+    wire.request("PUT", f"/{name}").expect(400, "InvalidBucketName")
+
+
+def test_a_bucket_made_again_is_the_same_bucket(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    try:
+        s3.create_bucket(Bucket=bucket)
+    except s3.exceptions.BucketAlreadyOwnedByYou:
+        pass
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+
+
+def test_a_bucket_that_holds_something_stays(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    with refused("BucketNotEmpty", 409):
+        s3.delete_bucket(Bucket=bucket)
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+
+
+def test_nothing_works_in_a_bucket_that_is_not_there(basalt, s3):
+    missing = dict(Bucket="not-there")
+    with refused("NoSuchBucket", 404):
+        s3.delete_bucket(**missing)
+    with refused("NoSuchBucket", 404):
+        s3.get_bucket_location(**missing)
+    with refused("NoSuchBucket", 404):
+        s3.list_objects_v2(**missing)
+    with refused("NoSuchBucket", 404):
+        s3.put_object(**missing, Key="k", Body=b"v")
+    with refused("NoSuchBucket", 404):
+        s3.get_object(**missing, Key="k")
+    with refused("NoSuchBucket", 404):
+        s3.delete_object(**missing, Key="k")
+    with refused("NoSuchBucket", 404):
+        s3.create_multipart_upload(**missing, Key="k")
+    with refused(None, 404):
+        s3.head_object(**missing, Key="k")
+
+
+def test_location_is_the_region(s3, bucket):
+    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] in (None, "us-east-1")
+
+
+def test_buckets_are_listed_in_order_with_their_dates_and_owner(s3, bucket):
+    for name in ("zz-last", "aa-first"):
+        s3.create_bucket(Bucket=name)
+    answer = s3.list_buckets()
+    names = [b["Name"] for b in answer["Buckets"]]
+    assert names == sorted(names) and {"zz-last", "aa-first", bucket} <= set(names)
+    assert all(b["CreationDate"].year >= 2024 for b in answer["Buckets"])
+    assert answer["Owner"]["ID"]
+
+
+def test_buckets_are_listed_by_page_and_prefix(basalt, s3):
+    wanted = [f"page-{n:02}" for n in range(7)]
+    for name in wanted:
+        s3.create_bucket(Bucket=name)
+    found, more = [], {}
+    while True:
+        answer = s3.list_buckets(Prefix="page-", MaxBuckets=3, **more)
+        assert len(answer["Buckets"]) <= 3
+        found += [b["Name"] for b in answer["Buckets"]]
+        if "ContinuationToken" not in answer:
+            break
+        more = dict(ContinuationToken=answer["ContinuationToken"])
+    assert found == wanted
+
+
+def test_a_bucket_is_reached_by_its_own_host_name(basalt):
+    s3 = basalt.s3(style="virtual")
+    s3.create_bucket(Bucket="by-host-name")
+    s3.put_object(Bucket="by-host-name", Key="a/ä b+c", Body=b"v" * 70000, Metadata={"m": "1"})
+    answer = s3.get_object(Bucket="by-host-name", Key="a/ä b+c")
+    assert answer["Body"].read() == b"v" * 70000 and answer["Metadata"] == {"m": "1"}
+    assert [o["Key"] for o in s3.list_objects_v2(Bucket="by-host-name")["Contents"]] == ["a/ä b+c"]
+    by_path = basalt.s3()
+    assert by_path.head_object(Bucket="by-host-name", Key="a/ä b+c")["ContentLength"] == 70000
+    s3.delete_objects(Bucket="by-host-name", Delete={"Objects": [{"Key": "a/ä b+c"}]})
+    s3.delete_bucket(Bucket="by-host-name")
+
+
+def test_what_is_not_built_says_so(s3, bucket):
+    """Nothing is accepted and then ignored."""
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+    calls = [
+        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
+        lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}),
+        lambda: s3.put_bucket_policy(Bucket=bucket, Policy="{}"),
+        lambda: s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
+        lambda: s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", ServerSideEncryption="AES256"),
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", Tagging="a=b"),
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", ObjectLockLegalHoldStatus="ON"),
+        lambda: s3.select_object_content(
+            Bucket=bucket, Key="k", Expression="SELECT 1", ExpressionType="SQL",
+            InputSerialization={"CSV": {}}, OutputSerialization={"CSV": {}}),
+    ]
+    for call in calls:
+        with refused("NotImplemented", 501):
+            call()
+    with refused(None, 404):
+        s3.head_object(Bucket=bucket, Key="k")
+
+
+def test_errors_have_the_body_of_s3(wire, bucket):
+    answer = wire.get(bucket, "missing/<&>").expect(404, "NoSuchKey")
+    assert answer.headers["content-type"] == "application/xml"
+    assert answer.headers["x-amz-request-id"]
+    for part in (b"<Message>", b"<Resource>", b"<RequestId>", b"missing/&lt;&amp;&gt;"):
+        assert part in answer.body, answer.body
+    head = wire.request("HEAD", f"/{bucket}/missing")
+    assert (head.status, head.body) == (404, b"")

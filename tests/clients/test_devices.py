@@ -1,0 +1,95 @@
+"""Raw block devices, as loop devices over sparse files: made into a pool, killed, one wiped, started again."""
+import os
+import subprocess
+
+import pytest
+
+from .content import GIB, MIB, content
+from .test_drives import BUCKET, everything_works, fill, verify
+from .test_durability import Ledger, check_all, new_bucket, one_life
+
+
+def losetup(*words):
+    return subprocess.run(["losetup", *map(str, words)], capture_output=True, text=True)
+
+
+def attach(path):
+    done = losetup("--find", "--show", "--direct-io=on", path)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@pytest.fixture
+def devices(tmp_path):
+    """Four devices of 1 GiB."""
+    if os.geteuid() != 0:
+        pytest.skip("loop devices need root")
+    made = []
+    try:
+        for n in range(4):
+            path = tmp_path / f"disk{n}"
+            path.touch()
+            os.truncate(path, GIB)
+            device = attach(path)
+            if device is None:
+                pytest.skip("no loop devices here")
+            made.append(device)
+        yield made
+    finally:
+        for device in made:
+            losetup("--detach", device)
+
+
+def zero(device, size=GIB):
+    with open(device, "r+b") as disk:
+        for _ in range(0, size, MIB):
+            disk.write(bytes(MIB))
+        os.fsync(disk.fileno())
+
+
+def test_a_pool_of_devices(devices, new_basalt):
+    server = new_basalt(drives=devices, parity=2).start()
+    bodies = fill(server)
+    server.stop().start()
+    bodies |= everything_works(server, bodies, "again")
+    server.kill()
+    zero(devices[1])
+    zero(devices[3])
+    server.start()
+    everything_works(server, bodies, "degraded")
+
+
+def test_kills_on_devices(devices, new_basalt):
+    server = new_basalt(drives=devices).start()
+    new_bucket(server)
+    ledgers = [Ledger(f"client{n}", server, n) for n in range(3)]
+    for _ in range(4):
+        one_life(server, ledgers, 400)
+        check_all(server, ledgers)
+
+
+def test_a_device_with_something_on_it_is_left_alone(devices, new_basalt):
+    """A disk that is not ours and not empty must not be formatted by a mistyped name."""
+    if subprocess.run(["mkfs.ext4", "-q", devices[0]], capture_output=True).returncode != 0:
+        pytest.skip("no mkfs.ext4 here")
+    with open(devices[0], "rb") as disk:
+        before = disk.read(4 * MIB)
+    server = new_basalt(drives=devices)
+    status, said = server.refused()
+    assert status != 0 and devices[0] in said, said
+    with open(devices[0], "rb") as disk:
+        assert disk.read(4 * MIB) == before
+
+
+def test_devices_fill_up_and_are_freed(devices, new_basalt):
+    server = new_basalt(drives=devices).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    with server.wire() as wire:
+        count = 0
+        while (answer := wire.put(BUCKET, f"k{count}", content(32 * MIB))).status == 200:
+            count += 1
+            assert count < 64, "2 GiB of room cannot hold this"
+        assert answer.status in (503, 507) and count > 32, (count, answer)
+        for n in range(count):
+            wire.delete(BUCKET, f"k{n}").expect(204)
+    fill(server, "after", bucket=False)
+    verify(server, {"after4096": content(4096, "after4096")})

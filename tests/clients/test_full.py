@@ -1,0 +1,81 @@
+"""Full drives: a clear refusal of writes, reads and deletions that go on, and space that comes back."""
+from .content import KIB, MIB, content
+from .waiting import until
+
+CAPACITY = ["--capacity", "512MiB"]
+BUCKET = "full"
+
+
+def fill(wire, size, start=0):
+    """Writes objects until one is refused: how many there are, and the refusal."""
+    for number in range(start, 1_000_000):
+        answer = wire.put(BUCKET, f"{size}/{number:06}", content(size, f"{size}/{number}"))
+        if answer.status != 200:
+            return number, answer
+    raise AssertionError("a full drive was never full")
+
+
+def check_refusal(answer):
+    assert answer.status in (503, 507) and answer.code, answer
+
+
+def test_full_of_large_objects(new_basalt):
+    server = new_basalt(options=CAPACITY).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    with server.wire() as wire:
+        count, refusal = fill(wire, 8 * MIB)
+        check_refusal(refusal)
+        assert count * 8 * MIB > 512 * MIB, f"half of the raw 2 GiB less the log, not {count * 8} MiB"
+        check_full_but_alive(server, wire, 8 * MIB, count)
+        server.kill().start()
+        wire.close()
+        check_full_but_alive(server, wire, 8 * MIB, count - 1)
+        for number in range(0, count, 2):
+            wire.delete(BUCKET, f"{8 * MIB}/{number:06}").expect(204)
+        until(lambda: wire.put(BUCKET, "room", content(32 * MIB)).status == 200, 60, "room after deleting half")
+        assert wire.get(BUCKET, f"{8 * MIB}/000001").body == content(8 * MIB, f"{8 * MIB}/1")
+
+
+def check_full_but_alive(server, wire, size, count):
+    """Reads, listings and deletions go on."""
+    for number in (0, count // 2, count - 2):
+        assert wire.get(BUCKET, f"{size}/{number:06}").body == content(size, f"{size}/{number}")
+    wire.request("GET", f"/{BUCKET}", [("list-type", "2")]).expect(200)
+    wire.delete(BUCKET, f"{size}/{count - 1:06}").expect(204)
+    assert wire.get(BUCKET, f"{size}/{count - 1:06}").status == 404
+    assert server.health("live") == 200
+
+
+def test_full_of_small_objects(new_basalt):
+    """Small objects live in the log first: its segments must not run out for good."""
+    server = new_basalt(options=CAPACITY).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    size = 15 * KIB
+    with server.wire() as wire:
+        large, refusal = fill(wire, 8 * MIB)
+        check_refusal(refusal)
+        count, refusal = fill(wire, size)
+        check_refusal(refusal)
+        if count > 2:
+            check_full_but_alive(server, wire, size, count)
+        for number in range(large):
+            wire.delete(BUCKET, f"{8 * MIB}/{number:06}").expect(204)
+        until(lambda: wire.put(BUCKET, "room", content(64 * MIB)).status == 200, 60, "room after deleting")
+        for number in range(200):
+            wire.put(BUCKET, f"small{number}", content(size, str(number))).expect(200)
+    server.kill().start()
+    with server.wire() as wire:
+        assert wire.get(BUCKET, "room").body == content(64 * MIB)
+        assert wire.get(BUCKET, "small199").body == content(size, "199")
+
+
+def test_the_same_space_is_used_again_and_again(new_basalt):
+    """Ten times the capacity goes through a server that holds little at any moment."""
+    server = new_basalt(options=CAPACITY).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    with server.wire() as wire:
+        for turn in range(320):
+            body = content(16 * MIB, str(turn % 3))
+            until(lambda: wire.put(BUCKET, f"k{turn % 8}", body).status == 200, 60, "space of overwritten objects")
+        for turn in range(312, 320):
+            assert wire.get(BUCKET, f"k{turn % 8}").body == content(16 * MIB, str(turn % 3))

@@ -1,0 +1,119 @@
+//! Power cuts at any write: what was acknowledged survives, what was not is absent or whole.
+
+use std::collections::BTreeMap;
+
+use basalt::io::sim::SimWorld;
+use bytes::Bytes;
+
+use crate::harness::{BUCKET, Chance, Server, body, request, run, start, world};
+
+#[test]
+fn a_store_keeps_what_it_is_given_and_finds_it_again() {
+    run(async {
+        let sim = world(1, 4);
+        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let mut model = BTreeMap::new();
+        let mut chance = Chance(77);
+        for version in 0..120 {
+            let key = format!("k/{:02}", chance.below(40));
+            if chance.below(5) == 0 {
+                server.delete(&key).await.expect("a delete");
+                model.remove(&key);
+            } else {
+                let body = body(&key, version, chance.size());
+                server.put(&key, body.clone()).await.expect("a put");
+                model.insert(key, body);
+            }
+        }
+        server.check(&model).await;
+        server.stop().await;
+        let server = start(&sim, &request(4, 2)).await.expect("the same pool");
+        server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+/// What a key may hold after a cut: the last acknowledged state, or what was under way.
+#[derive(Default)]
+struct Ledger {
+    acknowledged: BTreeMap<String, Option<Bytes>>,
+    under_way: Option<(String, Option<Bytes>)>,
+}
+
+impl Ledger {
+    /// Whatever a key holds must be one of the two. When the power fails on the way, the rest is
+    /// checked after the next start.
+    async fn check(&mut self, sim: &SimWorld, server: &Server) {
+        let under_way = self.under_way.clone();
+        for (key, expected) in &mut self.acknowledged {
+            let found = match server.get(key).await {
+                Ok(found) => found,
+                Err(_) if sim.is_cut() => return,
+                Err(error) => panic!("{key}: {error}"),
+            };
+            let other = under_way.as_ref().filter(|(name, _)| name == key).map(|(_, body)| body);
+            let whole = found == *expected || other == Some(&found);
+            let tell = |state: &Option<Bytes>| state.as_ref().map(|b| (b.len(), b.get(..8).map(<[u8]>::to_vec)));
+            assert!(
+                whole,
+                "{key}: found {:?}, acknowledged {:?}, under way {:?}",
+                tell(&found),
+                tell(expected),
+                under_way.as_ref().map(|(key, body)| (key, tell(body)))
+            );
+            *expected = found;
+        }
+        self.under_way = None;
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
+    for seed in 1..=60u64 {
+        eprintln!("seed {seed}");
+        run(async move { cut_repeatedly(seed).await });
+    }
+}
+
+async fn cut_repeatedly(seed: u64) {
+    let (drives, parity) = [(1, 0), (3, 1), (4, 2)][seed as usize % 3];
+    let sim = world(seed, drives);
+    let request = request(drives, parity);
+    let server = start(&sim, &request).await.expect("a fresh pool");
+    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    server.stop().await;
+    let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
+    let mut ledger = Ledger::default();
+    let mut version = 0;
+    for _ in 0..5 {
+        sim.crash_at_write(chance.below(400));
+        if let Ok(server) = start(&sim, &request).await {
+            ledger.check(&sim, &server).await;
+            while !sim.is_cut() {
+                version += 1;
+                step(&server, &mut ledger, &mut chance, version).await;
+            }
+        }
+        sim.crash();
+    }
+    let server = start(&sim, &request).await.expect("it starts after the cuts");
+    ledger.check(&sim, &server).await;
+    server.stop().await;
+}
+
+/// One mutation, under way until it is acknowledged.
+async fn step(server: &Server, ledger: &mut Ledger, chance: &mut Chance, version: u64) {
+    let key = format!("k/{:02}", chance.below(30));
+    let next = (chance.below(4) > 0).then(|| body(&key, version, chance.size()));
+    ledger.acknowledged.entry(key.clone()).or_default();
+    ledger.under_way = Some((key.clone(), next.clone()));
+    let result = match &next {
+        Some(body) => tokio::time::timeout(std::time::Duration::from_secs(60), server.put(&key, body.clone())).await,
+        None => tokio::time::timeout(std::time::Duration::from_secs(60), server.delete(&key)).await,
+    };
+    if let Ok(Ok(())) = result {
+        ledger.acknowledged.insert(key, next);
+        ledger.under_way = None;
+    }
+}

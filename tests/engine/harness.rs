@@ -1,0 +1,158 @@
+//! A store on a simulated world, and the model it is compared with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use basalt::io::sim::SimWorld;
+use basalt::object::condition::Conditions;
+use basalt::object::error::ObjectError;
+use basalt::object::open::{self, MemoryPlan, Running};
+use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
+use basalt::pool::format::Request;
+use bytes::Bytes;
+use tokio::task::LocalSet;
+
+pub const BUCKET: &str = "bucket";
+pub const MEMORY: MemoryPlan =
+    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
+const CAPACITY: u64 = 640 << 20;
+
+/// Runs a test in simulated time.
+pub fn run(test: impl Future<Output = ()> + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(LocalSet::new().run_until(test));
+}
+
+pub fn paths(drives: usize) -> Vec<PathBuf> {
+    (0..drives).map(|drive| PathBuf::from(format!("/d{drive}"))).collect()
+}
+
+pub fn world(seed: u64, drives: usize) -> SimWorld {
+    let sim = SimWorld::new(seed);
+    paths(drives).into_iter().for_each(|path| sim.add_disk(path, 4 << 30));
+    sim
+}
+
+pub fn request(drives: usize, parity: u8) -> Request {
+    Request { paths: paths(drives), parity: Some(parity), capacity: Some(CAPACITY), shards: 4 }
+}
+
+/// A store that runs until it is stopped or the world is cut.
+pub struct Server {
+    pub store: Store,
+    pub running: Running,
+}
+
+/// Starts a store; an error when the world does not let it.
+pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> {
+    let opening = open::find(&sim.world(), request).await.map_err(|error| error.to_string())?;
+    let (_, mut seeds) = open::deal(opening, 1);
+    let seed = seeds.pop().expect("one core");
+    let running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
+    running.announce_buckets().await.map_err(|error| error.to_string())?;
+    Ok(Server { store: Store::new(running.core.clone()), running })
+}
+
+/// Bytes that tell which object and which write of it they belong to.
+pub fn body(key: &str, version: u64, size: usize) -> Bytes {
+    let mut state = version.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ size as u64;
+    key.bytes().for_each(|byte| state = state.rotate_left(7) ^ u64::from(byte));
+    let mut out = Vec::with_capacity(size + 8);
+    while out.len() < size {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        out.extend_from_slice(&state.to_le_bytes());
+    }
+    out.truncate(size);
+    out.into()
+}
+
+impl Server {
+    pub async fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
+        let mut writer = self.store.put(BUCKET, key, Some(body.len() as u64)).await?;
+        for start in (0..body.len()).step_by(100_000) {
+            writer.write(body.slice(start..(start + 100_000).min(body.len()))).await?;
+        }
+        writer.commit(Commit::default()).await.map(drop)
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
+        let object = match self.store.open(BUCKET, key).await {
+            Ok(object) => object,
+            Err(ObjectError::NoSuchKey) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let size = object.meta().size;
+        let mut stream = object.stream(0..size);
+        let mut out = Vec::new();
+        while let Some(bytes) = stream.next().await {
+            out.extend_from_slice(&bytes?);
+        }
+        Ok(Some(out.into()))
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.store.delete(BUCKET, key, Conditions::default()).await
+    }
+
+    pub async fn keys(&self) -> Vec<(String, u64)> {
+        let (mut keys, mut after) = (Vec::new(), String::new());
+        loop {
+            let query = ListQuery {
+                bucket: BUCKET.into(),
+                prefix: String::new(),
+                delimiter: String::new(),
+                after: after.clone(),
+                limit: 7,
+            };
+            let page = self.store.list(query).await.expect("a listing");
+            for entry in page.entries {
+                let ListEntry::Object(object) = entry else { panic!("no delimiter was given") };
+                after.clone_from(&object.key);
+                keys.push((object.key, object.size));
+            }
+            if !page.truncated {
+                return keys;
+            }
+        }
+    }
+
+    /// Everything in the model is there and nothing else.
+    pub async fn check(&self, model: &BTreeMap<String, Bytes>) {
+        let expected: Vec<(String, u64)> =
+            model.iter().map(|(key, body)| (key.clone(), body.len() as u64)).collect();
+        assert_eq!(self.keys().await, expected);
+        for (key, body) in model {
+            let found = self.get(key).await.unwrap_or_else(|error| panic!("{key}: {error}"));
+            assert!(found.as_ref() == Some(body), "{key} reads back wrong");
+        }
+    }
+
+    pub async fn stop(self) {
+        let Server { store, running } = self;
+        drop(store);
+        running.shut_down().await;
+    }
+}
+
+/// A small deterministic source of choices.
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// Sizes around every boundary of the format.
+    pub fn size(&mut self) -> usize {
+        let sizes = [0, 1, 100, 4096, 16_384, 16_385, 65_456, 65_457, 130_912, 131_000, 700_000, 2_200_000];
+        sizes[self.below(sizes.len() as u64) as usize]
+    }
+}
+

@@ -1,0 +1,9 @@
+//! The whole engine on a simulated world, against a naive model: what was acknowledged is there,
+//! what was not is absent or whole, through power cuts at any write, lost drives and damage.
+//!
+//! One thread, paused time, everything from a seed.
+
+mod harness;
+mod crash;
+mod drives;
+mod space;

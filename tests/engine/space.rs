@@ -1,0 +1,1 @@
+//! Full drives, and space that is given back.
