@@ -239,8 +239,6 @@ pub const RUN_READ_BYTES_MAX: usize = 128 * KIB;
 /// A run is closed at this size, so that the space a merge replaces comes back in pieces and the
 /// extent list of a run (about 260) stays below 8 KiB at three copies.
 pub const RUN_BYTES_MAX: u64 = 64 << 20;
-/// A merge leaves a run of at least this size where it is, if nothing overlaps it.
-pub const RUN_BYTES_MOVABLE: u64 = RUN_BYTES_MAX / 2;
 /// Keys of one filter block: 16 KiB at 10 bits a key. A run of 64 MiB has about 20 of them.
 pub const FILTER_KEYS_MAX: usize = 13_000;
 /// A run is also closed when its root index or its extent list reaches this, so that a footer

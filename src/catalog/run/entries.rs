@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-pub const RESTART_INTERVAL: usize = 16;
+pub const RESTART_INTERVAL: usize = 8;
 
 /// How the value of an entry is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
