@@ -341,6 +341,11 @@ impl Log {
         self.prepare.notify_one();
     }
 
+    /// Stopped or closed: upkeep ends.
+    pub fn is_over(&self) -> bool {
+        self.stopped.get() || self.closing.get()
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.get()
     }

@@ -87,7 +87,9 @@ pub struct Running {
     pub log: Rc<Log>,
     pub blocks: Rc<BlockCache>,
     writer: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Ends by itself when the log is closed; a write it began must not be left behind.
+    upkeep: Vec<JoinHandle<()>>,
+    peers: JoinHandle<()>,
 }
 
 /// Finds or makes the pool and reads what recovery needs.
@@ -205,16 +207,16 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     }
     let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
     let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
-    let mut tasks = vec![
+    let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
+    let mut upkeep = vec![
         tokio::task::spawn_local(log.clone().prepare_segments()),
-        tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news)),
         tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone())),
     ];
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
-        tasks.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+        upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
     }
-    Ok(Running { core, log, blocks, writer, tasks })
+    Ok(Running { core, log, blocks, writer, upkeep, peers })
 }
 
 /// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
@@ -298,6 +300,9 @@ impl Running {
         }
         self.log.close();
         let _ = self.writer.await;
-        self.tasks.iter().for_each(JoinHandle::abort);
+        for task in self.upkeep {
+            let _ = task.await;
+        }
+        self.peers.abort();
     }
 }
