@@ -1,14 +1,297 @@
-//! Stand-in for the server, so that the command line compiles on its own: it refuses to start. The real
-//! one builds every layer bottom-up and runs the cores.
+//! Builds every layer bottom-up and runs the cores until told to stop.
+//!
+//! The main thread finds the pool, starts one pinned thread a core, waits until all of them serve,
+//! and then accepts connections and hands each to the core that has the fewest. On SIGTERM or
+//! SIGINT it stops accepting, lets the cores finish what is in flight within a bound, and only when
+//! all of them have, lets them write everything out: until then a core may need another one.
 
-use crate::config::Config;
+/// Takes connections and deals them out.
+mod accept;
+/// One data thread.
+mod core;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::admin::credentials::{self, CredentialsError, Established};
+use crate::admin::notify::Notify;
+use crate::base::limits::ACCEPT_QUEUE_MAX;
+use crate::base::metrics::{DriveState, RecoveryMetrics};
+use crate::config::{Config, Cores, CredentialsChoice};
+use crate::io::runtime::{self, IoKind};
+use crate::io::topology;
+use crate::io::world::World;
+use crate::object::open::{self, CoreSeed, MemoryPlan, Opening};
+use crate::pool::format::{AssembleError, Assembly, Request};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
-#[error("this build has no server in it")]
-pub struct StartError;
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("disk I/O: {0}")]
+    Io(std::io::Error),
+    #[error(transparent)]
+    Pool(#[from] AssembleError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error("processor {0} is not one this process may run on")]
+    Core(usize),
+    #[error("core {index} did not start: {reason}")]
+    Open { index: usize, reason: String },
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Where the life of the server stands; every core follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Starting,
+    Serving,
+    /// No new requests; those in flight are finished.
+    Draining,
+    /// Everything is written out.
+    Closing,
+}
+
+/// What every core is told of the process.
+#[derive(Clone)]
+pub struct Facts {
+    pub config: Arc<Config>,
+    pub root: credentials::Credentials,
+    pub io: IoKind,
+    pub cores: usize,
+    pub started: Instant,
+    pub startup_us: Arc<std::sync::atomic::AtomicU64>,
+    pub recovery: RecoveryMetrics,
+    pub memory: MemoryPlan,
+    /// Open connections of each core.
+    pub connections: Arc<[AtomicUsize]>,
+    pub refused: Arc<AtomicUsize>,
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Main's ends of the channels to one core.
+struct CoreHandle {
+    index: usize,
+    streams: mpsc::Sender<std::net::TcpStream>,
+    opened: oneshot::Receiver<Result<(), String>>,
+    announced: oneshot::Receiver<Result<(), String>>,
+    drained: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
+}
 
 /// Serves until told to stop.
-pub fn run(_config: Config) -> Result<(), StartError> {
-    Err(StartError)
+pub fn run(config: Config) -> Result<(), StartError> {
+    let started = Instant::now();
+    let io = runtime::probe(config.io).map_err(StartError::Io)?;
+    tracing::info!(io = ?io, "disk I/O is ready");
+    let processors = processors(&config.cores)?;
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let socket = accept::bind(config.listen).map_err(listen)?;
+    let (opening, established) = find(io, &config)?;
+    describe(&opening, started);
+    let recovery = recovery_metrics(&opening, started);
+    let (assembly, seeds) = open::deal(opening, processors.len());
+    let (phase, follow) = watch::channel(Phase::Starting);
+    let facts = Facts {
+        memory: plan(&config, processors.len(), usize::from(assembly.geometry.shards)),
+        config: Arc::new(config),
+        root: established.credentials.clone(),
+        io,
+        cores: processors.len(),
+        started,
+        startup_us: Arc::default(),
+        recovery,
+        connections: processors.iter().map(|_| AtomicUsize::new(0)).collect(),
+        refused: Arc::default(),
+        phase: follow,
+    };
+    let handles = start_cores(&facts, seeds, &processors)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    runtime.block_on(serve(facts, handles, phase, socket, established, assembly))
+}
+
+fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
+    let allowed = topology::cores_by_queue();
+    match cores {
+        Cores::All => Ok(allowed),
+        Cores::Count(count) => Ok(allowed.into_iter().take(*count).collect()),
+        Cores::List(list) => match list.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => Err(StartError::Core(*core)),
+            None => Ok(list.clone()),
+        },
+    }
+}
+
+fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartError> {
+    let request = Request {
+        paths: config.drives.clone(),
+        parity: config.parity.map(|parity| parity as u8),
+        capacity: config.capacity_bytes,
+        shards: config.shards,
+    };
+    runtime::run(io, |world: World| async move {
+        let opening = open::find(&world, &request).await?;
+        let established = match &config.credentials {
+            CredentialsChoice::Given(given) => {
+                Established { credentials: given.clone(), path: Default::default(), created: false }
+            }
+            CredentialsChoice::File(path) => {
+                credentials::establish(std::slice::from_ref(path), &mut |bytes| world.random(bytes))?
+            }
+            CredentialsChoice::WithDrives => {
+                credentials::establish(&credentials::places(&config.drives), &mut |bytes| world.random(bytes))?
+            }
+        };
+        Ok((opening, established))
+    })
+}
+
+/// A line a step, and what the pool protects against.
+fn describe(opening: &Opening, started: Instant) {
+    let geometry = &opening.shared.geometry;
+    let (data, parity) = (geometry.data_chunks, geometry.parity_chunks);
+    let missing = opening.shared.members.iter().filter(|m| m.state != DriveState::Healthy).count();
+    let what = if opening.assembly.fresh { "formatted a new pool" } else { "found the pool" };
+    tracing::info!(pool = %geometry.pool, drives = geometry.drives, missing, "{what}: {data}+{parity}");
+    match parity {
+        0 => tracing::warn!("no redundancy: the loss of one drive loses everything on it"),
+        m => tracing::info!("survives power loss and the loss of any {m} of {} drives", geometry.drives),
+    }
+    let records: usize = opening.recovered.shards.values().map(|shard| shard.records.len()).sum();
+    let (segments, bytes) = (opening.recovered.logs.len(), opening.recovered.log_bytes);
+    let elapsed_ms = started.elapsed().as_millis() as u64;
+    tracing::info!(segments, bytes, records, elapsed_ms, "read the log");
+}
+
+fn recovery_metrics(opening: &Opening, started: Instant) -> RecoveryMetrics {
+    let records: usize = opening.recovered.shards.values().map(|shard| shard.records.len()).sum();
+    RecoveryMetrics {
+        log_segments: opening.recovered.logs.len() as u64,
+        records_replayed: records as u64,
+        bytes_read: opening.recovered.log_bytes,
+        torn_batches: 0,
+        duration_us: started.elapsed().as_micros() as u64,
+    }
+}
+
+/// Bytes a memtable need not exceed however much memory there is: a larger one only makes the next
+/// start longer.
+const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
+
+/// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
+/// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way.
+fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
+    let memory = config.memory_bytes;
+    let each = cores as u64;
+    let memtable = (memory / 16 / shards as u64).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
+    MemoryPlan {
+        memtable: memtable as usize,
+        blocks: memory / 4 / each,
+        bodies: config.read_cache_bytes / each,
+        buffers: (memory / 4 / each) as usize,
+    }
+}
+
+fn start_cores(facts: &Facts, seeds: Vec<CoreSeed>, processors: &[usize]) -> Result<Vec<CoreHandle>, StartError> {
+    let mut handles = Vec::new();
+    for (seed, processor) in seeds.into_iter().zip(processors.iter().copied()) {
+        let index = seed.index;
+        let (streams, incoming) = mpsc::channel(ACCEPT_QUEUE_MAX);
+        let (tell_opened, opened) = oneshot::channel();
+        let (tell_announced, announced) = oneshot::channel();
+        let (tell_drained, drained) = oneshot::channel();
+        let links = core::Links { incoming, opened: tell_opened, announced: tell_announced, drained: tell_drained };
+        let facts = facts.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("core-{index}"))
+            .spawn(move || core::run(facts, seed, links, processor))
+            .map_err(StartError::Thread)?;
+        handles.push(CoreHandle { index, streams, opened, announced, drained, thread });
+    }
+    Ok(handles)
+}
+
+async fn serve(
+    facts: Facts,
+    mut handles: Vec<CoreHandle>,
+    phase: watch::Sender<Phase>,
+    socket: socket2::Socket,
+    established: Established,
+    assembly: Assembly,
+) -> Result<(), StartError> {
+    for handle in &mut handles {
+        hear(handle.index, &mut handle.opened).await?;
+    }
+    phase.send_replace(Phase::Serving);
+    for handle in &mut handles {
+        hear(handle.index, &mut handle.announced).await?;
+    }
+    let config = facts.config.clone();
+    let listener = accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let startup = facts.started.elapsed();
+    facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+    tracing::info!(%address, startup_ms = startup.as_millis() as u64, cores = facts.cores, "serving");
+    if established.created {
+        let welcome = credentials::welcome(&established, &format!("http://{address}"), &config.region);
+        // Nobody may be reading; the keys are in their file all the same.
+        let _ = std::io::stdout().write_all(welcome.as_bytes());
+    }
+    let notify = Notify::new(config.notify_socket.as_deref());
+    notify.ready();
+    let senders = handles.iter().map(|handle| handle.streams.clone()).collect();
+    let accepting = accept::run(listener, senders, &facts);
+    tokio::select! {
+        () = accepting => {}
+        () = stop_signal() => {}
+    }
+    notify.stopping();
+    drain(handles, phase, config.drain).await;
+    drop(assembly);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn hear(index: usize, from: &mut oneshot::Receiver<Result<(), String>>) -> Result<(), StartError> {
+    let heard = from.await.unwrap_or_else(|_| Err("its thread ended".into()));
+    heard.map_err(|reason| StartError::Open { index, reason })
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Lets requests in flight finish, then lets every core write out.
+async fn drain(handles: Vec<CoreHandle>, phase: watch::Sender<Phase>, bound: Duration) {
+    tracing::info!(bound_s = bound.as_secs(), "draining");
+    phase.send_replace(Phase::Draining);
+    let deadline = tokio::time::Instant::now() + bound;
+    let mut threads = Vec::new();
+    for handle in handles {
+        drop(handle.streams);
+        if tokio::time::timeout_at(deadline, handle.drained).await.is_err() {
+            tracing::warn!(core = handle.index, "requests still in flight are cut off");
+        }
+        threads.push(handle.thread);
+    }
+    phase.send_replace(Phase::Closing);
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a core ended by a broken invariant");
+        }
+    }
 }

@@ -80,11 +80,6 @@ pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
 pub const CONNECTIONS_DEFAULT: usize = 4096;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
-/// From the first byte of a request to the end of its headers. A client on a slow link sends 16 KiB at
-/// 2 KiB a second in 8 s.
-pub const HEADER_TIMEOUT_SECONDS_DEFAULT: u64 = 10;
-/// Bytes a second below which a request body is given up: slower than any link an uploader lives behind.
-pub const BODY_RATE_MIN_DEFAULT: u64 = 1024;
 /// How long a stop waits for requests in flight: below the 30 s after which Kubernetes kills, and the 90 s
 /// of systemd.
 pub const DRAIN_SECONDS_DEFAULT: u64 = 25;
@@ -240,8 +235,6 @@ pub const RUN_READ_BYTES_MAX: usize = 128 * KIB;
 /// A run is closed at this size, so that the space a merge replaces comes back in pieces and the
 /// extent list of a run (about 260) stays below 8 KiB at three copies.
 pub const RUN_BYTES_MAX: u64 = 64 << 20;
-/// A merge leaves a run of at least this size where it is, if nothing overlaps it.
-pub const RUN_BYTES_MOVABLE: u64 = RUN_BYTES_MAX / 2;
 /// Keys of one filter block: 16 KiB at 10 bits a key. A run of 64 MiB has about 20 of them.
 pub const FILTER_KEYS_MAX: usize = 13_000;
 /// A run is also closed when its root index or its extent list reaches this, so that a footer

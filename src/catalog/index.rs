@@ -23,6 +23,7 @@ use crate::catalog::run::cursor::TierCursor;
 use crate::catalog::run::filter;
 use crate::catalog::run::reader::{Fate, Lookup, Reading, Run};
 use crate::catalog::run::store::RunStore;
+use crate::catalog::run::writer::RunSizes;
 use crate::catalog::scan::Scan;
 use crate::catalog::union::Source;
 use crate::pool::extent::MirroredExtent;
@@ -31,6 +32,7 @@ pub struct Index<S: RunStore> {
     store: S,
     cache: Rc<BlockCache>,
     shard: ShardId,
+    sizes: RunSizes,
     active: RefCell<Rc<Memtable>>,
     frozen: RefCell<Option<Rc<Memtable>>>,
     levels: RefCell<Rc<Levels<S>>>,
@@ -73,6 +75,17 @@ struct Staged<S: RunStore> {
 impl<S: RunStore> Index<S> {
     /// `levels` is what `encode_levels` gave last before it was made durable; empty at the start.
     pub async fn open(store: S, cache: Rc<BlockCache>, shard: ShardId, levels: &[u8]) -> Result<Self> {
+        Self::open_with(store, cache, shard, levels, RunSizes::default()).await
+    }
+
+    /// As `open`, with runs of other sizes; runs of all sizes go together.
+    pub async fn open_with(
+        store: S,
+        cache: Rc<BlockCache>,
+        shard: ShardId,
+        levels: &[u8],
+        sizes: RunSizes,
+    ) -> Result<Self> {
         let encoded = Encoded::decode(levels, shard)?;
         let mut runs = Vec::with_capacity(encoded.runs.len());
         for (level, tier, root) in encoded.runs {
@@ -84,6 +97,7 @@ impl<S: RunStore> Index<S> {
             store,
             cache,
             shard,
+            sizes,
             active: RefCell::default(),
             frozen: RefCell::default(),
             levels: RefCell::new(levels),
@@ -257,7 +271,7 @@ impl<S: RunStore> Index<S> {
     }
 
     fn output(&self) -> Output<'_, S> {
-        Output::new(&self.store, &self.cache, self.shard, &self.next_run)
+        Output::new(&self.store, &self.cache, self.shard, self.sizes, &self.next_run)
     }
 
     fn stage(&self, change: Change<S>, flush: bool) {
@@ -303,5 +317,115 @@ impl<S: RunStore> Drop for Claim<'_, S> {
         if !self.kept {
             self.job.inputs.iter().for_each(|tier| tier.set_busy(false));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::naive::NaiveStore;
+    use crate::catalog::run::writer::RunSizes;
+
+    const SIZES: RunSizes = RunSizes { run_bytes: 100_000, partition_keys: 500 };
+
+    async fn open(store: &NaiveStore) -> Index<NaiveStore> {
+        Index::open_with(store.clone(), BlockCache::new(1 << 24), ShardId(1), &[], SIZES).await.unwrap()
+    }
+
+    fn key(n: usize) -> Vec<u8> {
+        format!("bucket/key-{n:08}").into_bytes()
+    }
+
+    async fn settle(index: &Index<NaiveStore>) {
+        index.freeze();
+        index.flush().await.unwrap();
+        index.encode_levels();
+        index.installed();
+        while index.needs_merge() {
+            index.merge().await.unwrap();
+            index.encode_levels();
+            index.installed();
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn deleting_everything_gives_all_space_back() {
+        let store = NaiveStore::default();
+        let index = open(&store).await;
+        for n in 0..20_000 {
+            index.apply(&key(n), Some(&[1; 100]));
+            if n % 3000 == 0 {
+                settle(&index).await;
+            }
+        }
+        settle(&index).await;
+        assert!(!store.live().is_empty());
+        (0..20_000).for_each(|n| index.apply(&key(n), None));
+        settle(&index).await;
+        assert_eq!((index.stats().runs, store.live().len()), (0, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn keys_that_come_in_order_are_not_rewritten_for_ever() {
+        let store = NaiveStore::default();
+        let index = open(&store).await;
+        for n in 0..100_000 {
+            index.apply(&key(n), Some(&[1; 100]));
+            if n % 500 == 0 {
+                settle(&index).await;
+            }
+        }
+        settle(&index).await;
+        let stats = index.stats();
+        assert_eq!(stats.entries, 100_000);
+        assert!(store.bytes_written() < 5 * stats.run_bytes, "{} for {stats:?}", store.bytes_written());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_absent_key_costs_no_read() {
+        let store = NaiveStore::default();
+        let index = open(&store).await;
+        for n in 0..20_000 {
+            index.apply(&key(2 * n), Some(&[1; 100]));
+        }
+        settle(&index).await;
+        let reads = store.reads();
+        let known = (0..20_000).filter(|n| index.get_cached(&key(2 * n + 1)) == Cached::Found(None)).count();
+        assert!(known > 19_000, "{known} of 20000 were answered from filters");
+        assert_eq!(store.reads(), reads);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_happens_between_list_and_installed_waits_for_the_next_list() {
+        let store = NaiveStore::default();
+        let index = open(&store).await;
+        index.apply(b"a", Some(b"1"));
+        assert!(index.freeze() && !index.freeze());
+        let list = index.encode_levels();
+        index.flush().await.unwrap();
+        index.installed();
+        assert!(index.frozen_bytes() > 0, "the list did not name the flushed run");
+        assert_ne!(index.encode_levels(), list);
+        index.installed();
+        assert_eq!(index.frozen_bytes(), 0);
+        assert_eq!(index.get(b"a").await.unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(NaiveStore::addresses(&index.extents()), store.live());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_list_of_another_shard_or_a_damaged_one_is_refused() {
+        let store = NaiveStore::default();
+        let index = open(&store).await;
+        index.apply(b"a", Some(b"1"));
+        settle(&index).await;
+        let mut list = index.encode_levels();
+        let cache = BlockCache::new(0);
+        assert!(Index::open(store.clone(), cache.clone(), ShardId(2), &list).await.is_err());
+        for bit in 0..list.len() * 8 {
+            list[bit / 8] ^= 1 << (bit % 8);
+            assert!(Index::open(store.clone(), cache.clone(), ShardId(1), &list).await.is_err());
+            list[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(Index::open(store.clone(), cache, ShardId(1), &list).await.is_ok());
     }
 }

@@ -2,23 +2,23 @@
 //!
 //! Owns the course of a merge job. Inputs are cut where no run overlaps a neighbour; a piece that is
 //! one large run with nothing to drop keeps its place on the drives, everything else is rewritten in
-//! key order. Reads go past the block cache, so that every `limits::RUN_READ_BYTES_MAX` the job waits
-//! for real I/O and other tasks run. Invariant: nothing of the inputs changes; a job that fails or is
+//! key order. Reads go past the block cache, so that every
+//! `limits::RUN_READ_BYTES_MAX` the job waits for real I/O and other tasks run. Invariant: nothing of the inputs changes; a job that fails or is
 //! given up frees what it wrote.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::base::ids::ShardId;
-use crate::base::limits;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::error::Result;
 use crate::catalog::levels::Job;
 use crate::catalog::memtable::Memtable;
+use crate::catalog::run::block::Owner;
 use crate::catalog::run::cursor::TierCursor;
 use crate::catalog::run::reader::{Reading, Run};
 use crate::catalog::run::store::RunStore;
-use crate::catalog::run::writer::RunWriter;
+use crate::catalog::run::writer::{RunSizes, RunWriter};
 use crate::catalog::union::{Source, Union, Value};
 
 /// Where new runs go: one writer after the other.
@@ -26,6 +26,7 @@ pub struct Output<'a, S: RunStore> {
     store: &'a S,
     cache: &'a Rc<BlockCache>,
     shard: ShardId,
+    sizes: RunSizes,
     next_run: &'a Cell<u64>,
     writer: Option<RunWriter<S>>,
     runs: Vec<Rc<Run<S>>>,
@@ -38,7 +39,7 @@ type Cluster<S> = Vec<(usize, Rc<Run<S>>)>;
 pub async fn merge<S: RunStore>(job: &Job<S>, mut output: Output<'_, S>) -> Result<Vec<Rc<Run<S>>>> {
     for cluster in clusters(job) {
         match &cluster[..] {
-            [(_, run)] if movable(run, job) && output.may_move() => output.put(run.clone()).await?,
+            [(_, run)] if output.may_move(run, job) => output.put(run.clone()).await?,
             _ => rewrite(cluster, job, &mut output).await?,
         }
     }
@@ -63,8 +64,14 @@ pub async fn flush<S: RunStore>(
 }
 
 impl<'a, S: RunStore> Output<'a, S> {
-    pub fn new(store: &'a S, cache: &'a Rc<BlockCache>, shard: ShardId, next_run: &'a Cell<u64>) -> Self {
-        Output { store, cache, shard, next_run, writer: None, runs: Vec::new() }
+    pub fn new(
+        store: &'a S,
+        cache: &'a Rc<BlockCache>,
+        shard: ShardId,
+        sizes: RunSizes,
+        next_run: &'a Cell<u64>,
+    ) -> Self {
+        Output { store, cache, shard, sizes, next_run, writer: None, runs: Vec::new() }
     }
 
     async fn add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
@@ -72,16 +79,21 @@ impl<'a, S: RunStore> Output<'a, S> {
             self.close().await?;
         }
         let writer = self.writer.get_or_insert_with(|| {
-            let id = self.next_run.get();
-            self.next_run.set(id + 1);
-            RunWriter::new(self.store.clone(), self.cache.clone(), self.shard, id)
+            let run = self.next_run.get();
+            self.next_run.set(run + 1);
+            let owner = Owner { shard: self.shard, run };
+            RunWriter::new(self.store.clone(), self.cache.clone(), owner, self.sizes)
         });
         writer.add(key, value).await
     }
 
-    /// Whether a run can be put here without leaving a small one in front of it.
-    fn may_move(&self) -> bool {
-        self.writer.as_ref().is_none_or(|writer| writer.bytes() >= limits::RUN_BYTES_MOVABLE)
+    /// Whether an input run that nothing overlaps keeps its place on the drives: it is large, has
+    /// nothing to drop, and leaves no small run in front of it.
+    fn may_move(&self, run: &Run<S>, job: &Job<S>) -> bool {
+        let large = self.sizes.run_bytes / 2;
+        let nothing_to_drop = !job.to_bottom || run.footer().tombstones == 0;
+        let none_small = self.writer.as_ref().is_none_or(|writer| writer.bytes() >= large);
+        run.footer().bytes >= large && nothing_to_drop && none_small
     }
 
     async fn put(&mut self, run: Rc<Run<S>>) -> Result<()> {
@@ -101,11 +113,6 @@ impl<'a, S: RunStore> Output<'a, S> {
         self.close().await?;
         Ok(self.runs)
     }
-}
-
-fn movable<S: RunStore>(run: &Run<S>, job: &Job<S>) -> bool {
-    let nothing_to_drop = !job.to_bottom || run.footer().tombstones == 0;
-    nothing_to_drop && run.footer().bytes >= limits::RUN_BYTES_MOVABLE
 }
 
 /// All input runs, in key order, grouped so that groups are disjoint.

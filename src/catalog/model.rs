@@ -14,6 +14,7 @@ use crate::base::limits;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::index::{Cached, Index};
 use crate::catalog::naive::NaiveStore;
+use crate::catalog::run::writer::RunSizes;
 use crate::catalog::scan::Scan;
 
 const SHARD: ShardId = ShardId(5);
@@ -92,14 +93,15 @@ struct Bench {
     durable: Vec<u8>,
     held: Option<(Scan<NaiveStore>, Map)>,
     key_prefix: usize,
+    sizes: RunSizes,
     values: u32,
 }
 
 impl Bench {
-    async fn new(cache_bytes: u64, key_prefix: usize) -> Self {
+    async fn new(cache_bytes: u64, key_prefix: usize, sizes: RunSizes) -> Self {
         let store = NaiveStore::default();
         let cache = BlockCache::new(cache_bytes);
-        let index = Rc::new(Index::open(store.clone(), cache.clone(), SHARD, &[]).await.unwrap());
+        let index = Rc::new(Index::open_with(store.clone(), cache.clone(), SHARD, &[], sizes).await.unwrap());
         Bench {
             store,
             cache,
@@ -110,6 +112,7 @@ impl Bench {
             durable: Vec::new(),
             held: None,
             key_prefix,
+            sizes,
             values: 0,
         }
     }
@@ -273,7 +276,8 @@ impl Bench {
         self.held = None;
         let nothing = Index::open(NaiveStore::default(), self.cache.clone(), SHARD, &[]).await.unwrap();
         drop(std::mem::replace(&mut self.index, Rc::new(nothing)));
-        let reopened = Index::open(self.store.clone(), self.cache.clone(), SHARD, &self.durable).await;
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        let reopened = Index::open_with(store, cache, SHARD, &self.durable, self.sizes).await;
         self.index = Rc::new(reopened.unwrap());
         if !clean {
             self.store.keep_only(&self.index.extents());
@@ -339,10 +343,10 @@ async fn yields(count: u8) {
     }
 }
 
-fn run(ops: Vec<Op>, cache_bytes: u64, key_prefix: usize) {
+fn run(ops: Vec<Op>, cache_bytes: u64, key_prefix: usize, sizes: RunSizes) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut bench = Bench::new(cache_bytes, key_prefix).await;
+        let mut bench = Bench::new(cache_bytes, key_prefix, sizes).await;
         for op in ops {
             bench.perform(op).await;
         }
@@ -355,11 +359,63 @@ proptest! {
 
     #[test]
     fn the_index_is_a_map(ops in ops(), cache in prop_oneof![Just(0u64), Just(100_000), Just(1 << 24)]) {
-        run(ops, cache, 0);
+        run(ops, cache, 0, RunSizes::default());
+    }
+
+    #[test]
+    fn the_index_is_a_map_in_many_small_runs(ops in ops(), partition_keys in 1usize..300) {
+        run(ops, 1 << 20, 0, RunSizes { run_bytes: 20_000, partition_keys });
     }
 
     #[test]
     fn the_index_is_a_map_of_keys_with_long_prefixes(ops in ops()) {
-        run(ops, 1 << 20, 1000);
+        run(ops, 1 << 20, 1000, RunSizes::default());
+    }
+
+    #[test]
+    fn no_damage_makes_an_answer_wrong(
+        harm in vec(any::<(u16, u16, u8, bool)>(), 1..60),
+        partition_keys in 1usize..300,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(harmed(harm, RunSizes { run_bytes: 20_000, partition_keys }));
+    }
+}
+
+/// Any copies are damaged or exchanged for older or other bytes of the same length: what is answered
+/// is right, or is an error.
+async fn harmed(harm: Vec<(u16, u16, u8, bool)>, sizes: RunSizes) {
+    let mut bench = Bench::new(0, 0, sizes).await;
+    for n in 0..6 {
+        bench.perform(Op::Cycle(300 * n, 500, Some(90), n % 2 == 1)).await;
+        bench.perform(Op::Put(n, 100_000)).await;
+    }
+    for (a, b, copy, exchange) in harm {
+        match exchange {
+            true => bench.store.exchange(a.into(), b.into()),
+            false => bench.store.damage(a.into(), copy.into(), b.into(), |page| page[usize::from(copy)] ^= 1),
+        }
+    }
+    let mut errors = 0;
+    for n in 0..3000 {
+        let key = bench.key(n);
+        match bench.index.get(&key).await {
+            Ok(found) => assert_eq!(found.as_deref(), bench.model.get(&key).map(Vec::as_slice)),
+            Err(_) => errors += 1,
+        }
+    }
+    let mut scan = bench.index.scan(Vec::new(), vec![0xff; 4]);
+    let mut expected = bench.model.iter();
+    loop {
+        match scan.next().await {
+            Ok(found) => {
+                let expected = expected.next().map(|(key, value)| (&key[..], &value[..]));
+                assert_eq!(found.as_ref().map(|(key, value)| (&key[..], &value[..])), expected);
+                if found.is_none() {
+                    break;
+                }
+            }
+            Err(_) => break assert!(errors > 0, "a scan that fails met what a get fails on"),
+        }
     }
 }

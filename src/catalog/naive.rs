@@ -76,6 +76,21 @@ impl NaiveStore {
         }
     }
 
+    /// Misdirects: all copies of two live extents, as far as both reach, change places.
+    pub fn exchange(&self, a: usize, b: usize) {
+        let mut extents = self.0.extents.borrow_mut();
+        let count = extents.len().max(1);
+        let addresses: Vec<u64> = extents.keys().copied().collect();
+        let (a, b) = (addresses[a % count], addresses[b % count]);
+        let old = extents.clone();
+        for (to, from) in [(a, b), (b, a)] {
+            for (copy, other) in extents.get_mut(&to).into_iter().flatten().zip(&old[&from]) {
+                let len = copy.len().min(other.len());
+                copy[..len].copy_from_slice(&other[..len]);
+            }
+        }
+    }
+
     fn operate(&self) -> Result<()> {
         match self.0.fails_in.get() {
             Some(0) => {

@@ -4,7 +4,7 @@
 //! and brings its result back: at once when the shard is at home, through the owner's bounded
 //! inbox when it is not. Bytes never travel this way, except those small enough for the log.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use super::cache::BodyCache;
 use super::error::ObjectError;
 use super::shard::Shard;
 use crate::base::ids::ShardId;
+use crate::base::metrics::CoreSnapshot;
 use crate::pool::Pool;
 use crate::pool::logs::LogDirectory;
 use crate::pool::read::ReadPath;
@@ -115,9 +116,46 @@ pub struct Core {
     pub writes_large: Rc<WritePath>,
     pub bodies: BodyCache,
     pub turn: Cell<usize>,
+    reporter: RefCell<Option<Reporter>>,
+}
+
+/// Gathers the figures of a core.
+pub type Reporter = Rc<dyn Fn() -> CoreSnapshot>;
+
+/// What a core is built from.
+pub struct Parts {
+    pub index: usize,
+    pub peers: Peers,
+    pub shards: Vec<Option<Rc<Shard>>>,
+    pub buckets: Rc<Buckets>,
+    pub pool: Rc<Pool>,
+    pub logs: LogDirectory,
+    pub reads: Rc<ReadPath>,
+    pub writes: Rc<WritePath>,
+    pub writes_large: Rc<WritePath>,
+    pub bodies: BodyCache,
 }
 
 impl Core {
+    pub fn new(parts: Parts) -> Rc<Self> {
+        let Parts { index, peers, shards, buckets, pool, logs, reads, writes, writes_large, bodies } = parts;
+        let (turn, reporter) = (Cell::default(), RefCell::default());
+        Rc::new(Core {
+            index,
+            peers,
+            shards,
+            buckets,
+            pool,
+            logs,
+            reads,
+            writes,
+            writes_large,
+            bodies,
+            turn,
+            reporter,
+        })
+    }
+
     pub fn shard_count(&self) -> u16 {
         self.shards.len() as u16
     }
@@ -199,6 +237,16 @@ impl Core {
                 else => return,
             }
         }
+    }
+
+    /// How this core's figures are gathered: by whoever built what has them.
+    pub fn report_with(&self, reporter: Reporter) {
+        *self.reporter.borrow_mut() = Some(reporter);
+    }
+
+    pub fn report(&self) -> CoreSnapshot {
+        let reporter = self.reporter.borrow().clone();
+        reporter.map(|reporter| reporter()).unwrap_or_default()
     }
 
     /// A number that is another one each time, to spread reads over mirrors.

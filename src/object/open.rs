@@ -4,7 +4,6 @@
 //! there. The number of cores may be another one at each start: shards and old log segments are
 //! dealt out anew, nothing is rewritten.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::buckets::{BUCKET_SHARD, Buckets, Change};
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Peers};
+use super::core::{Bulletin, Core, Job, Parts, Peers};
 use super::error::ObjectError;
 use super::shard::Shard;
 use super::tend;
@@ -204,7 +203,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
         shards[at] = Some(opened.await?);
     }
-    let core = Rc::new(build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory));
+    let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
     let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
     let mut tasks = vec![
         tokio::task::spawn_local(log.clone().prepare_segments()),
@@ -235,31 +234,31 @@ fn build_core(
     pool: Rc<Pool>,
     logs: LogDirectory,
     memory: MemoryPlan,
-) -> Core {
+) -> Rc<Core> {
     let geometry = pool.geometry;
     let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
     let coder = Rc::new(ErasureCoder::new(k, m));
-    let budget = BufferBudget::new(memory.buffers);
+    // A reader holds what a slow client has not taken; it must not starve writers.
+    let (writing, reading) = (BufferBudget::new(memory.buffers / 2), BufferBudget::new(memory.buffers / 2));
     let on_damage = Box::new(|damage: &crate::pool::read::Damage| {
         tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
     });
     let (drives, id) = (pool.drives.clone(), geometry.pool);
     let writer = |blocks: usize| {
-        WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, budget.clone())
+        WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone())
     };
-    Core {
+    Core::new(Parts {
         index,
         peers,
         shards,
         buckets,
-        reads: ReadPath::new(drives.clone(), coder.clone(), id, budget.clone(), on_damage),
+        reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
         logs,
         bodies: BodyCache::new(memory.bodies),
-        turn: Cell::default(),
         pool,
-    }
+    })
 }
 
 impl Apply for Core {

@@ -338,11 +338,11 @@ mod tests {
                     payload += 1;
                 }
                 let mut coded = payload + 16;
-                while coded % 64 != 0 {
+                while !coded.is_multiple_of(64) {
                     coded += 1;
                 }
                 let mut disk = coded + 64;
-                while disk % 4096 != 0 {
+                while !disk.is_multiple_of(4096) {
                     disk += 1;
                 }
                 let end = at + bytes;

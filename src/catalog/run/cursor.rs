@@ -213,7 +213,7 @@ impl<S: RunStore> RunCursor<S> {
     async fn seek(&mut self, key: &[u8]) -> Result<()> {
         loop {
             if let Some(data) = &mut self.data
-                && data.seek_before(key).ok_or(self.run.corrupt("data block"))?
+                && data.seek(key).ok_or(self.run.corrupt("data block"))?
             {
                 return Ok(());
             }
@@ -233,18 +233,14 @@ impl<S: RunStore> RunCursor<S> {
         if found != Some(true) {
             return Err(self.run.corrupt("index block"));
         }
-        self.pending = self.block_here()?;
+        self.pending = Some(self.block_here()?);
         self.window = if self.reading == Reading::Cached { 1 } else { self.window };
         self.data = None;
-        if self.pending.is_none() {
-            self.exhausted = true;
-            return Ok(());
-        }
         self.load().await?;
         if self.enter_ahead()?
             && let Some(data) = &mut self.data
         {
-            data.seek_before(key).ok_or(self.run.corrupt("data block"))?;
+            data.seek(key).ok_or(self.run.corrupt("data block"))?;
         }
         Ok(())
     }
@@ -303,23 +299,24 @@ impl<S: RunStore> RunCursor<S> {
         Ok(None)
     }
 
+    /// The next block of the open partition, unless all its keys are at or after the end.
     fn next_in_partition(&mut self) -> Result<Option<BlockRef>> {
         let Some(index) = &mut self.index else { return Ok(None) };
         match index.advance() {
-            Some(true) => self.block_here(),
+            Some(true) if self.end.as_ref().is_some_and(|end| index.key() >= &end[..]) => {
+                self.exhausted = true;
+                Ok(None)
+            }
+            Some(true) => self.block_here().map(Some),
             Some(false) => Ok(None),
             None => Err(self.run.corrupt("index block")),
         }
     }
 
-    /// The block the index stands on, unless all its keys are at or after the end.
-    fn block_here(&mut self) -> Result<Option<BlockRef>> {
-        let Some(index) = &self.index else { return Ok(None) };
-        if self.end.as_ref().is_some_and(|end| index.key() >= &end[..]) {
-            self.exhausted = true;
-            return Ok(None);
-        }
-        BlockRef::decode(index.value()).map(Some).ok_or(self.run.corrupt("index block"))
+    /// The block the index stands on.
+    fn block_here(&self) -> Result<BlockRef> {
+        let block = self.index.as_ref().and_then(|index| BlockRef::decode(index.value()));
+        block.ok_or(self.run.corrupt("index block"))
     }
 
     /// Reads the index block that the root stands on.

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-pub const RESTART_INTERVAL: usize = 16;
+pub const RESTART_INTERVAL: usize = 8;
 
 /// How the value of an entry is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,16 @@ struct Raw {
     suffix: Range<usize>,
     value: Range<usize>,
     form: Form,
+}
+
+/// The neighbours of a key among the entries.
+struct Located {
+    /// The last entry before the key.
+    below: Option<Raw>,
+    /// The first entry at or behind the key, and where it begins.
+    at: Option<(usize, Raw)>,
+    /// `at` has exactly the key.
+    equal: bool,
 }
 
 impl EntriesBuilder {
@@ -164,50 +174,80 @@ impl EntriesCursor {
         Some(true)
     }
 
-    /// Moves to the first entry at or after `target`; `Some(false)` when there is none.
-    pub fn seek(&mut self, target: &[u8]) -> Option<bool> {
-        self.restart_before(target)?;
-        loop {
-            if !self.advance()? {
-                return Some(false);
-            }
-            if &self.key[..] >= target {
-                return Some(true);
-            }
-        }
+    /// The value of exactly `target`. Does not move.
+    pub fn find(&self, target: &[u8]) -> Option<Option<(Form, Bytes)>> {
+        let found = self.locate(target)?;
+        let entry = found.at.filter(|_| found.equal);
+        Some(entry.map(|(_, raw)| (raw.form, self.payload.slice(raw.value))))
     }
 
     /// Goes before the first entry at or after `target`, so that `advance` moves to it; `Some(false)`
     /// when there is none.
-    pub fn seek_before(&mut self, target: &[u8]) -> Option<bool> {
-        self.restart_before(target)?;
-        while self.next < self.end {
-            let raw = self.raw(self.next)?;
-            if self.cmp(&raw, target)? != Ordering::Less {
-                return Some(true);
-            }
-            self.enter(raw)?;
-        }
-        Some(false)
+    pub fn seek(&mut self, target: &[u8]) -> Option<bool> {
+        let found = self.locate(target)?;
+        self.stand_before(target, found.at.as_ref())?;
+        Some(found.at.is_some())
     }
 
-    /// Moves to the last entry at or before `target`; `Some(false)` when there is none.
+    /// Moves to the last entry at or before `target`; `Some(false)` when there is none. Only its
+    /// value is known then, not its key; `advance` goes on behind it.
     pub fn seek_back(&mut self, target: &[u8]) -> Option<bool> {
-        self.restart_before(target)?;
-        let mut found = false;
-        while self.next < self.end {
-            let raw = self.raw(self.next)?;
-            if self.cmp(&raw, target)? == Ordering::Greater {
-                break;
-            }
-            self.enter(raw)?;
-            found = true;
+        let found = self.locate(target)?;
+        self.stand_before(target, found.at.as_ref())?;
+        if found.equal {
+            return self.advance();
         }
-        Some(found)
+        if let Some(raw) = &found.below {
+            self.value = raw.value.clone();
+            self.form = raw.form;
+        }
+        Some(found.below.is_some())
     }
 
-    /// Goes before the last restart whose key is at or before `target`, or before the first one.
-    fn restart_before(&mut self, target: &[u8]) -> Option<()> {
+    /// The neighbours of `target`, without putting any key together. Of the entries behind a restart
+    /// at or before the target, one that shares more with its predecessor than the target does is
+    /// below the target too, and one that shares less is above: only an equal share needs a look at
+    /// key bytes.
+    fn locate(&self, target: &[u8]) -> Option<Located> {
+        let mut at = self.restart_before(target)?;
+        let mut below = None;
+        let mut matched = 0;
+        while at < self.end {
+            let raw = self.raw(at)?;
+            let order = match raw.shared.cmp(&matched) {
+                Ordering::Equal => {
+                    let (suffix, rest) = (self.payload.get(raw.suffix.clone())?, target.get(matched..)?);
+                    let common = common_prefix(suffix, rest);
+                    let order = suffix.get(common).cmp(&rest.get(common));
+                    matched += common * usize::from(order == Ordering::Less);
+                    order
+                }
+                shares => shares.reverse(),
+            };
+            if order != Ordering::Less {
+                return Some(Located { below, at: Some((at, raw)), equal: order == Ordering::Equal });
+            }
+            at = raw.value.end;
+            below = Some(raw);
+        }
+        Some(Located { below, at: None, equal: false })
+    }
+
+    /// What the entry shares with its predecessor it also shares with the target.
+    fn stand_before(&mut self, target: &[u8], at: Option<&(usize, Raw)>) -> Option<()> {
+        self.key.clear();
+        match at {
+            Some((at, raw)) => {
+                self.key.extend_from_slice(target.get(..raw.shared)?);
+                self.next = *at;
+            }
+            None => self.next = self.end,
+        }
+        Some(())
+    }
+
+    /// Where the last restart at or before `target` is, or the first one.
+    fn restart_before(&self, target: &[u8]) -> Option<usize> {
         let (mut low, mut high) = (0, self.restarts);
         while low + 1 < high {
             let middle = (low + high) / 2;
@@ -218,20 +258,12 @@ impl EntriesCursor {
                 high = middle;
             }
         }
-        self.next = if self.restarts == 0 { self.end } else { self.restart(low)? };
-        self.key.clear();
-        Some(())
+        if self.restarts == 0 { Some(self.end) } else { self.restart(low) }
     }
 
     fn restart(&self, n: usize) -> Option<usize> {
         let at = self.end.checked_add(n.checked_mul(2)?)?;
         Some(usize::from(u16::from_le_bytes(*self.payload.get(at..)?.first_chunk()?)))
-    }
-
-    /// Compares the key of the entry behind the current one with `target`.
-    fn cmp(&self, raw: &Raw, target: &[u8]) -> Option<Ordering> {
-        let suffix = self.payload.get(raw.suffix.clone())?;
-        Some(joined_cmp(self.key.get(..raw.shared)?, suffix, target))
     }
 
     #[inline]
@@ -249,10 +281,10 @@ impl EntriesCursor {
 
     #[inline]
     fn raw(&self, at: usize) -> Option<Raw> {
-        let entries = self.payload.get(..self.end)?;
-        let (shared, at) = varint(entries, at)?;
-        let (unshared, at) = varint(entries, at)?;
-        let (tag, at) = varint(entries, at)?;
+        let bytes = &self.payload[..];
+        let (shared, at) = varint(bytes, at)?;
+        let (unshared, at) = varint(bytes, at)?;
+        let (tag, at) = varint(bytes, at)?;
         let suffix_end = at.checked_add(unshared)?;
         let value_end = suffix_end.checked_add(tag >> 2)?;
         if value_end > self.end {
@@ -274,15 +306,6 @@ pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let words = a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count();
     let tail = a.iter().zip(b).skip(words * 8).take_while(|(a, b)| a == b).count();
     words * 8 + tail
-}
-
-/// Compares `prefix` followed by `suffix` with `target`.
-fn joined_cmp(prefix: &[u8], suffix: &[u8], target: &[u8]) -> Ordering {
-    match target.split_at_checked(prefix.len()) {
-        Some((front, back)) => prefix.cmp(front).then_with(|| suffix.cmp(back)),
-        // The target is shorter than the prefix alone: if it is a prefix of it, the key is greater.
-        None => prefix.cmp(target),
-    }
 }
 
 fn varint_len(value: usize) -> usize {
@@ -352,17 +375,22 @@ mod tests {
             prop_assert_eq!(&walked, &entries);
             for target in targets {
                 let after = map.range::<[u8], _>((Bound::Included(&target[..]), Bound::Unbounded)).next();
-                let found = cursor.seek(&target).unwrap();
-                prop_assert_eq!(found.then(|| cursor.key().to_vec()), after.map(|(key, _)| key.clone()));
-                prop_assert_eq!(cursor.seek_before(&target), Some(found));
-                prop_assert_eq!(cursor.advance(), Some(found));
-                prop_assert_eq!(found.then(|| cursor.key().to_vec()), after.map(|(key, _)| key.clone()));
-                let before = map.range::<[u8], _>((Bound::Unbounded, Bound::Included(&target[..]))).next_back();
-                let found = cursor.seek_back(&target).unwrap();
-                prop_assert_eq!(found.then(|| cursor.key().to_vec()), before.map(|(key, _)| key.clone()));
-                if found {
-                    prop_assert_eq!(cursor.value(), &map[cursor.key()][..]);
+                prop_assert_eq!(cursor.seek(&target), Some(after.is_some()));
+                prop_assert_eq!(cursor.advance(), Some(after.is_some()));
+                if let Some((key, value)) = after {
+                    prop_assert_eq!((cursor.key(), cursor.value()), (&key[..], &value[..]));
                 }
+                let exact = map.get(&target).map(|value| (Form::Inline, Bytes::copy_from_slice(value)));
+                prop_assert_eq!(cursor.find(&target), Some(exact));
+                let mut up_to = map.range::<[u8], _>((Bound::Unbounded, Bound::Included(&target[..])));
+                let before = up_to.next_back();
+                prop_assert_eq!(cursor.seek_back(&target), Some(before.is_some()));
+                if let Some((_, value)) = before {
+                    prop_assert_eq!(cursor.value(), &value[..]);
+                }
+                let behind = map.range::<[u8], _>((Bound::Excluded(&target[..]), Bound::Unbounded)).next();
+                prop_assert_eq!(cursor.advance(), Some(behind.is_some()));
+                prop_assert_eq!(behind.map(|(key, _)| &key[..]), behind.map(|_| cursor.key()));
             }
         }
 
@@ -398,7 +426,7 @@ mod tests {
         }
         assert!(builder.len() <= 4096 && builder.len() > 4096 - 120);
         let mut cursor = EntriesCursor::new(Bytes::copy_from_slice(builder.finish())).unwrap();
-        assert!(cursor.seek(&(count - 1).to_be_bytes()).unwrap());
+        assert!(cursor.seek(&(count - 1).to_be_bytes()).unwrap() && cursor.advance().unwrap());
         assert!(!cursor.advance().unwrap());
         builder.clear();
         assert!(builder.push(b"large", Form::Inline, &[1; 30_000], 4096), "the first always fits");

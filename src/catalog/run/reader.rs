@@ -235,17 +235,13 @@ impl<S: RunStore> Run<S> {
     }
 
     fn find_entry(&self, data: Bytes, key: &[u8]) -> Result<Lookup> {
-        let find = || {
-            let mut data = EntriesCursor::new(data)?;
-            let found = data.seek(key)? && data.key() == key;
-            Some(match (found, data.form()) {
-                (false, _) => Lookup::Absent,
-                (true, Form::Tombstone) => Lookup::Tombstone,
-                (true, Form::Inline) => Lookup::Inline(data.value_bytes()),
-                (true, Form::Large) => Lookup::Large(data.value_bytes()),
-            })
-        };
-        find().ok_or(self.corrupt("data block"))
+        let find = || EntriesCursor::new(data)?.find(key);
+        Ok(match find().ok_or(self.corrupt("data block"))? {
+            None => Lookup::Absent,
+            Some((Form::Tombstone, _)) => Lookup::Tombstone,
+            Some((Form::Inline, value)) => Lookup::Inline(value),
+            Some((Form::Large, refs)) => Lookup::Large(refs),
+        })
     }
 
     fn extent_of(&self, block: BlockRef) -> Result<MirroredExtent> {

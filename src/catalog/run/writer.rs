@@ -7,7 +7,6 @@
 
 use std::rc::Rc;
 
-use crate::base::ids::ShardId;
 use crate::base::limits;
 use crate::catalog::cache::{BlockCache, BlockKey};
 use crate::catalog::error::{CatalogError, Result};
@@ -20,10 +19,26 @@ use crate::catalog::run::store::RunStore;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::extent::MirroredExtent;
 
+/// Where runs and their partitions end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSizes {
+    /// Bytes at which a run is full.
+    pub run_bytes: u64,
+    /// Keys of one partition.
+    pub partition_keys: usize,
+}
+
+impl Default for RunSizes {
+    fn default() -> Self {
+        RunSizes { run_bytes: limits::RUN_BYTES_MAX, partition_keys: limits::FILTER_KEYS_MAX }
+    }
+}
+
 pub struct RunWriter<S: RunStore> {
     store: S,
     cache: Rc<BlockCache>,
     owner: Owner,
+    sizes: RunSizes,
     tag: u64,
     extents: Vec<MirroredExtent>,
     bytes: u64,
@@ -47,12 +62,13 @@ pub struct RunWriter<S: RunStore> {
 const BLOCK_PAYLOAD_MAX: usize = limits::RUN_BLOCK_BYTES - block::HEADER_BYTES;
 
 impl<S: RunStore> RunWriter<S> {
-    pub fn new(store: S, cache: Rc<BlockCache>, shard: ShardId, run: u64) -> Self {
+    pub fn new(store: S, cache: Rc<BlockCache>, owner: Owner, sizes: RunSizes) -> Self {
         let tag = cache.tag();
         RunWriter {
             store,
             cache,
-            owner: Owner { shard, run },
+            owner,
+            sizes,
             tag,
             extents: Vec::new(),
             bytes: 0,
@@ -78,7 +94,7 @@ impl<S: RunStore> RunWriter<S> {
 
     /// Whether the run should be finished and another one begun.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= limits::RUN_BYTES_MAX
+        self.bytes() >= self.sizes.run_bytes
             || self.root.len() >= limits::RUN_ROOT_BYTES_MAX
             || self.extents.len() + limits::RUN_EXTENTS_RESERVED >= limits::RUN_EXTENTS_MAX
     }
@@ -150,7 +166,7 @@ impl<S: RunStore> RunWriter<S> {
         }
         assert!(self.index.push(&self.data_from, Form::Inline, &placed.encode(), usize::MAX));
         self.data_from.clear();
-        if self.hashes.len() >= limits::FILTER_KEYS_MAX || self.index.len() >= BLOCK_PAYLOAD_MAX {
+        if self.hashes.len() >= self.sizes.partition_keys || self.index.len() >= BLOCK_PAYLOAD_MAX {
             self.close_partition().await?;
         }
         Ok(())

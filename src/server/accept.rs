@@ -1,0 +1,62 @@
+//! Takes connections and deals each to the core with the fewest.
+//!
+//! Bounded: above the configured number of connections, or when a core does not take over what it
+//! was given, a connection is closed at once and counted.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::Facts;
+
+/// Connections the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept: usually too many open files, which passes when one closes.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Takes the address, so that a second server fails before it touches a drive; nobody can connect
+/// before `listen`.
+pub fn bind(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+pub fn listen(socket: Socket) -> std::io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until dropped.
+pub async fn run(listener: TcpListener, cores: Vec<mpsc::Sender<std::net::TcpStream>>, facts: &Facts) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Ok(stream) = stream.into_std() {
+                    deal(stream, &cores, facts);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn deal(stream: std::net::TcpStream, cores: &[mpsc::Sender<std::net::TcpStream>], facts: &Facts) {
+    let open = |index: &usize| facts.connections[*index].load(Ordering::Relaxed);
+    let total: usize = (0..cores.len()).map(|index| open(&index)).sum();
+    let least = (0..cores.len()).min_by_key(open).expect("there is a core");
+    if total >= facts.config.connections_max || cores[least].try_send(stream).is_err() {
+        facts.refused.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    facts.connections[least].fetch_add(1, Ordering::Relaxed);
+}

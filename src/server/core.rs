@@ -1,0 +1,289 @@
+//! One data thread: opens its share of the store, serves its connections, reports its figures.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Facts, Phase};
+use crate::admin::access::Access;
+use crate::admin::operator::Operator;
+use crate::base::ids::DriveId;
+use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, QueueMetrics, Snapshot};
+use crate::io::runtime::{self, IoKind};
+use crate::io::topology;
+use crate::io::world::World;
+use crate::object::core::Core;
+use crate::object::open::{self, CoreSeed, Running, Shared};
+use crate::object::store::Store;
+use crate::pool::format;
+use crate::s3::{self, Edge, EdgeSettings, Stats};
+
+/// How often the drives' states are looked at.
+const LATCH_TICK: Duration = Duration::from_secs(1);
+
+/// The core's ends of the channels to main.
+pub struct Links {
+    pub incoming: mpsc::Receiver<std::net::TcpStream>,
+    pub opened: oneshot::Sender<Result<(), String>>,
+    pub announced: oneshot::Sender<Result<(), String>>,
+    pub drained: oneshot::Sender<()>,
+}
+
+/// The whole life of the thread.
+pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
+    if let Err(error) = topology::pin(processor) {
+        tracing::warn!(processor, %error, "not pinned");
+    }
+    runtime::run(facts.io, |world| live(world, facts, seed, links));
+}
+
+async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
+    let (index, shared) = (seed.index, seed.shared.clone());
+    let running = match open::open_core(&world, seed, facts.memory).await {
+        Ok(running) => running,
+        Err(error) => {
+            let _ = links.opened.send(Err(error.to_string()));
+            return;
+        }
+    };
+    let _ = links.opened.send(Ok(()));
+    let mut phase = facts.phase.clone();
+    if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
+        return;
+    }
+    let announced = running.announce_buckets().await.map_err(|error| error.to_string());
+    let _ = links.announced.send(announced);
+    if index == 0 {
+        tokio::task::spawn_local(watch_latches(world.clone(), shared));
+    }
+    let edge = build_edge(&world, &facts, &running);
+    let connections = Rc::new(Cell::new(0usize));
+    take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
+    drain(&connections, &mut phase).await;
+    let _ = links.drained.send(());
+    if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
+        drop(edge);
+        running.shut_down().await;
+    }
+}
+
+/// Serves what main deals to this core until draining begins.
+async fn take_connections(
+    facts: &Facts,
+    index: usize,
+    edge: &Edge,
+    mut incoming: mpsc::Receiver<std::net::TcpStream>,
+    connections: &Rc<Cell<usize>>,
+    phase: watch::Receiver<Phase>,
+) {
+    let mut draining = phase.clone();
+    loop {
+        let stream = tokio::select! {
+            stream = incoming.recv() => stream,
+            _ = draining.wait_for(|phase| *phase >= Phase::Draining) => None,
+        };
+        let Some(stream) = stream else { return };
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            facts.connections[index].fetch_sub(1, Ordering::Relaxed);
+            continue;
+        };
+        connections.set(connections.get() + 1);
+        edge.stats().connections.accepted.increment();
+        let mut stop = phase.clone();
+        let shutdown = async move {
+            // An error means that main is gone, which is as good a reason to stop.
+            let _ = stop.wait_for(|phase| *phase >= Phase::Draining).await;
+        };
+        let (edge, all, here) = (edge.clone(), facts.connections.clone(), connections.clone());
+        tokio::task::spawn_local(async move {
+            edge.serve(stream, shutdown).await;
+            all[index].fetch_sub(1, Ordering::Relaxed);
+            here.set(here.get() - 1);
+        });
+    }
+}
+
+/// Waits until no connection is left, or until main has waited long enough.
+async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
+    let gone = async {
+        while connections.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+    }
+}
+
+fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
+    let config = &facts.config;
+    let settings = EdgeSettings {
+        region: config.region.clone(),
+        domains: config.domains.clone(),
+        root: s3::Credentials {
+            access_key: facts.root.access_key.clone(),
+            secret_key: facts.root.secret_key.clone(),
+        },
+        owner_id: owner_id(&facts.root.access_key),
+        owner_name: "root".to_owned(),
+        head_timeout: config.header_timeout,
+        host_id: "basalt".to_owned(),
+        request_seed: world.random_u64(),
+    };
+    let stats = Rc::new(Stats::default());
+    report_into(running, stats.clone());
+    let operator = operator(world, facts, running);
+    Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
+}
+
+/// The canonical id of the root account: 64 hexadecimal digits, as AWS has them.
+fn owner_id(access_key: &str) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, access_key.as_bytes()))
+}
+
+// ---- The operator's side ----
+
+fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
+    let (core, gathered) = (running.core.clone(), facts.clone());
+    let snapshot = Rc::new(move || -> Pin<Box<dyn Future<Output = Snapshot>>> {
+        Box::pin(gather(core.clone(), gathered.clone()))
+    });
+    let (core, log) = (running.core.clone(), running.log.clone());
+    let ready = Rc::new(move || match core.pool.mirrors() {
+        Ok(_) if !log.is_stopped() => Ok(()),
+        Ok(_) => Err("the log has stopped".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    let clock = world.clone();
+    let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
+    let operator = Rc::new(Operator::new(snapshot, ready, access));
+    Rc::new(move |request: Request<Incoming>| {
+        let operator = operator.clone();
+        Box::pin(async move {
+            let (parts, _) = request.into_parts();
+            operator.handle(&parts).await.map(s3::Body::full)
+        })
+    })
+}
+
+/// Asks every core for its figures.
+async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
+    let mut totals = core.report();
+    for (_, inbox) in core.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != core.index) {
+        let (tell, told) = oneshot::channel();
+        let job: crate::object::core::Job = Box::new(move |core| {
+            let _ = tell.send(core.report());
+        });
+        if inbox.send(job).await.is_ok()
+            && let Ok(figures) = told.await
+        {
+            totals.merge(figures);
+        }
+    }
+    let geometry = core.pool.geometry;
+    totals.buckets = core.buckets.len() as u64;
+    totals.connections.refused += facts.refused.load(Ordering::Relaxed) as u64;
+    Snapshot {
+        version: env!("CARGO_PKG_VERSION"),
+        io: if facts.io == IoKind::Threads { "threads" } else { "uring" },
+        cores: facts.cores as u64,
+        shards: u64::from(geometry.shards),
+        data: u64::from(geometry.data_chunks),
+        parity: u64::from(geometry.parity_chunks),
+        uptime_seconds: facts.started.elapsed().as_secs(),
+        startup_us: facts.startup_us.load(Ordering::Relaxed),
+        recovery: facts.recovery,
+        memory_bytes_max: facts.config.memory_bytes,
+        process: Default::default(),
+        totals,
+    }
+}
+
+/// Tells the core how to report itself.
+fn report_into(running: &Running, stats: Rc<Stats>) {
+    let (core, log, blocks) = (Rc::downgrade(&running.core), running.log.clone(), running.blocks.clone());
+    running.core.report_with(Rc::new(move || {
+        let Some(core) = core.upgrade() else { return CoreSnapshot::default() };
+        let found = blocks.stats();
+        let block_cache = CacheMetrics {
+            name: "block",
+            hits: found.hits,
+            misses: found.misses,
+            bytes: found.bytes,
+            bytes_max: found.capacity,
+            entries: 0,
+            evictions: 0,
+        };
+        log.counters.segments_live.set(log.live_segments() as u64);
+        CoreSnapshot {
+            drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
+            log: log.counters.snapshot(),
+            caches: vec![block_cache, core.bodies.metrics()],
+            queues: vec![buffers(&core)],
+            operations: stats.operations(),
+            connections: stats.connections(),
+            buckets: 0,
+            versions: 0,
+        }
+    }));
+}
+
+fn buffers(core: &Core) -> QueueMetrics {
+    let budget = core.writes.budget();
+    QueueMetrics {
+        name: "buffer",
+        depth: budget.bytes_used() as u64,
+        depth_max: budget.bytes_max() as u64,
+        refused: 0,
+    }
+}
+
+fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetrics {
+    let table = core.pool.table(drive.id());
+    let segment_bytes = core.pool.geometry.segment_bytes;
+    let objects: u64 =
+        core.shards.iter().flatten().map(|shard| shard.space.committed_bytes(drive.id())).sum();
+    DriveMetrics { capacity_bytes: table.len() as u64 * segment_bytes, used_bytes: objects, ..drive.metrics() }
+}
+
+/// Writes down which drives have been latched, so that the next start keeps them out too.
+async fn watch_latches(world: World, shared: Shared) {
+    let latched = || -> Vec<DriveId> {
+        let drives = shared.drives.iter().filter(|drive| drive.state() == DriveState::Latched);
+        drives.map(|drive| drive.id()).collect()
+    };
+    let mut known: Vec<DriveId> =
+        shared.members.iter().filter(|m| m.state == DriveState::Latched).map(|m| m.drive).collect();
+    let mut generation = 0;
+    loop {
+        tokio::time::sleep(LATCH_TICK).await;
+        let now = latched();
+        if now == known {
+            continue;
+        }
+        generation += 1;
+        for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
+            let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
+            if drive.state() != DriveState::Healthy {
+                continue;
+            }
+            let mut superblock = superblock.clone();
+            superblock.generation += generation;
+            superblock.latched.clone_from(&now);
+            let (meta, _) = format::files(path, member.is_device);
+            if let Err(error) = format::write_superblock(&world, &meta, &superblock).await {
+                drive.latch(&error.to_string());
+            }
+        }
+        known = now;
+    }
+}
