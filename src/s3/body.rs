@@ -21,7 +21,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::{Code, Result, S3Error};
 use super::headers;
-use crate::base::limits::{BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, XML_BODY_BYTES_MAX};
+use crate::base::limits::{
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, XML_BODY_BYTES_MAX,
+};
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
 use crate::codec::sigv4::{PayloadKind, Verified};
@@ -37,11 +39,9 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// `rate_min` in bytes a second; 0 is any pace.
-    pub(super) fn new(incoming: Incoming, rate_min: u64) -> Self {
+    pub(super) fn new(incoming: Incoming) -> Self {
         let ended = incoming.is_end_stream();
-        let pace = Pace { bytes_min: rate_min.saturating_mul(BODY_WINDOW_SECONDS), ..Pace::default() };
-        Intake { incoming, pace, received: 0, ended, asked: false }
+        Intake { incoming, pace: Pace::default(), received: 0, ended, asked: false }
     }
 
     /// Everything was read, or there was nothing to read.
@@ -94,8 +94,6 @@ impl Intake {
 /// and one timer for a whole body otherwise.
 #[derive(Default)]
 struct Pace {
-    /// In a window in which we waited for the client.
-    bytes_min: u64,
     timer: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Instant>,
     /// Of this window, how long we waited for the client and not for our own drives.
@@ -113,7 +111,7 @@ impl Pace {
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let waited = self.waited + (now - since);
-            if waited >= WINDOW / 2 && self.bytes < self.bytes_min {
+            if waited >= WINDOW / 2 && self.bytes < BODY_WINDOW_BYTES_MIN {
                 return Poll::Ready(Code::RequestTimeout.into());
             }
             (self.waited, self.bytes) = (Duration::ZERO, 0);

@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use super::Shared;
 use super::response::Body;
 use crate::base::limits::{
-    BODY_WINDOW_SECONDS, CONNECTION_BUFFER_BYTES_MAX, IDLE_SECONDS_MAX, KIB, LINGER_BYTES_MAX,
-    REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, CONNECTION_BUFFER_BYTES_MAX, IDLE_SECONDS_MAX, KIB,
+    LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
 use crate::io::socket;
 
@@ -88,7 +88,7 @@ where
     C: Future<Output = hyper::Result<()>> + GracefulShutdown,
 {
     let (mut connection, mut shutdown) = (std::pin::pin!(connection), std::pin::pin!(shutdown));
-    let pause = shared.settings.header_timeout.clamp(WATCH_MIN, WINDOW);
+    let pause = shared.settings.head_timeout.clamp(WATCH_MIN, WINDOW);
     let mut watch = std::pin::pin!(tokio::time::sleep(pause));
     let mut stopping = false;
     poll_fn(|cx| {
@@ -210,15 +210,13 @@ impl Link {
         if now - self.window.get() >= WINDOW {
             self.window.set(now);
             let sent = self.sent.replace(0);
-            if self.write_blocked.get()
-                && sent < shared.settings.body_rate_min.saturating_mul(BODY_WINDOW_SECONDS)
-            {
+            if self.write_blocked.get() && sent < BODY_WINDOW_BYTES_MIN {
                 return true;
             }
         }
         let elapsed = now - self.since.get();
         match self.phase.get() {
-            Phase::Head => elapsed >= shared.settings.header_timeout,
+            Phase::Head => elapsed >= shared.settings.head_timeout,
             Phase::Idle => elapsed >= IDLE && !self.write_blocked.get(),
             Phase::Busy => false,
         }

@@ -57,9 +57,7 @@ pub struct EdgeSettings {
     pub owner_id: String,
     pub owner_name: String,
     /// From accept, or from the first byte of a further request, to the end of the head.
-    pub header_timeout: Duration,
-    /// Bytes a second below which a client that sends or reads a body is given up; 0 is never.
-    pub body_rate_min: u64,
+    pub head_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
     /// Random; request ids continue from it.

@@ -65,7 +65,7 @@ impl Shared {
         }
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
-        let mut intake = Intake::new(incoming, self.settings.body_rate_min);
+        let mut intake = Intake::new(incoming);
         let result = self.answer(&parts, &mut intake, &mut ticket, &request_id).await;
         let error = result.as_ref().err().map(S3Error::code);
         let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
