@@ -23,16 +23,23 @@ const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region")
 
 /// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 pub(super) fn is_valid_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    (BUCKET_NAME_BYTES_MIN..=BUCKET_NAME_BYTES_MAX).contains(&bytes.len())
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && !name.contains("..")
+    (BUCKET_NAME_BYTES_MIN..=BUCKET_NAME_BYTES_MAX).contains(&name.len())
+        && name.split('.').all(is_label)
         && name.parse::<std::net::Ipv4Addr>().is_err()
-        && !["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|prefix| name.starts_with(prefix))
-        && !["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().any(|end| name.ends_with(end))
+        && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !RESERVED_SUFFIXES.iter().any(|end| name.ends_with(end))
+}
+
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
+/// What stands between dots is a DNS label.
+fn is_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    bytes.iter().all(|byte| plain(byte) || *byte == b'-')
+        && bytes.first().is_some_and(plain)
+        && bytes.last().is_some_and(plain)
 }
 
 pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
@@ -266,6 +273,8 @@ mod tests {
             ".abc",
             "abc.",
             "a..b",
+            "a.-b",
+            "a-.b",
             "192.168.5.4",
             "xn--a",
             "abc-s3alias",

@@ -8,33 +8,37 @@
 //! Invariants: one timer a connection for all of this; a panic in a handler costs its connection
 //! and is counted, never the core.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Sleep, Timer, Write};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::response::Body;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, CONNECTION_BUFFER_BYTES_MAX, KIB, LINGER_BYTES_MAX,
-    REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, CONNECTION_BUFFER_BYTES_MAX, IDLE_SECONDS_MAX, KIB,
+    LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
 use crate::io::socket;
 
 const WINDOW: Duration = Duration::from_secs(BODY_WINDOW_SECONDS);
+const IDLE: Duration = Duration::from_secs(IDLE_SECONDS_MAX);
+/// The watch looks at a connection once in the time a head may take, but no more often than this.
+const WATCH_MIN: Duration = Duration::from_millis(500);
 
 /// Serves `stream` until it ends. When `shutdown` completes, the request in flight is finished and
 /// the connection closed.
@@ -42,24 +46,33 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, shutdown: impl 
     let _open = Open::new(&shared);
     // Fails only on a socket that is already dead, which the first read will tell.
     let _ = stream.set_nodelay(true);
-    let link = Rc::new(Link::default());
-    let socket = Socket { stream, link: link.clone(), dropped: 0 };
+    let link = Rc::new(Link::new(stream));
+    let socket = Socket(link.clone());
     let service = service_fn({
         let (shared, link) = (shared.clone(), link.clone());
         move |request: Request<Incoming>| {
             let (shared, link) = (shared.clone(), link.clone());
-            async move { Ok::<Response<Body>, Infallible>(shared.handle(request, &link).await) }
+            async move {
+                let busy = Busy::new(link.clone());
+                let mut response = shared.handle(request, &link).await;
+                response.body_mut().keep(busy);
+                Ok::<Response<Body>, Infallible>(response)
+            }
         }
     });
-    let connection = builder(&shared).serve_connection(socket, service);
+    let connection = builder().serve_connection(socket, service);
     run(&shared, &link, connection, shutdown).await;
+    if link.linger.get() {
+        // The bound on time is for clients that neither send nor close.
+        let _ = tokio::time::timeout(WINDOW, link.drain()).await;
+    }
 }
 
-fn builder(shared: &Shared) -> http1::Builder {
+/// Time is watched here and not by hyper, which would set a timer for every request.
+fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer)
-        .header_read_timeout(shared.settings.head_timeout)
+        .header_read_timeout(None)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
         .max_header_size(REQUEST_HEAD_BYTES_MAX)
         .max_headers(REQUEST_HEADERS_MAX)
@@ -75,23 +88,24 @@ where
     C: Future<Output = hyper::Result<()>> + GracefulShutdown,
 {
     let (mut connection, mut shutdown) = (std::pin::pin!(connection), std::pin::pin!(shutdown));
-    let mut watch = std::pin::pin!(tokio::time::sleep(WINDOW));
+    let pause = shared.settings.head_timeout.clamp(WATCH_MIN, WINDOW);
+    let mut watch = std::pin::pin!(tokio::time::sleep(pause));
     let mut stopping = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if !stopping && shutdown.as_mut().poll(cx).is_ready() {
             stopping = true;
             connection.as_mut().stop();
         }
         while watch.as_mut().poll(cx).is_ready() {
-            if link.is_stalled() {
+            if link.is_overdue(shared) {
                 shared.stats.connections.timed_out.increment();
                 return Poll::Ready(());
             }
-            watch.as_mut().reset(tokio::time::Instant::now() + WINDOW);
+            watch.as_mut().reset(Instant::now() + pause);
         }
         // What a panic leaves behind inside the connection is dropped with it and never looked at.
         match catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(|result| note_end(shared, result)),
+            Ok(polled) => polled.map(|result| note_end(link, result)),
             Err(_) => {
                 shared.stats.connections.panics.increment();
                 tracing::error!("a broken invariant cost a connection");
@@ -102,11 +116,11 @@ where
     .await;
 }
 
-/// Clients come and go; only the one who was too slow is counted.
-fn note_end(shared: &Shared, result: hyper::Result<()>) {
+fn note_end(link: &Link, result: hyper::Result<()>) {
     let Err(error) = result else { return };
-    if error.is_timeout() {
-        shared.stats.connections.timed_out.increment();
+    if error.is_parse() {
+        // hyper has answered, and the client may still be sending.
+        link.linger_after_answer();
     }
     tracing::debug!(%error, "connection ended");
 }
@@ -142,86 +156,146 @@ impl Drop for Open<'_> {
     }
 }
 
-/// What the socket, the handler and the watch tell each other.
-#[derive(Default)]
+/// What the socket, the handler and the watch share.
 pub(super) struct Link {
-    /// Bytes the client took since the last look of the watch.
+    stream: RefCell<TcpStream>,
+    phase: Cell<Phase>,
+    /// When the phase began.
+    since: Cell<Instant>,
+    /// Bytes the client took in this window, and when it began.
     sent: Cell<u64>,
+    window: Cell<Instant>,
     /// An answer waits for the client to read.
     write_blocked: Cell<bool>,
     /// A body was left unread: read on after the answer, so that it arrives.
     linger: Cell<bool>,
-    /// Windows spent lingering.
-    lingering: Cell<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// A head is expected or has begun to arrive.
+    Head,
+    /// A request is being answered.
+    Busy,
+    /// Between two requests.
+    Idle,
 }
 
 impl Link {
+    fn new(stream: TcpStream) -> Self {
+        let now = Instant::now();
+        Link {
+            stream: RefCell::new(stream),
+            phase: Cell::new(Phase::Head),
+            since: Cell::new(now),
+            sent: Cell::new(0),
+            window: Cell::new(now),
+            write_blocked: Cell::new(false),
+            linger: Cell::new(false),
+        }
+    }
+
     pub(super) fn linger_after_answer(&self) {
         self.linger.set(true);
     }
 
-    /// Once a window: did the client read too little, or linger through a whole one?
-    fn is_stalled(&self) -> bool {
-        let slow = self.write_blocked.get() && self.sent.replace(0) < BODY_WINDOW_BYTES_MIN;
-        slow || (self.linger.get() && self.lingering.replace(true))
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(Instant::now());
+    }
+
+    /// Is the client slower than the bounds allow?
+    fn is_overdue(&self, shared: &Shared) -> bool {
+        let now = Instant::now();
+        if now - self.window.get() >= WINDOW {
+            self.window.set(now);
+            let sent = self.sent.replace(0);
+            if self.write_blocked.get() && sent < BODY_WINDOW_BYTES_MIN {
+                return true;
+            }
+        }
+        let elapsed = now - self.since.get();
+        match self.phase.get() {
+            Phase::Head => elapsed >= shared.settings.head_timeout,
+            Phase::Idle => elapsed >= IDLE && !self.write_blocked.get(),
+            Phase::Busy => false,
+        }
+    }
+
+    fn note_read(&self, bytes: usize) {
+        if bytes > 0 && self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    fn note_write(&self, polled: &Poll<io::Result<usize>>) {
+        self.write_blocked.set(polled.is_pending());
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sent.set(self.sent.get() + *sent as u64);
+        }
+    }
+
+    /// Closes our side, and reads until the client closes its own or a bound is reached.
+    async fn drain(&self) {
+        let mut scratch = vec![0; 8 * KIB];
+        let mut dropped = 0;
+        let closed = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await;
+        while closed.is_ok() && dropped < LINGER_BYTES_MAX {
+            let mut into = ReadBuf::new(&mut scratch);
+            let read = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut into)).await;
+            match into.filled().len() {
+                0 => return,
+                _ if read.is_err() => return,
+                bytes => dropped += bytes as u64,
+            }
+        }
+    }
+}
+
+/// From the head of a request to the last byte of its answer.
+pub(super) struct Busy(Rc<Link>);
+
+impl Busy {
+    fn new(link: Rc<Link>) -> Self {
+        link.enter(Phase::Busy);
+        Busy(link)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle);
     }
 }
 
 /// The TCP stream as hyper reads and writes it.
-struct Socket {
-    stream: TcpStream,
-    link: Rc<Link>,
-    /// Bytes read and thrown away at the end.
-    dropped: u64,
-}
-
-impl Socket {
-    fn note_write(&self, polled: &Poll<io::Result<usize>>) {
-        self.link.write_blocked.set(polled.is_pending());
-        if let Poll::Ready(Ok(sent)) = polled {
-            self.link.sent.set(self.link.sent.get() + *sent as u64);
-        }
-    }
-
-    /// Reads until the client closes its side or a bound is reached.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [0; 8 * KIB];
-        while self.dropped < LINGER_BYTES_MAX {
-            let mut into = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into));
-            if read.is_err() || into.filled().is_empty() {
-                break;
-            }
-            self.dropped += into.filled().len() as u64;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
+struct Socket(Rc<Link>);
 
 impl Read for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        socket::poll_read(&mut self.stream, cx, into).map_ok(drop)
+        let polled = socket::poll_read(&mut self.0.stream.borrow_mut(), cx, into);
+        polled.map_ok(|bytes| self.0.note_read(bytes))
     }
 }
 
 impl Write for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.note_write(&polled);
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, data);
+        self.0.note_write(&polled);
         polled
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
-        self.note_write(&polled);
+        let polled = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, data);
+        self.0.note_write(&polled);
         polled
     }
 
@@ -229,49 +303,11 @@ impl Write for Socket {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if self.link.linger.get() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
-    }
-}
-
-/// hyper's clock, on tokio's.
-#[derive(Clone, Copy)]
-struct TokioTimer;
-
-struct TokioSleep(Pin<Box<tokio::time::Sleep>>);
-
-impl Timer for TokioTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(TokioSleep(Box::pin(tokio::time::sleep(duration))))
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(TokioSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
-    }
-
-    fn now(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
-        match sleep.as_mut().downcast_mut_pin::<TokioSleep>() {
-            Some(mut sleep) => sleep.0.as_mut().reset(deadline.into()),
-            None => *sleep = self.sleep_until(deadline),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
     }
 }
-
-impl Future for TokioSleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl Sleep for TokioSleep {}

@@ -36,7 +36,6 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
-use crate::base::limits::REQUEST_HEAD_SECONDS_MAX;
 use crate::object::store::Store;
 
 pub use auth::Credentials;
@@ -57,16 +56,12 @@ pub struct EdgeSettings {
     /// The account that owns every bucket.
     pub owner_id: String,
     pub owner_name: String,
-    /// For the head of a request, and so for an idle connection.
+    /// From accept, or from the first byte of a further request, to the end of the head.
     pub head_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
     /// Random; request ids continue from it.
     pub request_seed: u64,
-}
-
-impl EdgeSettings {
-    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(REQUEST_HEAD_SECONDS_MAX);
 }
 
 /// The client edge of one core; cheap to clone.

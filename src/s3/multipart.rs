@@ -146,8 +146,10 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let claimed = claimed_checksum(call.headers)?;
     let kind = named_type(call.headers)?;
     let size = headers::number(call.headers, "x-amz-mp-object-size")?;
-    let upload = call.edge.store.upload(call.bucket, call.key, upload_id).await?;
-    check_claimed(&upload, claimed.as_ref())?;
+    if let Some(claimed) = &claimed {
+        let upload = call.edge.store.upload(call.bucket, call.key, upload_id).await?;
+        check_claimed(&upload, claimed)?;
+    }
     let document = call.payload(promise, None).document().await?;
     let request = parse_complete_multipart_upload(&document)?;
     let parts = request.parts.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
@@ -187,9 +189,9 @@ fn claimed_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
 const ONE_CHECKSUM: &str = "Expecting a single checksum. Multiple checksum Types are not allowed.";
 
 /// A checksum of another algorithm than the upload's could not be compared with anything.
-fn check_claimed(upload: &UploadInfo, claimed: Option<&Checksum>) -> Result<()> {
-    match (upload.checksum, claimed) {
-        (Some((wanted, _)), Some(claimed)) if wanted != claimed.algorithm() => {
+fn check_claimed(upload: &UploadInfo, claimed: &Checksum) -> Result<()> {
+    match upload.checksum {
+        Some((wanted, _)) if wanted != claimed.algorithm() => {
             let message = format!(
                 "The upload was created using a {} checksum. The complete request must use the same.",
                 wanted.name().to_lowercase()

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::connection::Busy;
 use super::error::S3Error;
 use super::stats::Ticket;
 use crate::base::time::Nanos;
@@ -35,12 +36,21 @@ pub enum Body {
     /// An object that is read while it is sent.
     Stream(Box<Streaming>),
     /// A document that takes longer than a client would wait in silence.
-    Late(Pin<Box<dyn HttpBody<Data = Bytes, Error = io::Error>>>),
+    Late(Box<Late>),
 }
 
 impl Body {
     pub fn full(data: impl Into<Bytes>) -> Body {
         Body::Full(data.into())
+    }
+
+    /// Keeps `busy` until the body has ended, when it is one that takes time.
+    pub(super) fn keep(&mut self, busy: Busy) {
+        match self {
+            Body::Empty | Body::Full(_) => {}
+            Body::Stream(streaming) => streaming.busy = Some(busy),
+            Body::Late(late) => late.busy = Some(busy),
+        }
     }
 }
 
@@ -159,17 +169,19 @@ pub(super) fn checksum_headers(headers: &mut HeaderMap, checksum: &Checksum) {
 /// An XML document that is still being made: its declaration at once, then a space each `pause`
 /// while it is worked on, then the rest of it.
 pub(super) fn late(document: impl Future<Output = Vec<u8>> + 'static, pause: Duration) -> Reply {
-    let body = Late { step: LateStep::Declaration, document: Box::pin(document), pause, timer: None };
+    let body =
+        Late { step: LateStep::Declaration, document: Box::pin(document), pause, timer: None, busy: None };
     let mut reply = xml(Vec::new());
-    *reply.body_mut() = Body::Late(Box::pin(body));
+    *reply.body_mut() = Body::Late(Box::new(body));
     reply
 }
 
-struct Late {
+pub struct Late {
     step: LateStep,
     document: Pin<Box<dyn Future<Output = Vec<u8>>>>,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    busy: Option<Busy>,
 }
 
 #[derive(PartialEq)]
@@ -182,14 +194,8 @@ enum LateStep {
 /// Nothing may stand before it, so it goes out before the spaces.
 const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-impl HttpBody for Late {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+impl Late {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.step {
             LateStep::Done => return Poll::Ready(None),
             LateStep::Declaration => {
@@ -200,6 +206,7 @@ impl HttpBody for Late {
         }
         if let Poll::Ready(document) = self.document.as_mut().poll(cx) {
             self.step = LateStep::Done;
+            self.busy = None;
             let rest = document.strip_prefix(DECLARATION).unwrap_or(&document);
             return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(rest)))));
         }
@@ -218,6 +225,7 @@ pub struct Streaming {
     step: Step,
     left: u64,
     ticket: Option<Ticket>,
+    busy: Option<Busy>,
 }
 
 enum Step {
@@ -232,7 +240,7 @@ type Taken = (Option<Result<Bytes, ObjectError>>, ObjectStream);
 impl Streaming {
     /// `first` has been taken from `rest`; together they give `length` bytes.
     pub(super) fn new(first: Bytes, rest: ObjectStream, length: u64) -> Self {
-        Streaming { step: Step::First(first, rest), left: length, ticket: None }
+        Streaming { step: Step::First(first, rest), left: length, ticket: None, busy: None }
     }
 
     /// The request counts as served when the last byte is handed over.
@@ -253,7 +261,10 @@ impl Streaming {
         self.step = Step::Done;
         if left > 0 {
             self.step = Step::Reading(Box::pin(take(rest)));
-        } else if let Some(mut ticket) = self.ticket.take() {
+            return Some(Ok(Frame::data(data)));
+        }
+        self.busy = None;
+        if let Some(mut ticket) = self.ticket.take() {
             ticket.succeeded();
         }
         Some(Ok(Frame::data(data)))
@@ -287,7 +298,7 @@ impl HttpBody for Body {
                 Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
             }
             Body::Stream(streaming) => streaming.poll_next(cx),
-            Body::Late(body) => body.as_mut().poll_frame(cx),
+            Body::Late(late) => late.poll_next(cx),
         }
     }
 
@@ -296,7 +307,7 @@ impl HttpBody for Body {
             Body::Empty => true,
             Body::Full(data) => data.is_empty(),
             Body::Stream(streaming) => matches!(streaming.step, Step::Done),
-            Body::Late(body) => body.is_end_stream(),
+            Body::Late(late) => late.step == LateStep::Done,
         }
     }
 
@@ -305,7 +316,7 @@ impl HttpBody for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(data) => SizeHint::with_exact(data.len() as u64),
             Body::Stream(streaming) => SizeHint::with_exact(streaming.left),
-            Body::Late(body) => body.size_hint(),
+            Body::Late(_) => SizeHint::default(),
         }
     }
 }
