@@ -119,7 +119,7 @@ pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleE
         let segments = member.superblock.as_ref().map_or(0, |superblock| superblock.segments);
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
-    let recovered = replay::recover(&pool, &scans).await;
+    let recovered = replay::recover(&pool, &scans).await?;
     for (sealed, mirrors) in &recovered.logs {
         shared.directory.insert(sealed.id, mirrors.clone().into());
     }
