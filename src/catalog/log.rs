@@ -72,6 +72,7 @@ pub struct Log {
     ready: Notify,
     stopped: Cell<bool>,
     closing: Cell<bool>,
+    finishing: Cell<bool>,
     pub counters: LogCounters,
 }
 
@@ -106,6 +107,7 @@ impl Log {
             ready: Notify::new(),
             stopped: Cell::default(),
             closing: Cell::default(),
+            finishing: Cell::default(),
             counters: LogCounters::default(),
         })
     }
@@ -178,7 +180,7 @@ impl Log {
     pub async fn run(self: Rc<Self>, apply: Rc<dyn Apply>) {
         loop {
             while self.forming.borrow().is_empty() {
-                if self.closing.get() {
+                if self.finishing.get() {
                     return;
                 }
                 self.arrived.notified().await;
@@ -292,7 +294,7 @@ impl Log {
 
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
-        while !self.stopped.get() && !self.closing.get() {
+        while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 match self.create_segment().await {
                     Ok(next) => *self.prepared.borrow_mut() = Some(next),
@@ -350,9 +352,14 @@ impl Log {
         self.stopped.get()
     }
 
-    /// No more records are expected: the writer ends when all are written.
+    /// Upkeep is to end; what it has begun may still commit.
     pub fn close(&self) {
         self.closing.set(true);
+    }
+
+    /// No more records are expected: the writer ends when all are written.
+    pub fn finish(&self) {
+        self.finishing.set(true);
         self.arrived.notify_one();
         self.prepare.notify_one();
     }

@@ -166,10 +166,14 @@ impl ShardReplay {
         self.records.dedup_by_key(|record| record.sequence);
     }
 
+    /// Whether the record is part of the shard's history at all.
+    fn counts(&self, sequence: Sequence) -> bool {
+        sequence.epoch() >= self.manifest.epoch || sequence.0 <= self.manifest.accepted
+    }
+
+    /// Whether it has to be applied again.
     fn wants(&self, sequence: Sequence) -> bool {
-        let manifest = &self.manifest;
-        let known = sequence.epoch() >= manifest.epoch || sequence.0 <= manifest.accepted;
-        sequence.0 > manifest.flushed && known
+        sequence.0 > self.manifest.flushed && self.counts(sequence)
     }
 }
 
@@ -187,10 +191,13 @@ async fn read_log(
         {
             for record in records {
                 let head = record.head;
+                let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.counts(head.sequence)) else {
+                    continue;
+                };
                 let last = sealed.last.entry(head.shard).or_default();
                 *last = head.sequence.max(*last);
                 let body = LogPosition { log: id, offset: sealed.bytes + record.body_at };
-                if let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.wants(head.sequence)) {
+                if shard.wants(head.sequence) {
                     let operations = record.operations;
                     shard.records.push(Replayed { sequence: head.sequence, operations, body });
                 }

@@ -87,6 +87,7 @@ pub struct Running {
     pub log: Rc<Log>,
     pub blocks: Rc<BlockCache>,
     writer: JoinHandle<()>,
+    preparer: JoinHandle<()>,
     /// Ends by itself when the log is closed; a write it began must not be left behind.
     upkeep: Vec<JoinHandle<()>>,
     peers: JoinHandle<()>,
@@ -208,15 +209,13 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
     let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
-    let mut upkeep = vec![
-        tokio::task::spawn_local(log.clone().prepare_segments()),
-        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone())),
-    ];
+    let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
+    let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
         upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
     }
-    Ok(Running { core, log, blocks, writer, upkeep, peers })
+    Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
 }
 
 /// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
@@ -288,8 +287,13 @@ impl Running {
         Ok(())
     }
 
-    /// Writes everything out and ends. Nothing may be asked of this core any more.
+    /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes
+    /// first, because it commits; then the shards, and the log last.
     pub async fn shut_down(self) {
+        self.log.close();
+        for task in self.upkeep {
+            let _ = task.await;
+        }
         for shard in self.core.shards.iter().flatten() {
             while shard.flushed() < shard.applied() {
                 if let Err(error) = shard.checkpoint().await {
@@ -298,11 +302,9 @@ impl Running {
                 }
             }
         }
-        self.log.close();
+        self.log.finish();
         let _ = self.writer.await;
-        for task in self.upkeep {
-            let _ = task.await;
-        }
+        let _ = self.preparer.await;
         self.peers.abort();
     }
 }
