@@ -17,41 +17,28 @@ use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::headers::{self, RangeAsked};
 use super::response::{
-    Body, Reply, Streaming, checksum_headers, empty, etag_value, last_modified, object_headers, set,
-    set_length, set_number,
+    Body, Reply, Streaming, checksum_headers, empty, etag_value, object_headers, set, set_length, set_number,
 };
 use super::service::Call;
 use crate::base::limits::PART_NUMBER_MAX;
-use crate::codec::date::parse_http_date;
+use crate::codec::date::{http_date, parse_http_date};
 use crate::codec::uri::Query;
 use crate::object::error::ObjectError;
 use crate::object::meta::ObjectMeta;
 use crate::object::store::Object;
 
 pub(super) async fn get_object(call: Call<'_>) -> Result<Reply> {
-    let (object, found) = match find(&call).await? {
-        Found::Unchanged(reply) => return Ok(reply),
-        Found::Object(object, found) => (object, found),
-    };
+    let (object, found) = find(&call).await?;
     let mut reply = head(&call, object.meta(), &found)?;
     *reply.body_mut() = read(object, found.range).await?;
     Ok(reply)
 }
 
 pub(super) async fn head_object(call: Call<'_>) -> Result<Reply> {
-    let (object, found) = match find(&call).await? {
-        Found::Unchanged(reply) => return Ok(reply),
-        Found::Object(object, found) => (object, found),
-    };
+    let (object, found) = find(&call).await?;
     let mut reply = head(&call, object.meta(), &found)?;
     set_length(reply.headers_mut(), found.range.end - found.range.start);
     Ok(reply)
-}
-
-enum Found {
-    /// 304.
-    Unchanged(Reply),
-    Object(Object, Selection),
 }
 
 /// Which bytes are answered.
@@ -63,29 +50,28 @@ struct Selection {
     parts: Option<u16>,
 }
 
-async fn find(call: &Call<'_>) -> Result<Found> {
+async fn find(call: &Call<'_>) -> Result<(Object, Selection)> {
     let conditions = conditions::of_read(call.headers)?;
     let object = call.edge.store.open(call.bucket, call.key).await?;
     match conditions.check_read(object.meta()) {
-        Err(ObjectError::NotModified) => return Ok(Found::Unchanged(not_modified(object.meta()))),
+        Err(ObjectError::NotModified) => return Err(not_modified(object.meta())),
         other => other?,
     }
     let selection = select(call, &object)?;
-    Ok(Found::Object(object, selection))
+    Ok((object, selection))
 }
 
 /// 304 repeats what a cache needs to go on using its copy (RFC 9110 section 15.4.5).
-fn not_modified(meta: &ObjectMeta) -> Reply {
-    let mut reply = empty(StatusCode::NOT_MODIFIED);
-    let headers = reply.headers_mut();
-    headers.insert(ETAG, etag_value(&meta.etag));
-    headers.insert(LAST_MODIFIED, last_modified(meta.modified));
+pub(super) fn not_modified(meta: &ObjectMeta) -> S3Error {
+    let mut error = S3Error::new(Code::NotModified)
+        .header(ETAG, meta.etag.quoted())
+        .header(LAST_MODIFIED, http_date(meta.modified).as_str());
     for (name, value) in [(CACHE_CONTROL, &meta.headers.cache_control), (EXPIRES, &meta.headers.expires)] {
         if let Some(value) = value {
-            set(headers, name, value);
+            error = error.header(name, &**value);
         }
     }
-    reply
+    error
 }
 
 fn select(call: &Call<'_>, object: &Object) -> Result<Selection> {

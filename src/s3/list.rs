@@ -136,11 +136,11 @@ fn objects(page: &ListPage) -> impl Iterator<Item = &ListedObject> {
 }
 
 fn prefixes(page: &ListPage) -> Vec<&str> {
-    let prefix = |entry| match entry {
-        &ListEntry::Prefix(ref prefix) => Some(&**prefix),
+    let prefixes = page.entries.iter().filter_map(|entry| match entry {
+        ListEntry::Prefix(prefix) => Some(&**prefix),
         ListEntry::Object(_) => None,
-    };
-    page.entries.iter().filter_map(prefix).collect()
+    });
+    prefixes.collect()
 }
 
 fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) -> Vec<ObjectEntry<'p>> {

@@ -326,11 +326,11 @@ fn uploads_document(
             checksum: upload.checksum,
         })
         .collect();
-    let prefix = |entry| match entry {
-        &UploadEntry::Prefix(ref prefix) => Some(&**prefix),
+    let prefixes = page.entries.iter().filter_map(|entry| match entry {
+        UploadEntry::Prefix(prefix) => Some(&**prefix),
         UploadEntry::Upload(_) => None,
-    };
-    let prefixes: Vec<&str> = page.entries.iter().filter_map(prefix).collect();
+    });
+    let prefixes: Vec<&str> = prefixes.collect();
     let next = page.entries.last().filter(|_| page.truncated).map(|entry| match entry {
         UploadEntry::Upload(upload) => (&*upload.key, &*upload.upload_id),
         UploadEntry::Prefix(prefix) => (&**prefix, ""),

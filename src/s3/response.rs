@@ -230,17 +230,17 @@ pub struct Streaming {
 
 enum Step {
     /// The first piece was read before the answer began, so that a failure could still be one.
-    First(Bytes, ObjectStream),
+    First(Bytes, Box<ObjectStream>),
     Reading(Pin<Box<dyn Future<Output = Taken>>>),
     Done,
 }
 
-type Taken = (Option<Result<Bytes, ObjectError>>, ObjectStream);
+type Taken = (Option<Result<Bytes, ObjectError>>, Box<ObjectStream>);
 
 impl Streaming {
     /// `first` has been taken from `rest`; together they give `length` bytes.
     pub(super) fn new(first: Bytes, rest: ObjectStream, length: u64) -> Self {
-        Streaming { step: Step::First(first, rest), left: length, ticket: None, busy: None }
+        Streaming { step: Step::First(first, Box::new(rest)), left: length, ticket: None, busy: None }
     }
 
     /// The request counts as served when the last byte is handed over.
@@ -249,7 +249,7 @@ impl Streaming {
         self.ticket = Some(ticket);
     }
 
-    fn give(&mut self, data: Bytes, rest: ObjectStream) -> Option<Result<Frame<Bytes>, io::Error>> {
+    fn give(&mut self, data: Bytes, rest: Box<ObjectStream>) -> Option<Result<Frame<Bytes>, io::Error>> {
         let length = data.len() as u64;
         let Some(left) = self.left.checked_sub(length) else {
             return self.fail("the store gave more than the object holds");
@@ -277,7 +277,7 @@ impl Streaming {
     }
 }
 
-async fn take(mut stream: ObjectStream) -> Taken {
+async fn take(mut stream: Box<ObjectStream>) -> Taken {
     let next = stream.next().await;
     (next, stream)
 }
