@@ -225,7 +225,7 @@ pub const LOG_SEGMENTS_MIN: usize = 6;
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
-// ---- The catalog's index: docs/FORMAT-catalog.md ----
+// ---- The catalog's index: docs/FORMAT.md ----
 
 /// Key of an index entry: bucket and object key with every byte escaped into two, and a version.
 pub const INDEX_KEY_BYTES_MAX: usize = 4 * KIB;

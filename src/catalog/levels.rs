@@ -5,7 +5,7 @@
 //! level but the deepest collects `limits::INDEX_FANOUT` tiers, which are then merged into one tier of
 //! the next; the deepest is a single tier that such a merge includes ("lazy leveling"; why:
 //! `docs/decisions/catalog.md`). A `Levels` is immutable; changes make a new one, so that readers
-//! keep theirs. Also owns the encoding in the manifest, described in `docs/FORMAT-catalog.md`.
+//! keep theirs. Also owns the encoding in the manifest, described in `docs/FORMAT.md`.
 
 use std::cell::Cell;
 use std::rc::Rc;

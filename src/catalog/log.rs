@@ -72,6 +72,7 @@ pub struct Log {
     ready: Notify,
     stopped: Cell<bool>,
     closing: Cell<bool>,
+    finishing: Cell<bool>,
     pub counters: LogCounters,
 }
 
@@ -106,6 +107,7 @@ impl Log {
             ready: Notify::new(),
             stopped: Cell::default(),
             closing: Cell::default(),
+            finishing: Cell::default(),
             counters: LogCounters::default(),
         })
     }
@@ -178,7 +180,7 @@ impl Log {
     pub async fn run(self: Rc<Self>, apply: Rc<dyn Apply>) {
         loop {
             while self.forming.borrow().is_empty() {
-                if self.closing.get() {
+                if self.finishing.get() {
                     return;
                 }
                 self.arrived.notified().await;
@@ -227,11 +229,11 @@ impl Log {
                 }
             }
         };
-        self.finish(batch, buffer, at, padded, apply);
+        self.acknowledge(batch, buffer, at, padded, apply);
         Ok(())
     }
 
-    fn finish(&self, batch: Batch, buffer: AlignedBuf, at: LogPosition, padded: usize, apply: &dyn Apply) {
+    fn acknowledge(&self, batch: Batch, buffer: AlignedBuf, at: LogPosition, padded: usize, apply: &dyn Apply) {
         let (records, outcome) = batch.into_parts();
         *self.resting.borrow_mut() = Some(buffer);
         self.counters.record_batch(records.len() as u64, padded as u64);
@@ -292,7 +294,7 @@ impl Log {
 
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
-        while !self.stopped.get() && !self.closing.get() {
+        while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 match self.create_segment().await {
                     Ok(next) => *self.prepared.borrow_mut() = Some(next),
@@ -341,13 +343,23 @@ impl Log {
         self.prepare.notify_one();
     }
 
+    /// Stopped or closed: upkeep ends.
+    pub fn is_over(&self) -> bool {
+        self.stopped.get() || self.closing.get()
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.get()
     }
 
-    /// No more records are expected: the writer ends when all are written.
+    /// Upkeep is to end; what it has begun may still commit.
     pub fn close(&self) {
         self.closing.set(true);
+    }
+
+    /// No more records are expected: the writer ends when all are written.
+    pub fn finish(&self) {
+        self.finishing.set(true);
         self.arrived.notify_one();
         self.prepare.notify_one();
     }

@@ -20,6 +20,7 @@ use crate::drive::device::Area;
 use crate::drive::segment::{self, Header, Mirror, Owner};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
+use crate::pool::error::PoolError;
 use crate::pool::manifest::Manifest;
 use crate::pool::segments::Slot;
 
@@ -125,10 +126,10 @@ impl DriveScan {
 }
 
 /// Reads manifests and logs, and deals out the records.
-pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Recovered {
+pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, PoolError> {
     let mut shards = BTreeMap::new();
     for shard in (0..pool.geometry.shards).map(ShardId) {
-        let manifest = Manifest::read(pool, shard).await.unwrap_or_else(|| Manifest::empty(shard));
+        let manifest = Manifest::read(pool, shard).await?.unwrap_or_else(|| Manifest::empty(shard));
         let owned = scans.iter().flat_map(|scan| {
             let ours = scan.data.iter().filter(move |(_, owner)| *owner == shard);
             ours.map(|(segment, _)| (scan.drive, *segment))
@@ -138,12 +139,12 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Recovered {
     }
     let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0 };
     for (id, mirrors) in log_segments(scans) {
-        let sealed = read_log(pool, id, &mirrors, &mut recovered.shards).await;
+        let sealed = read_log(pool, id, &mirrors, &mut recovered.shards).await?;
         recovered.log_bytes += u64::from(sealed.bytes);
         recovered.logs.push((sealed, mirrors));
     }
     recovered.shards.values_mut().for_each(ShardReplay::order);
-    recovered
+    Ok(recovered)
 }
 
 /// Log segments in the order in which they were written, each with the mirrors that still name it.
@@ -165,10 +166,14 @@ impl ShardReplay {
         self.records.dedup_by_key(|record| record.sequence);
     }
 
+    /// Whether the record is part of the shard's history at all.
+    fn counts(&self, sequence: Sequence) -> bool {
+        sequence.epoch() >= self.manifest.epoch || sequence.0 <= self.manifest.accepted
+    }
+
+    /// Whether it has to be applied again.
     fn wants(&self, sequence: Sequence) -> bool {
-        let manifest = &self.manifest;
-        let known = sequence.epoch() >= manifest.epoch || sequence.0 <= manifest.accepted;
-        sequence.0 > manifest.flushed && known
+        sequence.0 > self.manifest.flushed && self.counts(sequence)
     }
 }
 
@@ -177,19 +182,22 @@ async fn read_log(
     id: LogId,
     mirrors: &[Mirror],
     shards: &mut BTreeMap<ShardId, ShardReplay>,
-) -> Sealed {
+) -> Result<Sealed, PoolError> {
     let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new() };
-    while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await {
+    while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await? {
         let mut at = 0;
         while let Some((records, len)) =
             batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes)
         {
             for record in records {
                 let head = record.head;
+                let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.counts(head.sequence)) else {
+                    continue;
+                };
                 let last = sealed.last.entry(head.shard).or_default();
                 *last = head.sequence.max(*last);
                 let body = LogPosition { log: id, offset: sealed.bytes + record.body_at };
-                if let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.wants(head.sequence)) {
+                if shard.wants(head.sequence) {
                     let operations = record.operations;
                     shard.records.push(Replayed { sequence: head.sequence, operations, body });
                 }
@@ -201,23 +209,35 @@ async fn read_log(
             }
         }
     }
-    sealed
+    Ok(sealed)
 }
 
 /// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.
-pub async fn read_window(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> Option<AlignedBuf> {
-    let left = pool.geometry.segment_bytes.checked_sub(u64::from(offset))?;
-    let len = WINDOW_BYTES.min(usize::try_from(left).ok()?);
+/// A batch that was acknowledged is on every mirror, so one readable mirror without it shows the
+/// end; when none is readable nobody knows, and that is an error.
+pub async fn read_window(
+    pool: &Pool,
+    id: LogId,
+    mirrors: &[Mirror],
+    offset: u32,
+) -> Result<Option<AlignedBuf>, PoolError> {
+    let left = pool.geometry.segment_bytes.saturating_sub(u64::from(offset));
+    let len = WINDOW_BYTES.min(left as usize);
     if len == 0 {
-        return None;
+        return Ok(None);
     }
+    let mut readable = 0;
     for mirror in mirrors {
         let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
         let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + u64::from(offset);
         let Ok(window) = drive.read(Area::Meta, AlignedBuf::uninit_for_read(len), at).await else { continue };
         if batch::read(&window, pool.geometry.pool, id, offset).is_some() {
-            return Some(window);
+            return Ok(Some(window));
         }
+        readable += 1;
     }
-    None
+    match readable {
+        0 => Err(PoolError::NoCopy { copies: mirrors.len(), first: mirrors.first().map(|m| m.drive) }),
+        _ => Ok(None),
+    }
 }

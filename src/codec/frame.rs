@@ -2,7 +2,7 @@
 //!
 //! Owns the 64-byte header in front of the coded area, its checksum, and the sum that turns payload
 //! bytes into coded bytes and into bytes on a drive. Works in place on a buffer the caller holds; no I/O
-//! and no allocation. Layout: `docs/FORMAT-blocks.md`.
+//! and no allocation. Layout: `docs/FORMAT.md`.
 //!
 //! Invariants: a block that verifies is the one that was written last to exactly this place for exactly
 //! this extent, row and column; everything else is told apart: never written, newer, misdirected, left

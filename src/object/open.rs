@@ -87,7 +87,10 @@ pub struct Running {
     pub log: Rc<Log>,
     pub blocks: Rc<BlockCache>,
     writer: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
+    preparer: JoinHandle<()>,
+    /// Ends by itself when the log is closed; a write it began must not be left behind.
+    upkeep: Vec<JoinHandle<()>>,
+    peers: JoinHandle<()>,
 }
 
 /// Finds or makes the pool and reads what recovery needs.
@@ -117,7 +120,7 @@ pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleE
         let segments = member.superblock.as_ref().map_or(0, |superblock| superblock.segments);
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
-    let recovered = replay::recover(&pool, &scans).await;
+    let recovered = replay::recover(&pool, &scans).await?;
     for (sealed, mirrors) in &recovered.logs {
         shared.directory.insert(sealed.id, mirrors.clone().into());
     }
@@ -205,16 +208,14 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     }
     let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
     let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
-    let mut tasks = vec![
-        tokio::task::spawn_local(log.clone().prepare_segments()),
-        tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news)),
-        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone())),
-    ];
+    let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
+    let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
+    let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
-        tasks.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+        upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
     }
-    Ok(Running { core, log, blocks, writer, tasks })
+    Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
 }
 
 /// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
@@ -286,8 +287,13 @@ impl Running {
         Ok(())
     }
 
-    /// Writes everything out and ends. Nothing may be asked of this core any more.
+    /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes
+    /// first, because it commits; then the shards, and the log last.
     pub async fn shut_down(self) {
+        self.log.close();
+        for task in self.upkeep {
+            let _ = task.await;
+        }
         for shard in self.core.shards.iter().flatten() {
             while shard.flushed() < shard.applied() {
                 if let Err(error) = shard.checkpoint().await {
@@ -296,8 +302,9 @@ impl Running {
                 }
             }
         }
-        self.log.close();
+        self.log.finish();
         let _ = self.writer.await;
-        self.tasks.iter().for_each(JoinHandle::abort);
+        let _ = self.preparer.await;
+        self.peers.abort();
     }
 }

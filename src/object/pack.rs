@@ -73,7 +73,7 @@ async fn pack_segment(core: &Rc<Core>, sealed: &Sealed) -> Result<(), ObjectErro
     let mut offset = PAGE as u32;
     while offset < sealed.bytes {
         let Some(mirrors) = core.logs.get(sealed.id) else { return Ok(()) };
-        let Some(window) = read_window(&core.pool, sealed.id, &mirrors, offset).await else {
+        let Some(window) = read_window(&core.pool, sealed.id, &mirrors, offset).await? else {
             let text = format!("log segment {} ends at {offset} and not at {}", sealed.id, sealed.bytes);
             return Err(ObjectError::Unreadable(text));
         };

@@ -28,11 +28,12 @@ pub struct Object {
     shard: ShardId,
     version: Version,
     pack: Option<Rc<Extent>>,
+    #[expect(dead_code, reason = "held for its Drop")]
     pin: Keep,
 }
 
 /// What keeps the bytes from being freed.
-#[allow(dead_code, reason = "held for their Drop")]
+#[expect(dead_code, reason = "held for their Drop")]
 enum Keep {
     Here(Pin),
     There(Loan),

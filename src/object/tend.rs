@@ -20,7 +20,7 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
     loop {
         tick().await;
         turn = turn.wrapping_add(1);
-        if shard.log.is_stopped() {
+        if shard.log.is_over() {
             return;
         }
         if shard.index.memtable_bytes() >= memtable_max
@@ -43,7 +43,10 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
     loop {
         tick().await;
-        while log.live_segments() > log.segments_max() / 2 && !log.is_stopped() {
+        if log.is_over() {
+            return;
+        }
+        while log.live_segments() > log.segments_max() / 2 && !log.is_over() {
             let Some(oldest) = log.oldest_sealed() else { break };
             if let Err(error) = pack::retire(&core, &log, &oldest).await {
                 tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");

@@ -19,6 +19,7 @@ use crate::drive::superblock::{self, Geometry, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
 use crate::io::world::{Lock, World};
+use crate::pool::error::PoolError;
 
 /// Files of a directory drive.
 pub const META_FILE: &str = "basalt.meta";
@@ -87,6 +88,8 @@ pub enum AssembleError {
     TooManyMissing { missing: usize, drives: usize, parity: usize },
     #[error("the pool has {parity} parity chunks; --parity {asked} cannot change that")]
     ParityFixed { parity: u8, asked: u8 },
+    #[error("the log or the catalog cannot be read, so what was stored cannot be told: {0}")]
+    Recovery(#[from] PoolError),
     #[error("{0}")]
     Request(String),
 }

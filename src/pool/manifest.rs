@@ -75,15 +75,23 @@ impl Manifest {
         if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
     }
 
-    /// The newest manifest of a shard on any drive; `None` when no drive has one.
-    pub async fn read(pool: &Pool, shard: ShardId) -> Option<Self> {
+    /// The newest manifest of a shard on any drive. `Ok(None)` only when every drive that could be
+    /// asked says that none was ever written; what cannot be read is an error, or a shard full of
+    /// objects would be taken for a new one.
+    pub async fn read(pool: &Pool, shard: ShardId) -> Result<Option<Self>, PoolError> {
         let mut newest: Option<Manifest> = None;
+        let (mut asked, mut unreadable) = (0, 0);
         for drive in pool.drives.iter() {
             for turn in 0..2 {
                 let buffer = AlignedBuf::uninit_for_read(MANIFEST_BYTES);
                 let offset = Self::offset(shard, turn);
-                let Ok(slot) = drive.read(Area::Meta, buffer, offset).await else { continue };
+                asked += 1;
+                let Ok(slot) = drive.read(Area::Meta, buffer, offset).await else {
+                    unreadable += 1;
+                    continue;
+                };
                 let found = Self::decode(&slot, pool.geometry.pool, shard);
+                unreadable += usize::from(found.is_none() && slot.iter().any(|byte| *byte != 0));
                 let newer =
                     |found: &Manifest| newest.as_ref().is_none_or(|n| n.generation < found.generation);
                 if let Some(found) = found.filter(newer) {
@@ -91,7 +99,10 @@ impl Manifest {
                 }
             }
         }
-        newest
+        if newest.is_none() && (unreadable > 0 || asked == 0) {
+            return Err(PoolError::NoCopy { copies: asked, first: None });
+        }
+        Ok(newest)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Extent`] and [`Stripe`] (where the chunks stand; a value of the catalog and of the log),
 //! [`Layout`] (pure arithmetic over size, k, m and rows in a stripe) and the binary form of an extent.
-//! No I/O. Layout: `docs/FORMAT-blocks.md`.
+//! No I/O. Layout: `docs/FORMAT.md`.
 //!
 //! Invariants: rows are full but for the last; every byte of the object lies in exactly one block;
 //! blocks of a chunk follow each other without a gap; the chunks of a stripe are on distinct drives;

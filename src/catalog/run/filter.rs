@@ -3,7 +3,7 @@
 //! Owns the hash of keys and the bits. A filter is a blocked Bloom filter: the hash picks one line
 //! of 64 bytes (one cache line, one memory access) and `PROBES` bits in it; at `BITS_PER_KEY` about
 //! one absent key in a hundred passes. The hash is part of the format and is described byte-exact
-//! in `docs/FORMAT-catalog.md`; it guards against nothing hostile, a collision costs one block read.
+//! in `docs/FORMAT.md`; it guards against nothing hostile, a collision costs one block read.
 
 use bytes::Bytes;
 
