@@ -160,7 +160,8 @@ async fn examine(world: &World, path: &Path, locks: &mut Vec<Lock>) -> Result<Ex
     Ok(Examined { path: path.to_owned(), is_device, found })
 }
 
-fn is_device(world: &World, path: &Path) -> bool {
+/// Whether the drive at `path` is a block device, not a directory.
+pub fn is_device(world: &World, path: &Path) -> bool {
     let file = world.open(path, false, Access::ReadOnly);
     !world.exists(&path.join(META_FILE)) && file.is_ok_and(|file| file.id().is_block_device)
 }
@@ -345,7 +346,8 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     let smallest = capacities.iter().copied().min().unwrap_or(DRIVE_BYTES_MIN);
     // About 4,096 segments on the smallest drive: fine enough to share, few enough to scan.
     let segment_bytes = (smallest / 4096).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let shards_max = (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
+    let shards_max =
+        (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
     Ok(Geometry {
         pool: PoolId(u128::from_le_bytes(pool)),
         drives: drives as u16,
