@@ -152,7 +152,7 @@ async fn list_run(
     };
     let footer = run.footer();
     let (entries, deleted) = (grouped(footer.entries), grouped(footer.tombstones));
-    out.line(&format!("{title}: {entries} entries, {deleted} of them deletions, {}", size(footer.bytes)))?;
+    out.line(&format!("{title}: entries {entries}, of them deletions {deleted}, {}", size(footer.bytes)))?;
     out.line(&format!("    first {}", text::key(&footer.first_key)))?;
     out.line(&format!("    last  {}", text::key(&footer.last_key)))?;
     let mut families: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -169,7 +169,7 @@ async fn list_run(
     out.line(&format!("    read: {}", counts.collect::<Vec<_>>().join(", ")))?;
     match walked.elsewhere {
         0 => Ok(()),
-        blocks => out.line(&format!("    not on this drive: {} blocks", grouped(blocks))),
+        blocks => out.line(&format!("    not on this drive: {}", text::count(blocks, "block"))),
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 
 use super::output::Output;
 use super::{Drive, text};
+use crate::admin::table::grouped;
 use crate::base::ids::LogId;
 use crate::base::limits::{BATCH_BYTES, PAGE};
 use crate::catalog::batch::{self, Found};
@@ -86,7 +87,11 @@ pub async fn list(drive: &Drive, out: &mut Output<'_>) -> io::Result<()> {
                 print(&walk, piece, out)?;
             }
         }
-        out.line(&format!("  {batches} batches, {records} records"))?;
+        let (batches, records) = (
+            if batches == 1 { "1 batch".to_owned() } else { format!("{} batches", grouped(batches)) },
+            text::count(records, "record"),
+        );
+        out.line(&format!("  {batches}, {records}"))?;
     }
     Ok(())
 }
@@ -172,7 +177,8 @@ fn print(walk: &Walk<'_>, piece: Piece, out: &mut Output<'_>) -> io::Result<()> 
         }
         Piece::Unreadable { offset, error } => damage(offset, format!("cannot be read: {error}")),
         Piece::Batch { offset, bytes, records } => {
-            out.line(&format!("  {offset:#010x}  batch of {} records, {bytes} bytes", records.len()))?;
+            let count = text::count(records.len() as u64, "record");
+            out.line(&format!("  {offset:#010x}  batch of {count}, {bytes} bytes"))?;
             records.iter().try_for_each(|record| print_record(walk.drive, record, out))
         }
     }

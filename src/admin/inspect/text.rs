@@ -4,7 +4,7 @@
 //! report cannot drive the reader's terminal. Bytes that do not decode are shown in hexadecimal.
 
 use super::moment;
-use crate::admin::table::size;
+use crate::admin::table::{grouped, size};
 use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::key;
@@ -29,6 +29,11 @@ pub fn broken(reason: Broken) -> String {
         Broken::Newer(version) => format!("of format version {version}, newer than this Basalt"),
         Broken::Damaged => "damaged: the checksum differs".to_owned(),
     }
+}
+
+/// `1 record`, `1,234 records`.
+pub fn count(n: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 /// Epoch, stream and number.
@@ -105,7 +110,7 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         Some(format!("{} in use", size(pages_used(bytes) * PAGE as u64)))
     } else if key::parse_pack(key).is_some() {
         let pack = PackValue::decode(bytes)?;
-        Some(format!("{} objects live, {}", pack.live, extent(&pack.extent)))
+        Some(format!("{} live, {}", count(pack.live.into(), "object"), extent(&pack.extent)))
     } else {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))
@@ -124,14 +129,15 @@ fn storage(storage: &Storage) -> String {
         Storage::Inline { at, .. } => format!("in log {}+{:#x}", log(at.log), at.offset),
         Storage::Packed { pack, offset, .. } => format!("in pack {pack:016x}+{offset:#x}"),
         Storage::Striped(extent) => self::extent(extent),
-        Storage::Parts { upload, parts } => format!("{} parts of upload {upload:032x}", parts.len()),
+        Storage::Parts { upload, parts } => {
+            format!("{} of upload {upload:032x}", count(parts.len() as u64, "part"))
+        }
     }
 }
 
 fn extent(extent: &Extent) -> String {
-    let stripes = extent.stripes.len();
-    let plural = if stripes == 1 { "" } else { "s" };
-    format!("{} bytes in {stripes} stripe{plural} of {}+{}", extent.size, extent.k, extent.m)
+    let stripes = count(extent.stripes.len() as u64, "stripe");
+    format!("{} bytes in {stripes} of {}+{}", extent.size, extent.k, extent.m)
 }
 
 #[cfg(test)]
