@@ -177,3 +177,6 @@ fn copy_row(
 fn moment(time: Nanos) -> String {
     crate::codec::date::iso8601_ms(time).as_str().to_owned()
 }
+
+#[cfg(test)]
+mod tests;
