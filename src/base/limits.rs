@@ -70,6 +70,9 @@ pub const DRAIN_SECONDS_MAX: u64 = 2;
 /// A larger one is read and dropped after the answer, because closing at once would reset the
 /// connection and take the answer from a client that is still sending.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// Deletes of one batch that are under way together: enough to fill a batch of the log, few enough
+/// for one task to look after.
+pub const DELETES_AT_ONCE_MAX: usize = 32;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 

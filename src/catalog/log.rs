@@ -233,7 +233,14 @@ impl Log {
         Ok(())
     }
 
-    fn acknowledge(&self, batch: Batch, buffer: AlignedBuf, at: LogPosition, padded: usize, apply: &dyn Apply) {
+    fn acknowledge(
+        &self,
+        batch: Batch,
+        buffer: AlignedBuf,
+        at: LogPosition,
+        padded: usize,
+        apply: &dyn Apply,
+    ) {
         let (records, outcome) = batch.into_parts();
         *self.resting.borrow_mut() = Some(buffer);
         self.counters.record_batch(records.len() as u64, padded as u64);

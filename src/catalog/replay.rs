@@ -186,12 +186,11 @@ async fn read_log(
     let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new() };
     while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await? {
         let mut at = 0;
-        while let Some((records, len)) =
-            batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes)
-        {
+        while let Some((records, len)) = batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes) {
             for record in records {
                 let head = record.head;
-                let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.counts(head.sequence)) else {
+                let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.counts(head.sequence))
+                else {
                     continue;
                 };
                 let last = sealed.last.entry(head.shard).or_default();

@@ -245,9 +245,8 @@ fn build_core(
         tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
     });
     let (drives, id) = (pool.drives.clone(), geometry.pool);
-    let writer = |blocks: usize| {
-        WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone())
-    };
+    let writer =
+        |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());
     Core::new(Parts {
         index,
         peers,

@@ -9,7 +9,9 @@ use std::rc::Rc;
 
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
-use crate::drive::device::Drive;
+use crate::base::metrics::DriveState;
+use crate::drive::device::{Drive, DriveSet};
+use crate::drive::segment;
 use crate::drive::space::{Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -25,6 +27,9 @@ pub struct ShardSpace {
     pool: Rc<Pool>,
     shard: ShardId,
     spaces: RefCell<Vec<Space>>,
+    /// Drives that are missing: their segment headers cannot be read, so a segment counts as owned as
+    /// soon as a record names it, and what is freed while they are away is free when they return.
+    absent: DriveSet,
     /// One claim at a time, so that a burst of writers claims one segment and not one each.
     claiming: tokio::sync::Mutex<()>,
 }
@@ -33,7 +38,9 @@ impl ShardSpace {
     pub fn new(pool: Rc<Pool>, shard: ShardId) -> Self {
         let space = |_: &Rc<Drive>| Space::new(pool.geometry.segment_bytes);
         let spaces = RefCell::new(pool.drives.iter().map(space).collect());
-        ShardSpace { pool, shard, spaces, claiming: tokio::sync::Mutex::new(()) }
+        let missing = pool.drives.iter().filter(|drive| drive.state() == DriveState::Missing);
+        let absent = missing.map(|drive| drive.id()).collect();
+        ShardSpace { pool, shard, spaces, absent, claiming: tokio::sync::Mutex::new(()) }
     }
 
     /// Room for one chunk of `chunk_bytes` on each of k + m drives, or on as many as are in
@@ -171,7 +178,7 @@ impl ShardSpace {
         let mut spaces = self.spaces.borrow_mut();
         extent.copies.iter().all(|address| {
             let span = Span { offset: address.offset, bytes: u64::from(extent.len) };
-            spaces.get_mut(usize::from(address.drive.0)).is_some_and(|space| space.occupy(span))
+            self.space_of(&mut spaces, *address).is_some_and(|space| space.occupy(span))
         })
     }
 
@@ -180,15 +187,30 @@ impl ShardSpace {
         let mut all = true;
         for (address, pages) in extent.spans() {
             let span = Span { offset: address.offset, bytes: pages_bytes(pages) };
-            all &= spaces.get_mut(usize::from(address.drive.0)).is_some_and(|space| apply(space, span));
+            all &= self.space_of(&mut spaces, address).is_some_and(|space| apply(space, span));
         }
         all
+    }
+
+    /// The space an address lies in; on a missing drive its segment is taken over on sight.
+    fn space_of<'a>(&self, spaces: &'a mut [Space], address: Address) -> Option<&'a mut Space> {
+        let space = spaces.get_mut(usize::from(address.drive.0))?;
+        if self.absent.contains(address.drive) {
+            let segment = segment::of_offset(address.offset, self.pool.geometry.segment_bytes)?;
+            if !space.owns(segment) {
+                space.add_segment(segment);
+            }
+        }
+        Some(space)
     }
 
     /// Loads a committed map from the catalog; one of a segment given back since is ignored.
     pub fn load(&self, drive: DriveId, segment: u32, bitmap: &[u8]) -> bool {
         let mut spaces = self.spaces.borrow_mut();
         let Some(space) = spaces.get_mut(usize::from(drive.0)) else { return false };
+        if self.absent.contains(drive) && !space.owns(segment) {
+            space.add_segment(segment);
+        }
         !space.owns(segment) || space.load(segment, bitmap)
     }
 

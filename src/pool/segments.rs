@@ -122,10 +122,7 @@ mod tests {
         let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 4], 0);
         table.set(2, Slot::Empty);
         table.set(3, Slot::Spare);
-        assert_eq!(
-            table.claim_data(ShardId(1), Purpose::Objects),
-            Some(Claim { segment: 2, fresh: true })
-        );
+        assert_eq!(table.claim_data(ShardId(1), Purpose::Objects), Some(Claim { segment: 2, fresh: true }));
         assert_eq!(table.claim_log(), Some(Claim { segment: 3, fresh: false }));
     }
 }

@@ -252,7 +252,11 @@ fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetri
     let segment_bytes = core.pool.geometry.segment_bytes;
     let objects: u64 =
         core.shards.iter().flatten().map(|shard| shard.space.committed_bytes(drive.id())).sum();
-    DriveMetrics { capacity_bytes: table.len() as u64 * segment_bytes, used_bytes: objects, ..drive.metrics() }
+    DriveMetrics {
+        capacity_bytes: table.len() as u64 * segment_bytes,
+        used_bytes: objects,
+        ..drive.metrics()
+    }
 }
 
 /// Writes down which drives have been latched, so that the next start keeps them out too.
