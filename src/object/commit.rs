@@ -143,9 +143,8 @@ pub fn disown(version: Version) -> Option<Operation> {
         Storage::Empty | Storage::Inline { .. } => None,
         Storage::Packed { pack, .. } => Some(Operation::Unpack { pack }),
         Storage::Striped(extent) => Some(Operation::Free(extent)),
-        Storage::Parts { upload, .. } => Some(Operation::Put {
-            key: key::garbage(upload),
-            value: GarbageValue { upload }.encode(),
-        }),
+        Storage::Parts { upload, .. } => {
+            Some(Operation::Put { key: key::garbage(upload), value: GarbageValue { upload }.encode() })
+        }
     }
 }

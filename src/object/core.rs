@@ -88,7 +88,8 @@ impl Bulletin {
     /// Returns when every core knows.
     pub async fn announce(&self, change: Change) {
         self.buckets.apply(change.clone());
-        for (index, inbox) in self.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index) {
+        for (index, inbox) in self.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index)
+        {
             let (told, wait) = oneshot::channel();
             let change = change.clone();
             let job: Job = Box::new(move |core| {

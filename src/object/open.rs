@@ -245,9 +245,8 @@ fn build_core(
         tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
     });
     let (drives, id) = (pool.drives.clone(), geometry.pool);
-    let writer = |blocks: usize| {
-        WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone())
-    };
+    let writer =
+        |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());
     Core::new(Parts {
         index,
         peers,
@@ -280,6 +279,8 @@ impl Running {
         if !self.has_buckets() {
             return Ok(());
         }
+        // Every shard is open, so every shard has taken over what its records name.
+        self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
         for (name, value) in shard.load_buckets().await? {
             shard.bulletin.announce(Change::Open(name, value)).await;

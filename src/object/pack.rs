@@ -80,7 +80,8 @@ async fn pack_segment(core: &Rc<Core>, sealed: &Sealed) -> Result<(), ObjectErro
         let window = window.into_bytes();
         let mut at = 0;
         while offset < sealed.bytes
-            && let Some((records, len)) = batch::read(&window[at..], core.pool.geometry.pool, sealed.id, offset)
+            && let Some((records, len)) =
+                batch::read(&window[at..], core.pool.geometry.pool, sealed.id, offset)
         {
             let whole = window.slice(at..at + len);
             records.into_iter().for_each(|record| pile_up(&mut piles, sealed.id, offset, &whole, record));
@@ -190,7 +191,12 @@ impl Shard {
     }
 
     /// False when nothing was left to move.
-    async fn try_install_pack(&self, id: u64, extent: &Extent, moves: Vec<Move>) -> Result<bool, ObjectError> {
+    async fn try_install_pack(
+        &self,
+        id: u64,
+        extent: &Extent,
+        moves: Vec<Move>,
+    ) -> Result<bool, ObjectError> {
         let mut operations = Vec::with_capacity(moves.len() + 1);
         for moved in moves {
             let Some(mut version) = self.version(&moved.key).await? else { continue };

@@ -211,7 +211,10 @@ impl ObjectStream {
                 let body = self.object.small().await?.ok_or_else(|| super::shard::damaged("storage"))?;
                 self.rest = range.end..range.end;
                 let (start, end) = (range.start as usize, range.end as usize);
-                (end <= body.len()).then(|| body.slice(start..end)).map(Some).ok_or_else(|| super::shard::damaged("size"))
+                (end <= body.len())
+                    .then(|| body.slice(start..end))
+                    .map(Some)
+                    .ok_or_else(|| super::shard::damaged("size"))
             }
         }
     }
@@ -219,7 +222,8 @@ impl ObjectStream {
     /// A reader for the rest of the part in which the rest of the range begins.
     async fn advance_part(&mut self) -> Result<()> {
         let Storage::Parts { upload, parts } = &self.object.version.storage else { return Ok(()) };
-        let (number, bounds) = locate(parts, self.rest.start).ok_or_else(|| super::shard::damaged("parts"))?;
+        let (number, bounds) =
+            locate(parts, self.rest.start).ok_or_else(|| super::shard::damaged("parts"))?;
         let upload = *upload;
         let found = self.object.core.on_shard(self.object.shard, move |home| home.part_of(upload, number));
         let extent = found.await?.extent.ok_or_else(|| super::shard::damaged("part"))?;

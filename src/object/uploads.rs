@@ -38,7 +38,11 @@ impl UploadRef {
 }
 
 impl Shard {
-    pub async fn begin_upload(self: Rc<Self>, upload: UploadRef, value: UploadValue) -> Result<(), ObjectError> {
+    pub async fn begin_upload(
+        self: Rc<Self>,
+        upload: UploadRef,
+        value: UploadValue,
+    ) -> Result<(), ObjectError> {
         let put = Operation::Put { key: upload.catalog_key(), value: value.encode() };
         self.commit(&upload.bucket, vec![put], &[]).await
     }
@@ -64,7 +68,12 @@ impl Shard {
         result
     }
 
-    async fn try_put_part(&self, upload: &UploadRef, number: u16, part: PartValue) -> Result<(), ObjectError> {
+    async fn try_put_part(
+        &self,
+        upload: &UploadRef,
+        number: u16,
+        part: PartValue,
+    ) -> Result<(), ObjectError> {
         let _guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);
@@ -93,7 +102,8 @@ impl Shard {
         after: u16,
         limit: usize,
     ) -> Result<Vec<(u16, PartValue)>, ObjectError> {
-        let mut scan = self.index.scan(key::parts_from(upload, after.saturating_add(1)), key::parts_end(upload));
+        let mut scan =
+            self.index.scan(key::parts_from(upload, after.saturating_add(1)), key::parts_end(upload));
         let mut parts = Vec::new();
         while parts.len() < limit
             && let Some((at, value)) = scan.next().await?
@@ -248,7 +258,8 @@ fn combine(
         let checksum = part.checksum.as_ref().filter(|checksum| checksum.algorithm == algorithm);
         checksum.and_then(|checksum| checksum::Checksum::from_bytes(algorithm, &checksum.value).ok())
     };
-    let sums: Option<Vec<_>> = parts.iter().map(|(_, part)| of_part(part).map(|sum| (sum, part.size))).collect();
+    let sums: Option<Vec<_>> =
+        parts.iter().map(|(_, part)| of_part(part).map(|sum| (sum, part.size))).collect();
     let Some(sums) = sums else { return Ok(None) };
     let (value, count) = match (kind, Combined::new(algorithm)) {
         (ChecksumKind::FullObject, Some(mut combined)) => {

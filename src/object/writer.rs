@@ -71,11 +71,8 @@ impl Writer {
     fn stripes(&self) -> ExtentWriter<ShardAllocator> {
         let large = self.size.is_some_and(|size| size >= LARGE_BYTES_MIN);
         let path = if large { &self.core.writes_large } else { &self.core.writes };
-        let allocator = ShardAllocator {
-            core: self.core.clone(),
-            shard: self.target.shard,
-            purpose: Purpose::Objects,
-        };
+        let allocator =
+            ShardAllocator { core: self.core.clone(), shard: self.target.shard, purpose: Purpose::Objects };
         let nonce = self.core.pool.world.random_u64();
         path.extent(allocator, nonce, Some(self.size.unwrap_or(PUT_BYTES_MAX)))
     }

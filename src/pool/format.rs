@@ -348,7 +348,8 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     let smallest = capacities.iter().copied().min().unwrap_or(DRIVE_BYTES_MIN);
     // About 4,096 segments on the smallest drive: fine enough to share, few enough to scan.
     let segment_bytes = (smallest / 4096).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let shards_max = (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
+    let shards_max =
+        (smallest / segment_bytes / limits::SHARD_SEGMENTS_MIN).clamp(1, limits::SHARDS_MAX.into());
     Ok(Geometry {
         pool: PoolId(u128::from_le_bytes(pool)),
         drives: drives as u16,

@@ -28,6 +28,8 @@ pub enum Slot {
     Data(ShardId),
     /// Was a data segment and has no owner now.
     Empty,
+    /// Its header cannot be read: kept from everybody until all shards have said what is theirs.
+    Damaged,
 }
 
 /// A segment that was claimed, and whether its space has still to be prepared.
@@ -70,6 +72,24 @@ impl SegmentTable {
         let at = spare.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
         slots[at] = Slot::Log;
         Some(Claim { segment: at as u32, fresh: spare.is_none() })
+    }
+
+    /// A durable record of the shard names space in a segment whose header does not: true when nobody
+    /// else has it, and from then on the shard does. A drive that is away lets everybody have his way.
+    pub fn adopt(&self, segment: u32, shard: ShardId) -> bool {
+        let mut slots = self.lock();
+        let away = slots.is_empty();
+        let Some(slot) = slots.get_mut(segment as usize) else { return away };
+        let free = matches!(slot, Slot::Untouched | Slot::Empty | Slot::Damaged);
+        if free {
+            *slot = Slot::Data(shard);
+        }
+        free
+    }
+
+    /// Every shard has adopted what is its own: what is left behind a damaged header is nobody's.
+    pub fn settle(&self) {
+        self.lock().iter_mut().filter(|slot| **slot == Slot::Damaged).for_each(|slot| *slot = Slot::Empty);
     }
 
     pub fn set(&self, segment: u32, slot: Slot) {
@@ -118,14 +138,30 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_takes_over_what_has_no_header_and_nothing_of_others() {
+        let slots = vec![Slot::Damaged, Slot::Untouched, Slot::Data(ShardId(1)), Slot::Spare, Slot::Damaged];
+        let table = SegmentTable::new(DriveId(0), slots, 0);
+        let adopted: Vec<bool> = (0..6).map(|segment| table.adopt(segment, ShardId(0))).collect();
+        assert_eq!(adopted, [true, true, false, false, true, false]);
+        assert_eq!(table.claim_data(ShardId(0), Purpose::System), None);
+        let away = SegmentTable::new(DriveId(1), Vec::new(), 0);
+        assert!(away.adopt(7, ShardId(0)) && away.adopt(7, ShardId(1)));
+    }
+
+    #[test]
+    fn a_damaged_segment_is_given_out_only_when_all_shards_have_spoken() {
+        let table = SegmentTable::new(DriveId(0), vec![Slot::Damaged], 0);
+        assert_eq!((table.claim_log(), table.claim_data(ShardId(0), Purpose::System)), (None, None));
+        table.settle();
+        assert!(table.claim_data(ShardId(0), Purpose::System).is_some());
+    }
+
+    #[test]
     fn what_was_given_back_is_used_before_untouched_space() {
         let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 4], 0);
         table.set(2, Slot::Empty);
         table.set(3, Slot::Spare);
-        assert_eq!(
-            table.claim_data(ShardId(1), Purpose::Objects),
-            Some(Claim { segment: 2, fresh: true })
-        );
+        assert_eq!(table.claim_data(ShardId(1), Purpose::Objects), Some(Claim { segment: 2, fresh: true }));
         assert_eq!(table.claim_log(), Some(Claim { segment: 3, fresh: false }));
     }
 }
