@@ -65,13 +65,22 @@ impl SegmentTable {
         Some(Claim { segment: at as u32, fresh: true })
     }
 
-    /// A segment for the log: a spare one, else an untouched one, which has to be zero-filled.
+    /// A segment for the log: a spare one, else a free one, which has to be zero-filled. Half of the
+    /// reserve is for the catalog alone: without runs no log segment is ever emptied.
     pub fn claim_log(&self) -> Option<Claim> {
         let mut slots = self.lock();
-        let spare = slots.iter().position(|slot| *slot == Slot::Spare);
-        let at = spare.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
+        if let Some(at) = slots.iter().position(|slot| *slot == Slot::Spare) {
+            slots[at] = Slot::Log;
+            return Some(Claim { segment: at as u32, fresh: false });
+        }
+        let free = |slot: &Slot| matches!(slot, Slot::Untouched | Slot::Empty);
+        if slots.iter().filter(|slot| free(slot)).count() <= self.reserve / 2 {
+            return None;
+        }
+        let untouched = slots.iter().position(|slot| *slot == Slot::Untouched);
+        let at = untouched.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty))?;
         slots[at] = Slot::Log;
-        Some(Claim { segment: at as u32, fresh: spare.is_none() })
+        Some(Claim { segment: at as u32, fresh: true })
     }
 
     /// A durable record of the shard names space in a segment whose header does not: true when nobody
@@ -132,9 +141,10 @@ mod tests {
         assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, fresh: true }));
         assert!(table.claim_data(shard, Purpose::Objects).is_some());
         assert_eq!(table.claim_data(shard, Purpose::Objects), None);
-        assert!(table.claim_data(shard, Purpose::System).is_some());
         assert!(table.claim_log().is_some());
         assert_eq!(table.claim_log(), None);
+        assert!(table.claim_data(shard, Purpose::System).is_some());
+        assert_eq!(table.claim_data(shard, Purpose::System), None);
     }
 
     #[test]
