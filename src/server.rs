@@ -89,7 +89,7 @@ struct CoreHandle {
 pub fn run(config: Config) -> Result<(), StartError> {
     let started = Instant::now();
     let io = runtime::probe(config.io).map_err(StartError::Io)?;
-    tracing::info!(io = ?io, "disk I/O is ready");
+    tracing::info!(io = io.name(), "disk I/O is ready");
     let processors = processors(&config.cores)?;
     let listen = |source| StartError::Listen { address: config.listen, source };
     let socket = accept::bind(config.listen).map_err(listen)?;
@@ -112,7 +112,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
         phase: follow,
     };
     let handles = start_cores(&facts, seeds, &processors)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     runtime.block_on(serve(facts, handles, phase, socket, established, assembly))
 }
 
@@ -145,7 +146,9 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
                 credentials::establish(std::slice::from_ref(path), &mut |bytes| world.random(bytes))?
             }
             CredentialsChoice::WithDrives => {
-                credentials::establish(&credentials::places(&config.drives), &mut |bytes| world.random(bytes))?
+                credentials::establish(&credentials::places(&config.drives), &mut |bytes| {
+                    world.random(bytes)
+                })?
             }
         };
         Ok((opening, established))
@@ -199,7 +202,11 @@ fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
     }
 }
 
-fn start_cores(facts: &Facts, seeds: Vec<CoreSeed>, processors: &[usize]) -> Result<Vec<CoreHandle>, StartError> {
+fn start_cores(
+    facts: &Facts,
+    seeds: Vec<CoreSeed>,
+    processors: &[usize],
+) -> Result<Vec<CoreHandle>, StartError> {
     let mut handles = Vec::new();
     for (seed, processor) in seeds.into_iter().zip(processors.iter().copied()) {
         let index = seed.index;
@@ -207,7 +214,8 @@ fn start_cores(facts: &Facts, seeds: Vec<CoreSeed>, processors: &[usize]) -> Res
         let (tell_opened, opened) = oneshot::channel();
         let (tell_announced, announced) = oneshot::channel();
         let (tell_drained, drained) = oneshot::channel();
-        let links = core::Links { incoming, opened: tell_opened, announced: tell_announced, drained: tell_drained };
+        let links =
+            core::Links { incoming, opened: tell_opened, announced: tell_announced, drained: tell_drained };
         let facts = facts.clone();
         let thread = std::thread::Builder::new()
             .name(format!("core-{index}"))
@@ -234,7 +242,8 @@ async fn serve(
         hear(handle.index, &mut handle.announced).await?;
     }
     let config = facts.config.clone();
-    let listener = accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let listener =
+        accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
     let startup = facts.started.elapsed();
     facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -266,7 +275,9 @@ async fn hear(index: usize, from: &mut oneshot::Receiver<Result<(), String>>) ->
 
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

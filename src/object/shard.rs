@@ -104,7 +104,9 @@ impl Shard {
         Ok(())
     }
 
-    /// From here on only records of this epoch follow; older ones that nobody has seen are void.
+    /// From here on only records of this epoch follow; older ones that nobody has seen are void. What
+    /// was replayed goes into runs first: a record that was found on one mirror only is then as safe
+    /// as any, and one that turns up later with a drive that was away is behind what is flushed.
     async fn begin_epoch(&self) -> Result<(), ObjectError> {
         self.space.settle();
         for extent in self.index.extents() {
@@ -118,6 +120,9 @@ impl Shard {
             let mut manifest = self.manifest.borrow_mut();
             manifest.epoch = self.pool.epoch;
             manifest.accepted = applied.0;
+        }
+        if applied > self.flushed() {
+            self.write_runs().await?;
         }
         self.write_manifest().await?;
         self.log.begin_shard(self.id, Sequence::first(self.pool.epoch));
@@ -265,17 +270,24 @@ impl Shard {
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {
         let _tending = self.tending.lock().await;
+        if self.index.frozen_bytes() == 0 && self.applied.get() == self.flushed() {
+            return Ok(());
+        }
+        self.write_runs().await?;
+        self.write_manifest().await
+    }
+
+    /// The memtable as runs, which the next manifest names. What an earlier attempt had frozen comes
+    /// first.
+    async fn write_runs(&self) -> Result<(), ObjectError> {
         if self.index.frozen_bytes() == 0 {
-            if self.applied.get() == self.flushed() {
-                return Ok(());
-            }
             self.save_maps();
             self.index.freeze();
             self.frozen_at.set(self.applied.get());
         }
         self.index.flush().await?;
         self.manifest.borrow_mut().flushed = self.frozen_at.get().0;
-        self.write_manifest().await
+        Ok(())
     }
 
     /// Merges runs while there is something to merge.

@@ -1,1 +1,109 @@
 //! Drives that go away, lie, or come back: with m of them gone everything reads and writes.
+
+use std::collections::BTreeMap;
+
+use basalt::io::sim::{Fault, OpKind};
+
+use crate::harness::{BUCKET, Chance, body, paths, request, run, start, world};
+
+#[test]
+fn with_m_drives_gone_everything_reads_and_writes() {
+    for seed in 1..=8u64 {
+        run(async move {
+            let sim = world(seed, 4);
+            let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+            server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            let (mut model, mut chance) = (BTreeMap::new(), Chance(seed * 7919));
+            for version in 0..150 {
+                if version == 50 || version == 90 {
+                    sim.kill(&paths(4)[((seed + version / 40) % 4) as usize]);
+                }
+                let key = format!("k/{:02}", chance.below(40));
+                let body = body(&key, version, chance.size());
+                server.put(&key, body.clone()).await.expect("a put with drives gone");
+                model.insert(key, body);
+            }
+            server.check(&model).await;
+            server.stop().await;
+            let server = start(&sim, &request(4, 2)).await.expect("it starts without them");
+            server.check(&model).await;
+            server.put("after", body("after", 1, 700_000)).await.expect("a put after the restart");
+            server.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_drive_that_comes_back_stale_changes_nothing() {
+    run(async {
+        let sim = world(5, 4);
+        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let (mut model, mut chance) = (BTreeMap::new(), Chance(99));
+        server.stop().await;
+        for round in 0..6u64 {
+            let away = &paths(4)[(round % 4) as usize];
+            if round % 2 == 1 {
+                sim.kill(away);
+            }
+            let server = start(&sim, &request(4, 2)).await.expect("it starts");
+            for version in 0..40 {
+                let key = format!("k/{:02}", chance.below(30));
+                if chance.below(4) == 0 {
+                    server.delete(&key).await.expect("a delete");
+                    model.remove(&key);
+                } else {
+                    let body = body(&key, round * 100 + version, chance.size());
+                    server.put(&key, body.clone()).await.expect("a put");
+                    model.insert(key, body);
+                }
+            }
+            server.check(&model).await;
+            sim.crash();
+            drop(server);
+            sim.revive(away);
+        }
+        let server = start(&sim, &request(4, 2)).await.expect("it starts with all of them");
+        server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_write_that_fails_latches_the_drive_and_nothing_else() {
+    run(async {
+        let sim = world(9, 4);
+        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let mut model = BTreeMap::new();
+        sim.inject(paths(4)[1].join("basalt.meta"), OpKind::Write, 3, Fault::Fail(5));
+        sim.inject(paths(4)[2].join("basalt.data"), OpKind::Sync, 2, Fault::Fail(5));
+        for version in 0..60 {
+            let key = format!("k/{version}");
+            let body = body(&key, version, [100, 70_000, 700_000][version as usize % 3]);
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        }
+        assert_eq!(server.running.core.pool.failed(), 2);
+        server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start() {
+    run(async {
+        let sim = world(11, 4);
+        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        server.put("kept", body("kept", 1, 100)).await.expect("a put");
+        paths(4)[..3].iter().for_each(|path| sim.kill(path));
+        assert!(server.put("lost", body("lost", 1, 100)).await.is_err());
+        server.stop().await;
+        assert!(start(&sim, &request(4, 2)).await.is_err());
+        paths(4)[..3].iter().for_each(|path| sim.revive(path));
+        let server = start(&sim, &request(4, 2)).await.expect("all drives are back");
+        assert_eq!(server.get("kept").await, Ok(Some(body("kept", 1, 100))));
+        server.stop().await;
+    });
+}
