@@ -89,7 +89,7 @@ struct CoreHandle {
 pub fn run(config: Config) -> Result<(), StartError> {
     let started = Instant::now();
     let io = runtime::probe(config.io).map_err(StartError::Io)?;
-    tracing::info!(io = ?io, "disk I/O is ready");
+    tracing::info!(io = io.name(), "disk I/O is ready");
     let processors = processors(&config.cores)?;
     let listen = |source| StartError::Listen { address: config.listen, source };
     let socket = accept::bind(config.listen).map_err(listen)?;

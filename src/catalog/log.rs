@@ -5,7 +5,8 @@
 //! in order and those who wait are told. When a mirror fails, its drive is latched and the batch is
 //! written again to a new segment on other drives before anybody is told. When no safe set of
 //! drives is left the log stops for good, so that a batch nobody was told about can never be
-//! followed by one that was acknowledged.
+//! followed by one that was acknowledged. When its segments run out, records that add bytes wait for
+//! one, and are refused while none can be emptied: what is left is for records that give space back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Sealed {
 pub enum LogError {
     /// The log has stopped: no safe set of drives.
     Stopped,
+    /// The last segments are kept for records that give space back, and no other can be emptied.
+    Full,
     /// The record is larger than any batch.
     TooLarge,
 }
@@ -70,6 +73,11 @@ pub struct Log {
     room: Notify,
     prepare: Notify,
     ready: Notify,
+    /// No segment could be created when one was last tried.
+    scarce: Cell<bool>,
+    /// The oldest segment could not be emptied when it was last tried.
+    stuck: Cell<bool>,
+    relieved: Notify,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
@@ -105,6 +113,9 @@ impl Log {
             room: Notify::new(),
             prepare: Notify::new(),
             ready: Notify::new(),
+            scarce: Cell::default(),
+            stuck: Cell::default(),
+            relieved: Notify::new(),
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
@@ -146,6 +157,36 @@ impl Log {
         outcome.wait().await.map_err(|Lost| LogError::Stopped)?;
         self.counters.commit_us.record(arrived.elapsed().as_micros() as u64);
         Ok(())
+    }
+
+    /// Asked before a record that adds bytes to the store: returns when the log has room for such.
+    pub async fn admit(&self) -> Result<(), LogError> {
+        loop {
+            let relieved = self.relieved.notified();
+            if self.stopped.get() {
+                return Err(LogError::Stopped);
+            }
+            let crowded = self.scarce.get() || self.live_segments() + 1 >= self.segments_max;
+            if self.stuck.get() && (crowded || self.wants_retiring()) {
+                return Err(LogError::Full);
+            }
+            if !crowded {
+                return Ok(());
+            }
+            relieved.await;
+        }
+    }
+
+    /// Whether the oldest segments should be emptied: half of those there may be hold records, or
+    /// there are no more.
+    pub fn wants_retiring(&self) -> bool {
+        self.live_segments() > self.segments_max / 2 || self.scarce.get()
+    }
+
+    /// Whether the oldest segment could be emptied, as whoever tried it found.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.set(stuck);
+        self.relieved.notify_waiters();
     }
 
     /// Everything that was pushed before this call is durable and applied when it returns.
@@ -304,9 +345,15 @@ impl Log {
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 match self.create_segment().await {
-                    Ok(next) => *self.prepared.borrow_mut() = Some(next),
+                    Ok(next) => {
+                        *self.prepared.borrow_mut() = Some(next);
+                        self.scarce.set(false);
+                        self.relieved.notify_waiters();
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "no new log segment now");
+                        if !self.scarce.replace(true) {
+                            tracing::warn!(%error, "no new log segment now");
+                        }
                         self.pause().await;
                     }
                 }
@@ -348,6 +395,7 @@ impl Log {
         self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
         self.counters.segments_live.set(self.live_segments() as u64);
         self.prepare.notify_one();
+        self.relieved.notify_waiters();
     }
 
     /// Stopped or closed: upkeep ends.
@@ -378,6 +426,7 @@ impl Log {
             lost.outcome.settle(Err(Lost));
         }
         self.room.notify_waiters();
+        self.relieved.notify_waiters();
     }
 }
 

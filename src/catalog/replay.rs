@@ -75,7 +75,12 @@ pub async fn scan_drive(pool: &Pool, drive: DriveId, segments: u32, is_device: b
         let indexes: Vec<u32> = (0..touched(pool, drive, *area, segments)).collect();
         for group in indexes.chunks(SCAN_WIDTH) {
             let headers = join_all(group.iter().map(|index| read_header(pool, drive, *area, *index))).await;
-            headers.into_iter().flatten().for_each(|header| scan.note(header));
+            for (index, header) in group.iter().zip(headers) {
+                match header {
+                    Ok(header) => header.into_iter().for_each(|header| scan.note(header)),
+                    Err(Unreadable) => scan.slots[*index as usize] = Slot::Damaged,
+                }
+            }
         }
     }
     scan
@@ -89,21 +94,29 @@ fn touched(pool: &Pool, drive: DriveId, area: Area, segments: u32) -> u32 {
     u32::try_from(inside).unwrap_or(u32::MAX).min(segments)
 }
 
-async fn read_header(pool: &Pool, drive: DriveId, area: Area, index: u32) -> Option<Header> {
+/// There may be a header, and there is no telling what it says.
+struct Unreadable;
+
+async fn read_header(
+    pool: &Pool,
+    drive: DriveId,
+    area: Area,
+    index: u32,
+) -> Result<Option<Header>, Unreadable> {
     let offset = segment::offset(index, pool.geometry.segment_bytes);
-    let handle = pool.drives.get(drive).ok()?;
-    let page = handle.read(area, AlignedBuf::uninit_for_read(PAGE), offset).await.ok()?;
-    match Header::decode(&page) {
+    let Ok(handle) = pool.drives.get(drive) else { return Ok(None) };
+    let read = handle.read(area, AlignedBuf::uninit_for_read(PAGE), offset).await;
+    match Header::decode(&read.map_err(|_| Unreadable)?) {
         Ok(header) => {
             let ours = header.pool == pool.geometry.pool && header.drive == drive && header.segment == index;
             let fits = matches!(header.owner, Owner::Data { .. }) == (area == Area::Data)
-                || handle.file(Area::Meta)?.id().is_block_device;
-            (ours && fits).then_some(header)
+                || handle.file(Area::Meta).is_some_and(|file| file.id().is_block_device);
+            Ok((ours && fits).then_some(header))
         }
-        Err(Broken::Magic) => None,
+        Err(Broken::Magic) => Ok(None),
         Err(reason) => {
             tracing::warn!(%drive, segment = index, ?reason, "segment header is not readable");
-            None
+            Err(Unreadable)
         }
     }
 }

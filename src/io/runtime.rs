@@ -37,9 +37,16 @@ pub enum IoChoice {
 pub fn probe(choice: IoChoice) -> io::Result<IoKind> {
     match choice {
         IoChoice::Threads => Ok(IoKind::Threads),
-        IoChoice::Uring => probe_uring().map(|()| IoKind::Uring),
-        IoChoice::Auto => Ok(probe_uring().map_or(IoKind::Threads, |()| IoKind::Uring)),
+        IoChoice::Uring => probe_uring().map(|()| IoKind::Uring).map_err(not_here),
+        IoChoice::Auto => Ok(probe_uring().map(|()| IoKind::Uring).unwrap_or_else(|reason| {
+            tracing::warn!(%reason, "io_uring does not work here: disk I/O goes through threads");
+            IoKind::Threads
+        })),
     }
+}
+
+fn not_here(reason: io::Error) -> io::Error {
+    io::Error::new(reason.kind(), format!("io_uring does not work here: {reason}; use --io threads or auto"))
 }
 
 /// Whether io_uring works here; the error says why not.

@@ -25,6 +25,17 @@ pub enum IoKind {
     Sim,
 }
 
+impl IoKind {
+    /// As operators read it in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            IoKind::Uring => "uring",
+            IoKind::Threads => "threads",
+            IoKind::Sim => "sim",
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct World(Kind);
 

@@ -79,6 +79,7 @@ impl From<LogError> for ObjectError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Stopped => ObjectError::NotWritable,
+            LogError::Full => ObjectError::StorageFull,
             LogError::TooLarge => ObjectError::EntityTooLarge,
         }
     }

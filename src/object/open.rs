@@ -4,6 +4,7 @@
 //! there. The number of cores may be another one at each start: shards and old log segments are
 //! dealt out anew, nothing is rewritten.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -96,9 +97,12 @@ pub struct Running {
 /// Finds or makes the pool and reads what recovery needs.
 pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleError> {
     let assembly = format::assemble(world, request).await?;
-    let name = |member: &Member| match &member.path {
-        Some(path) => path.display().to_string(),
-        None => format!("drive {} (missing)", member.drive),
+    let seated = |path: &PathBuf| assembly.members.iter().any(|member| member.path.as_ref() == Some(path));
+    let name = |member: &Member| match (&member.path, request.paths.get(usize::from(member.drive.0))) {
+        (Some(path), _) => path.display().to_string(),
+        // Drives are usually named in the order of the first start.
+        (None, Some(path)) if !seated(path) => format!("{} (missing)", path.display()),
+        _ => format!("drive {} (missing)", member.drive),
     };
     let drives: Arc<[Arc<DriveShared>]> = assembly
         .members
@@ -279,6 +283,8 @@ impl Running {
         if !self.has_buckets() {
             return Ok(());
         }
+        // Every shard is open, so every shard has taken over what its records name.
+        self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
         for (name, value) in shard.load_buckets().await? {
             shard.bulletin.announce(Change::Open(name, value)).await;

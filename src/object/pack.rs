@@ -142,7 +142,7 @@ async fn pack_pile(core: &Rc<Core>, shard: ShardId, pile: Vec<Candidate>) -> Res
 async fn write_pack(core: &Rc<Core>, shard: ShardId, pack: Vec<Candidate>) -> Result<(), ObjectError> {
     let bytes: u64 = pack.iter().map(|candidate| candidate.body.len() as u64).sum();
     let id = core.pool.world.random_u64();
-    let allocator = ShardAllocator { core: core.clone(), shard, purpose: Purpose::System };
+    let allocator = ShardAllocator { core: core.clone(), shard, purpose: Purpose::Objects };
     let mut writer = core.writes.extent(allocator, core.pool.world.random_u64(), Some(bytes));
     let mut moves = Vec::with_capacity(pack.len());
     let mut offset = 0;

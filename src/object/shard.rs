@@ -114,6 +114,7 @@ impl Shard {
                 return Err(damaged("run extent"));
             }
         }
+        self.space.end_recovery().await;
         let applied = self.applied.get();
         {
             let mut manifest = self.manifest.borrow_mut();
@@ -174,10 +175,7 @@ impl Shard {
                 self.index.apply(&key, None);
                 None
             }
-            Operation::Free(extent) => {
-                self.check_space(self.space.uncommit(&extent));
-                Some(extent)
-            }
+            Operation::Free(extent) => self.disown(extent),
             Operation::Unpack { pack } => self.unpack(pack),
         }
     }
@@ -217,8 +215,14 @@ impl Shard {
         let extent = packs.remove(&id)?.extent;
         self.dirty_packs.borrow_mut().remove(&id);
         self.index.apply(&key::pack(id), None);
-        self.check_space(self.space.uncommit(&extent));
-        Some(extent)
+        self.disown(extent)
+    }
+
+    /// Gives the extent back if it was the shard's: what is not can only be left alone.
+    fn disown(&self, extent: Extent) -> Option<Extent> {
+        let inside = self.space.uncommit(&extent);
+        self.check_space(inside);
+        inside.then_some(extent)
     }
 
     fn check_space(&self, inside: bool) {

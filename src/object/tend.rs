@@ -14,6 +14,9 @@ use crate::catalog::log::Log;
 /// Turns of the tick between two looks at empty segments.
 const SURRENDER_TURNS: u32 = 400;
 
+/// Pause before a log segment that could not be emptied is tried again: each try reads it.
+const STUCK_PAUSE_MS: u64 = 250;
+
 /// Checkpoints and merges one shard whenever its memtable has grown to `memtable_max` bytes.
 pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
     let mut turn = 0u32;
@@ -39,21 +42,36 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
     }
 }
 
-/// Retires the oldest log segments once half of those there may be hold records.
+/// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
+    let mut was_stuck = false;
     loop {
         tick().await;
         if log.is_over() {
             return;
         }
-        while log.live_segments() > log.segments_max() / 2 && !log.is_over() {
-            let Some(oldest) = log.oldest_sealed() else { break };
-            if let Err(error) = pack::retire(&core, &log, &oldest).await {
-                tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
-                break;
-            }
+        let stuck = log.wants_retiring() && !retire_oldest(&core, &log, !was_stuck).await;
+        log.set_stuck(stuck);
+        if stuck {
+            tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }
+        was_stuck = stuck;
     }
+}
+
+/// False when the log goes on wanting and nothing more can be retired now.
+async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, tell: bool) -> bool {
+    while log.wants_retiring() && !log.is_over() {
+        let Some(oldest) = log.oldest_sealed() else { return false };
+        if let Err(error) = pack::retire(core, log, &oldest).await {
+            if tell {
+                tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
+            }
+            return false;
+        }
+        log.set_stuck(false);
+    }
+    true
 }
 
 async fn tick() {

@@ -43,6 +43,7 @@ impl Shard {
         upload: UploadRef,
         value: UploadValue,
     ) -> Result<(), ObjectError> {
+        self.log.admit().await?;
         let put = Operation::Put { key: upload.catalog_key(), value: value.encode() };
         self.commit(&upload.bucket, vec![put], &[]).await
     }
@@ -74,6 +75,7 @@ impl Shard {
         number: u16,
         part: PartValue,
     ) -> Result<(), ObjectError> {
+        self.log.admit().await?;
         let _guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);
@@ -123,7 +125,10 @@ impl Shard {
     ) -> Result<ObjectMeta, ObjectError> {
         let version_key = key::version(upload.bucket.id, &upload.key, key::ORDER_UNVERSIONED);
         let guards = self.locks.lock_all(vec![upload.catalog_key(), version_key.clone()]).await;
-        let value = self.upload_value(&upload).await?;
+        let value = match self.upload_value(&upload).await {
+            Err(ObjectError::NoSuchUpload) => return self.completed_before(&upload, &version_key).await,
+            value => value?,
+        };
         let stored: BTreeMap<u16, PartValue> =
             self.parts(upload.upload, 0, usize::MAX).await?.into_iter().collect();
         let version = link(&upload, value, &complete, &stored, now)?;
@@ -143,6 +148,19 @@ impl Shard {
         }
         self.collect_later();
         Ok(meta)
+    }
+
+    /// A client whose answer was lost asks again: as long as the object is what the upload made it, the
+    /// answer is the same.
+    async fn completed_before(&self, upload: &UploadRef, at: &[u8]) -> Result<ObjectMeta, ObjectError> {
+        match self.version(at).await? {
+            Some(Version { meta, storage: Storage::Parts { upload: made_by, .. } })
+                if made_by == upload.upload =>
+            {
+                Ok(meta)
+            }
+            _ => Err(ObjectError::NoSuchUpload),
+        }
     }
 
     pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {

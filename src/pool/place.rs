@@ -2,16 +2,18 @@
 //! free space, from the segments the shard owns, claiming more when they are full.
 //!
 //! Invariants: chunks of a stripe and copies of an extent stand on distinct healthy drives; what is
-//! handed out is not handed out again before it is released.
+//! handed out is not handed out again before it is released. A drive that is away, or that has lost the headers of its
+//! segments, changes nothing in what records own: a shard that is recovered takes over every segment
+//! its records name, so that the maps are right when the drive comes back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
-use crate::base::metrics::DriveState;
-use crate::drive::device::{Drive, DriveSet};
-use crate::drive::segment;
+use crate::drive::device::{Area, Drive};
+use crate::drive::segment::{self, Owner};
 use crate::drive::space::{Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -27,9 +29,11 @@ pub struct ShardSpace {
     pool: Rc<Pool>,
     shard: ShardId,
     spaces: RefCell<Vec<Space>>,
-    /// Drives that are missing: their segment headers cannot be read, so a segment counts as owned as
-    /// soon as a record names it, and what is freed while they are away is free when they return.
-    absent: DriveSet,
+    recovering: Cell<bool>,
+    /// Segments that records name and no header does.
+    adopted: RefCell<BTreeSet<(DriveId, u32)>>,
+    /// Segments that records name and that have another owner by now: what stood there is gone.
+    lost: RefCell<BTreeSet<(DriveId, u32)>>,
     /// One claim at a time, so that a burst of writers claims one segment and not one each.
     claiming: tokio::sync::Mutex<()>,
 }
@@ -38,9 +42,15 @@ impl ShardSpace {
     pub fn new(pool: Rc<Pool>, shard: ShardId) -> Self {
         let space = |_: &Rc<Drive>| Space::new(pool.geometry.segment_bytes);
         let spaces = RefCell::new(pool.drives.iter().map(space).collect());
-        let missing = pool.drives.iter().filter(|drive| drive.state() == DriveState::Missing);
-        let absent = missing.map(|drive| drive.id()).collect();
-        ShardSpace { pool, shard, spaces, absent, claiming: tokio::sync::Mutex::new(()) }
+        ShardSpace {
+            pool,
+            shard,
+            spaces,
+            recovering: Cell::new(true),
+            adopted: RefCell::default(),
+            lost: RefCell::default(),
+            claiming: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Room for one chunk of `chunk_bytes` on each of k + m drives, or on as many as are in
@@ -130,6 +140,10 @@ impl ShardSpace {
     async fn claim(self: Rc<Self>, drive: Rc<Drive>, purpose: Purpose) -> Result<(), PoolError> {
         let claim = tokio::task::spawn_local(async move {
             let segment = self.pool.claim_data(&drive, self.shard, purpose).await?;
+            // Old records still name this one: it stays unused until the next start knows better.
+            if self.lost.borrow().contains(&(drive.id(), segment)) {
+                return Err(PoolError::Full);
+            }
             self.add_segment(drive.id(), segment);
             Ok(())
         });
@@ -147,11 +161,58 @@ impl ShardSpace {
 
     pub fn release(&self, address: Address, bytes: u64) {
         let span = Span { offset: address.offset, bytes };
-        self.spaces.borrow_mut()[usize::from(address.drive.0)].release(span);
+        if let Held::Ours = self.hold(address) {
+            self.spaces.borrow_mut()[usize::from(address.drive.0)].release(span);
+        }
+    }
+
+    /// Whose the segment behind an address is; it becomes ours if a record says so before anybody
+    /// else could take it.
+    fn hold(&self, address: Address) -> Held {
+        let mut spaces = self.spaces.borrow_mut();
+        let segment = segment::of_offset(address.offset, self.pool.geometry.segment_bytes);
+        let (Some(space), Some(segment)) = (spaces.get_mut(usize::from(address.drive.0)), segment) else {
+            return Held::Nowhere;
+        };
+        let at = (address.drive, segment);
+        if space.owns(segment) {
+            return Held::Ours;
+        }
+        if self.lost.borrow().contains(&at) {
+            return Held::Lost;
+        }
+        if !self.recovering.get() {
+            return Held::Nowhere;
+        }
+        if self.pool.table(address.drive).adopt(segment, self.shard) {
+            space.add_segment(segment);
+            self.adopted.borrow_mut().insert(at);
+            return Held::Ours;
+        }
+        self.lost.borrow_mut().insert(at);
+        Held::Lost
+    }
+
+    /// From here on only space that was claimed is ours. Adopted segments get a header again where
+    /// their drive is in service.
+    pub async fn end_recovery(&self) {
+        self.recovering.set(false);
+        let mut written = 0;
+        for (drive, segment) in self.adopted.take() {
+            let Ok(handle) = self.pool.drives.get(drive) else { continue };
+            let offset = segment::offset(segment, self.pool.geometry.segment_bytes);
+            let header = self.pool.header(drive, segment, Owner::Data { shard: self.shard });
+            let page = header.encode();
+            written += usize::from(self.pool.write_page(handle, Area::Data, page, offset).await.is_ok());
+        }
+        let lost = self.lost.borrow().len();
+        if written + lost > 0 {
+            tracing::warn!(shard = %self.shard, written, lost, "segments had lost their headers");
+        }
     }
 
     /// A durable record names the extent. False when it lies outside the shard's space, which only
-    /// damaged bytes can cause.
+    /// damaged bytes can cause; what was lost is passed over.
     #[must_use]
     pub fn commit(&self, extent: &Extent) -> bool {
         self.each(extent, |space, span| space.commit(span))
@@ -175,43 +236,48 @@ impl ShardSpace {
     /// The manifest owns this extent.
     #[must_use]
     pub fn occupy(&self, extent: &MirroredExtent) -> bool {
-        let mut spaces = self.spaces.borrow_mut();
-        extent.copies.iter().all(|address| {
-            let span = Span { offset: address.offset, bytes: u64::from(extent.len) };
-            self.space_of(&mut spaces, *address).is_some_and(|space| space.occupy(span))
-        })
+        let bytes = u64::from(extent.len);
+        extent.copies.iter().all(|address| self.each_span(*address, bytes, &mut Space::occupy))
     }
 
     fn each(&self, extent: &Extent, mut apply: impl FnMut(&mut Space, Span) -> bool) -> bool {
-        let mut spaces = self.spaces.borrow_mut();
         let mut all = true;
         for (address, pages) in extent.spans() {
-            let span = Span { offset: address.offset, bytes: pages_bytes(pages) };
-            all &= self.space_of(&mut spaces, address).is_some_and(|space| apply(space, span));
+            all &= self.each_span(address, pages_bytes(pages), &mut apply);
         }
         all
     }
 
-    /// The space an address lies in; on a missing drive its segment is taken over on sight.
-    fn space_of<'a>(&self, spaces: &'a mut [Space], address: Address) -> Option<&'a mut Space> {
-        let space = spaces.get_mut(usize::from(address.drive.0))?;
-        if self.absent.contains(address.drive) {
-            let segment = segment::of_offset(address.offset, self.pool.geometry.segment_bytes)?;
-            if !space.owns(segment) {
-                space.add_segment(segment);
+    fn each_span(
+        &self,
+        address: Address,
+        bytes: u64,
+        apply: &mut impl FnMut(&mut Space, Span) -> bool,
+    ) -> bool {
+        match self.hold(address) {
+            Held::Ours => {
+                let span = Span { offset: address.offset, bytes };
+                apply(&mut self.spaces.borrow_mut()[usize::from(address.drive.0)], span)
             }
+            Held::Lost => true,
+            Held::Nowhere => false,
         }
-        Some(space)
     }
 
     /// Loads a committed map from the catalog; one of a segment given back since is ignored.
     pub fn load(&self, drive: DriveId, segment: u32, bitmap: &[u8]) -> bool {
-        let mut spaces = self.spaces.borrow_mut();
-        let Some(space) = spaces.get_mut(usize::from(drive.0)) else { return false };
-        if self.absent.contains(drive) && !space.owns(segment) {
-            space.add_segment(segment);
+        let owns = match self.spaces.borrow().get(usize::from(drive.0)) {
+            Some(space) => space.owns(segment),
+            None => return false,
+        };
+        if !owns && bitmap.iter().all(|byte| *byte == 0) {
+            return true;
         }
-        !space.owns(segment) || space.load(segment, bitmap)
+        let offset = segment::offset(segment, self.pool.geometry.segment_bytes);
+        match self.hold(Address { drive, offset }) {
+            Held::Ours => self.spaces.borrow_mut()[usize::from(drive.0)].load(segment, bitmap),
+            Held::Lost | Held::Nowhere => true,
+        }
     }
 
     /// After replay: what was freed in it is free.
@@ -245,6 +311,15 @@ impl ShardSpace {
     pub fn committed_bytes(&self, drive: DriveId) -> u64 {
         self.spaces.borrow()[usize::from(drive.0)].committed_bytes()
     }
+}
+
+/// Whose a segment is, as far as one shard knows.
+enum Held {
+    Ours,
+    /// It was ours, and is not any more.
+    Lost,
+    /// Outside of everything the shard has had.
+    Nowhere,
 }
 
 /// Room taken for a caller who may go away before it is complete.

@@ -28,6 +28,8 @@ pub enum Slot {
     Data(ShardId),
     /// Was a data segment and has no owner now.
     Empty,
+    /// Its header cannot be read: kept from everybody until all shards have said what is theirs.
+    Damaged,
 }
 
 /// A segment that was claimed, and whether its space has still to be prepared.
@@ -63,13 +65,40 @@ impl SegmentTable {
         Some(Claim { segment: at as u32, fresh: true })
     }
 
-    /// A segment for the log: a spare one, else an untouched one, which has to be zero-filled.
+    /// A segment for the log: a spare one, else a free one, which has to be zero-filled. Half of the
+    /// reserve is for the catalog alone: without runs no log segment is ever emptied.
     pub fn claim_log(&self) -> Option<Claim> {
         let mut slots = self.lock();
-        let spare = slots.iter().position(|slot| *slot == Slot::Spare);
-        let at = spare.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
+        if let Some(at) = slots.iter().position(|slot| *slot == Slot::Spare) {
+            slots[at] = Slot::Log;
+            return Some(Claim { segment: at as u32, fresh: false });
+        }
+        let free = |slot: &Slot| matches!(slot, Slot::Untouched | Slot::Empty);
+        if slots.iter().filter(|slot| free(slot)).count() <= self.reserve / 2 {
+            return None;
+        }
+        let untouched = slots.iter().position(|slot| *slot == Slot::Untouched);
+        let at = untouched.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty))?;
         slots[at] = Slot::Log;
-        Some(Claim { segment: at as u32, fresh: spare.is_none() })
+        Some(Claim { segment: at as u32, fresh: true })
+    }
+
+    /// A durable record of the shard names space in a segment whose header does not: true when nobody
+    /// else has it, and from then on the shard does. A drive that is away lets everybody have his way.
+    pub fn adopt(&self, segment: u32, shard: ShardId) -> bool {
+        let mut slots = self.lock();
+        let away = slots.is_empty();
+        let Some(slot) = slots.get_mut(segment as usize) else { return away };
+        let free = matches!(slot, Slot::Untouched | Slot::Empty | Slot::Damaged);
+        if free {
+            *slot = Slot::Data(shard);
+        }
+        free
+    }
+
+    /// Every shard has adopted what is its own: what is left behind a damaged header is nobody's.
+    pub fn settle(&self) {
+        self.lock().iter_mut().filter(|slot| **slot == Slot::Damaged).for_each(|slot| *slot = Slot::Empty);
     }
 
     pub fn set(&self, segment: u32, slot: Slot) {
@@ -112,9 +141,29 @@ mod tests {
         assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, fresh: true }));
         assert!(table.claim_data(shard, Purpose::Objects).is_some());
         assert_eq!(table.claim_data(shard, Purpose::Objects), None);
-        assert!(table.claim_data(shard, Purpose::System).is_some());
         assert!(table.claim_log().is_some());
         assert_eq!(table.claim_log(), None);
+        assert!(table.claim_data(shard, Purpose::System).is_some());
+        assert_eq!(table.claim_data(shard, Purpose::System), None);
+    }
+
+    #[test]
+    fn a_shard_takes_over_what_has_no_header_and_nothing_of_others() {
+        let slots = vec![Slot::Damaged, Slot::Untouched, Slot::Data(ShardId(1)), Slot::Spare, Slot::Damaged];
+        let table = SegmentTable::new(DriveId(0), slots, 0);
+        let adopted: Vec<bool> = (0..6).map(|segment| table.adopt(segment, ShardId(0))).collect();
+        assert_eq!(adopted, [true, true, false, false, true, false]);
+        assert_eq!(table.claim_data(ShardId(0), Purpose::System), None);
+        let away = SegmentTable::new(DriveId(1), Vec::new(), 0);
+        assert!(away.adopt(7, ShardId(0)) && away.adopt(7, ShardId(1)));
+    }
+
+    #[test]
+    fn a_damaged_segment_is_given_out_only_when_all_shards_have_spoken() {
+        let table = SegmentTable::new(DriveId(0), vec![Slot::Damaged], 0);
+        assert_eq!((table.claim_log(), table.claim_data(ShardId(0), Purpose::System)), (None, None));
+        table.settle();
+        assert!(table.claim_data(ShardId(0), Purpose::System).is_some());
     }
 
     #[test]

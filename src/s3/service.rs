@@ -7,7 +7,7 @@
 
 use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
@@ -60,7 +60,12 @@ impl Shared {
         let mut ticket = Ticket::new(self.stats.clone());
         if let (Some(operator), true) = (&self.operator, request.uri().path().starts_with("/-/")) {
             ticket.is_for(Operation::Operator);
-            let reply = operator(request).await;
+            let sends_body = !request.body().is_end_stream();
+            let mut reply = operator(request).await;
+            if sends_body {
+                // Nobody reads it, so the connection cannot be used again, and the client is told.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             return self.count(ticket, reply, None);
         }
         let request_id = self.next_request_id();

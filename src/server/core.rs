@@ -17,7 +17,7 @@ use crate::admin::access::Access;
 use crate::admin::operator::Operator;
 use crate::base::ids::DriveId;
 use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, QueueMetrics, Snapshot};
-use crate::io::runtime::{self, IoKind};
+use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
 use crate::object::core::Core;
@@ -194,7 +194,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
     totals.connections.refused += facts.refused.load(Ordering::Relaxed) as u64;
     Snapshot {
         version: env!("CARGO_PKG_VERSION"),
-        io: if facts.io == IoKind::Threads { "threads" } else { "uring" },
+        io: facts.io.name(),
         cores: facts.cores as u64,
         shards: u64::from(geometry.shards),
         data: u64::from(geometry.data_chunks),

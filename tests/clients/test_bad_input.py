@@ -121,7 +121,7 @@ def test_a_slow_head_is_given_up(new_basalt):
 
 
 def test_a_slow_body_is_given_up_and_leaves_nothing(new_basalt):
-    server = new_basalt(options=["--body-rate-min", "1MiB"]).start()
+    server = new_basalt().start()
     s3 = server.s3()
     s3.create_bucket(Bucket="slow")
     with server.wire() as wire:

@@ -168,6 +168,9 @@ const PARAMETERS: &str = "Query-string authentication version 4 requires the X-A
 fn parse_expires(text: &str) -> Result<u64, &'static str> {
     let seconds: i64 = text.parse().map_err(|_| "X-Amz-Expires should be a number")?;
     let seconds = u64::try_from(seconds).map_err(|_| "X-Amz-Expires must be non-negative")?;
+    if seconds == 0 {
+        return Err("X-Amz-Expires must be at least 1 second");
+    }
     if seconds > PRESIGN_SECONDS_MAX {
         return Err("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires \
                     must be less than 604800 seconds");

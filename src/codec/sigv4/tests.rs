@@ -278,6 +278,7 @@ fn malformed_queries_have_their_codes() {
     assert_eq!(code("X-Amz-Expires=86400&", ""), malformed);
     assert_eq!(code("Expires=86400", "Expires=604801"), malformed);
     assert_eq!(code("Expires=86400", "Expires=-1"), malformed);
+    assert_eq!(code("Expires=86400", "Expires=0"), malformed);
     assert_eq!(code("Expires=86400", "Expires=soon"), malformed);
     assert_eq!(code("Date=20130524T000000Z", "Date=20130524"), malformed);
     assert_eq!(code("Date=20130524T", "Date=20130525T"), malformed);
