@@ -119,6 +119,8 @@ pub const SNAPSHOT_SECONDS_MAX: u64 = 5;
 pub const STATUS_SECONDS_MAX: u64 = 10;
 /// An answer to `basalt status`: 256 drives at about 1 KiB of JSON each, eight times over.
 pub const STATUS_BYTES_MAX: usize = 2 * MIB;
+/// Damaged pieces that `basalt inspect` lists at its end: more than anybody reads. The rest is counted.
+pub const INSPECT_DAMAGE_MAX: usize = 1000;
 
 const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);

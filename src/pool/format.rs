@@ -170,7 +170,8 @@ fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     world.lock(path)
 }
 
-fn is_device(world: &World, path: &Path) -> bool {
+/// Whether the drive at `path` is a block device, not a directory.
+pub fn is_device(world: &World, path: &Path) -> bool {
     let file = world.open(path, false, Access::ReadOnly);
     !world.exists(&path.join(META_FILE)) && file.is_ok_and(|file| file.id().is_block_device)
 }
