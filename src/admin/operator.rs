@@ -2,8 +2,8 @@
 //!
 //! One `Operator` lives on each thread that serves connections; what it reports comes through functions it
 //! is given, so it knows no drive, no core and no clock. Health and metrics are open to whoever reaches the
-//! port, as probes and scrapers expect; they show no name of a bucket, key or user. Status names paths of
-//! drives and so wants a request signed with the root credentials.
+//! port, as probes and scrapers expect; they name operations and drives, never a bucket, key or user. The
+//! admin API wants requests signed with the root credentials, whatever they ask.
 //!
 //! Invariants: live answers as long as the thread runs; ready is 200 only while the server can serve and
 //! commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.

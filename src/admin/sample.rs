@@ -1,4 +1,7 @@
 //! A snapshot with something in every place, for the tests of this layer.
+//!
+//! Four drives at 2+2, one of them latched, and two operations with errors among them: the metrics, the
+//! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
     CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState,

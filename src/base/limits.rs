@@ -84,11 +84,6 @@ pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
 pub const CONNECTIONS_DEFAULT: usize = 4096;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
-/// From the first byte of a request to the end of its headers. A client on a slow link sends 16 KiB at
-/// 2 KiB a second in 8 s.
-pub const HEADER_TIMEOUT_SECONDS_DEFAULT: u64 = 10;
-/// Bytes a second below which a request body is given up: slower than any link an uploader lives behind.
-pub const BODY_RATE_MIN_DEFAULT: u64 = 1024;
 /// How long a stop waits for requests in flight: below the 30 s after which Kubernetes kills, and the 90 s
 /// of systemd.
 pub const DRAIN_SECONDS_DEFAULT: u64 = 25;

@@ -42,9 +42,8 @@ pub struct Config {
     /// Lower case, without a trailing dot.
     pub domains: Vec<String>,
     pub connections_max: usize,
+    /// From the last answer, or from accept, to the end of a request's head.
     pub header_timeout: Duration,
-    /// Bytes a second.
-    pub body_rate_min: u64,
     pub drain: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
@@ -154,9 +153,8 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             "header-timeout",
             options.header_timeout,
             1,
-            limits::HEADER_TIMEOUT_SECONDS_DEFAULT,
+            limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
-        body_rate_min: options.body_rate_min.map_or(limits::BODY_RATE_MIN_DEFAULT, |size| size.0),
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         memory_bytes,
         read_cache_bytes,

@@ -127,17 +127,11 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
     pub connections_max: Option<usize>,
 
-    /// Seconds a client may take to send the headers of a request
+    /// Seconds a client may take to send the headers of a request, or stay idle before it
     ///
-    /// Default: 10.
+    /// Default: 30.
     #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
     pub header_timeout: Option<u64>,
-
-    /// Bytes a second below which a request body is given up
-    ///
-    /// Default: 1KiB.
-    #[arg(long, value_name = "SIZE", env = "BASALT_BODY_RATE_MIN", help_heading = "Network")]
-    pub body_rate_min: Option<Size>,
 
     /// Seconds a stop waits for requests in flight before it closes their connections
     ///
@@ -232,7 +226,6 @@ impl ServeOptions {
             domain: first_said(self.domain, other.domain),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
-            body_rate_min: self.body_rate_min.or(other.body_rate_min),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             memory: self.memory.or(other.memory),
             read_cache: self.read_cache.or(other.read_cache),

@@ -87,7 +87,9 @@ impl fmt::Display for Size {
         let units = [(50u32, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
         match units.into_iter().find(|(shift, _)| self.0 >> shift > 0) {
             None => write!(f, "{}B", self.0),
-            Some((shift, name)) if self.0.is_multiple_of(1 << shift) => write!(f, "{}{name}", self.0 >> shift),
+            Some((shift, name)) if self.0.is_multiple_of(1 << shift) => {
+                write!(f, "{}{name}", self.0 >> shift)
+            }
             Some((shift, name)) => write!(f, "{:.1}{name}", self.0 as f64 / (1u64 << shift) as f64),
         }
     }

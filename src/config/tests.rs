@@ -1,5 +1,7 @@
 //! Configuration as an operator meets it: which source wins, what the defaults are, and what is refused
-//! with which words. The environment itself is clap's to read and `tests/` starts the binary with one.
+//! with which words.
+//!
+//! The environment needs a process of its own: `tests/command_line.rs` runs the binary with one.
 
 use super::*;
 use clap::Parser;
@@ -61,14 +63,14 @@ fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
          listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nconnections-max = 7\nheader-timeout = 3\n\
-         body-rate-min = 0\ndrain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
+         drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nlog = 'debug'\nlog-format = 'json'\n",
         &[],
     )
     .expect("it is complete");
     assert_eq!((config.parity, config.capacity_bytes, config.shards), (Some(1), Some(10 << 30), 16));
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
-    assert_eq!((config.header_timeout.as_secs(), config.body_rate_min, config.drain.as_secs()), (3, 0, 0));
+    assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
 }
