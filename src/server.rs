@@ -132,7 +132,7 @@ fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
 fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartError> {
     let request = Request {
         paths: config.drives.clone(),
-        parity: config.parity.map(|parity| parity as u8),
+        parity: config.parity,
         capacity: config.capacity_bytes,
         shards: config.shards,
     };

@@ -1,5 +1,7 @@
-//! Every bound of the system, with the sum that justifies it. Relations between bounds are
-//! asserted at compile time at the end of the file. Nothing else in the project invents a bound.
+//! Every bound of the system, with the sum that justifies it.
+//!
+//! Nothing else in the project invents a bound. Relations between bounds are asserted at compile
+//! time at the end of the file. Sizes are bytes unless the name says otherwise.
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
@@ -276,8 +278,8 @@ const _: () = assert!(
     RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
 );
 
-const _: () = assert!(BLOCK_BYTES % PAGE == 0);
-const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(BLOCK_PAYLOAD_BYTES.is_multiple_of(2), "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES_MAX);

@@ -1,4 +1,7 @@
 //! One data thread: opens its share of the store, serves its connections, reports its figures.
+//!
+//! Pinned to one processor, with a runtime and a ring of its own. It follows the phase that main
+//! announces: it serves, finishes what is in flight, and writes everything out when all cores have.
 
 use std::cell::Cell;
 use std::future::Future;

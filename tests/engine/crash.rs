@@ -1,4 +1,7 @@
 //! Power cuts at any write: what was acknowledged survives, what was not is absent or whole.
+//!
+//! A ledger keeps the last acknowledged state of each key and the one operation under way; after
+//! each cut every key must hold one of the two.
 
 use std::collections::BTreeMap;
 

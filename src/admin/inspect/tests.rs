@@ -1,5 +1,7 @@
 //! Looks at drives of the simulated world, which can do what files of a test cannot: be block devices,
 //! lose sectors, and hold another drive's bytes.
+//!
+//! Each test makes a pool, harms one drive, and reads the report as an operator would.
 
 use std::path::{Path, PathBuf};
 
