@@ -1,4 +1,7 @@
 //! Drives that go away, lie, or come back: with m of them gone everything reads and writes.
+//!
+//! Drives die while they are written, stay away over restarts, come back with what they held then,
+//! and fail single writes and flushes. With more than m gone nothing is acknowledged.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! A store on a simulated world, and the model it is compared with.
+//!
+//! The store is the real engine on one core; only the drives and the clock are simulated. Memtables
+//! are tiny, so that checkpoints, merges and packing happen within a few hundred operations.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,7 @@
 //! Full drives, and space that is given back.
+//!
+//! A full store still reads and deletes, and what was deleted can be written again, round after
+//! round; small objects that were packed give their pack back with the last of them.
 
 use std::collections::BTreeMap;
 
