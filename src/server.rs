@@ -10,7 +10,7 @@ mod accept;
 /// One data thread.
 mod core;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::credentials::{self, CredentialsError, Established};
 use crate::admin::notify::Notify;
+use crate::admin::progress::Progress;
 use crate::base::limits::ACCEPT_QUEUE_MAX;
 use crate::base::metrics::{DriveState, RecoveryMetrics};
 use crate::config::{Config, Cores, CredentialsChoice};
@@ -137,7 +138,10 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
         shards: config.shards,
     };
     runtime::run(io, |world: World| async move {
-        let opening = open::find(&world, &request).await?;
+        let progress = Progress::new("zero-filling the drives", std::io::stderr().is_terminal());
+        let report = |done, total| progress.report(done, total);
+        let opening = open::find(&world, &request, &report).await?;
+        drop(progress);
         let established = match &config.credentials {
             CredentialsChoice::Given(given) => {
                 Established { credentials: given.clone(), path: Default::default(), created: false }
@@ -178,7 +182,6 @@ fn recovery_metrics(opening: &Opening, started: Instant) -> RecoveryMetrics {
         log_segments: opening.recovered.logs.len() as u64,
         records_replayed: records as u64,
         bytes_read: opening.recovered.log_bytes,
-        torn_batches: 0,
         duration_us: started.elapsed().as_micros() as u64,
     }
 }

@@ -55,7 +55,6 @@ fn store(families: &mut Families, s: &Snapshot) {
     families.one_gauge("stripe_data_chunks", "Data chunks of a stripe.", s.data as f64);
     families.one_gauge("stripe_parity_chunks", "Parity chunks of a stripe.", s.parity as f64);
     families.one_gauge("buckets", "Buckets.", s.totals.buckets as f64);
-    families.one_gauge("versions", "Versions of objects.", s.totals.versions as f64);
     let r = &s.recovery;
     families.one_gauge("recovery_seconds", "Time the last start spent on recovery.", seconds(r.duration_us));
     families.one_gauge(
@@ -65,11 +64,6 @@ fn store(families: &mut Families, s: &Snapshot) {
     );
     families.one_gauge("recovery_records", "Records replayed at the last start.", r.records_replayed as f64);
     families.one_gauge("recovery_bytes", "Bytes of log read at the last start.", r.bytes_read as f64);
-    families.one_gauge(
-        "recovery_torn_batches",
-        "Torn, never acknowledged batches found at the last start.",
-        r.torn_batches as f64,
-    );
 }
 
 fn requests(families: &mut Families, totals: &CoreSnapshot) {

@@ -48,7 +48,6 @@ pub struct PoolReport {
     pub capacity_bytes: u64,
     pub used_bytes: u64,
     pub buckets: u64,
-    pub versions: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -153,7 +152,6 @@ pub struct RecoveryReport {
     pub log_segments: u64,
     pub records: u64,
     pub bytes: u64,
-    pub torn_batches: u64,
 }
 
 impl Report {
@@ -190,7 +188,7 @@ impl Report {
 }
 
 fn pool(snapshot: &Snapshot) -> PoolReport {
-    let CoreSnapshot { drives, buckets, versions, .. } = &snapshot.totals;
+    let CoreSnapshot { drives, buckets, .. } = &snapshot.totals;
     let healthy = drives.iter().filter(|d| d.state == DriveState::Healthy).count() as u64;
     let lost = drives.len() as u64 - healthy;
     PoolReport {
@@ -203,7 +201,6 @@ fn pool(snapshot: &Snapshot) -> PoolReport {
         capacity_bytes: drives.iter().map(|d| d.capacity_bytes).sum(),
         used_bytes: drives.iter().map(|d| d.used_bytes).sum(),
         buckets: *buckets,
-        versions: *versions,
     }
 }
 
@@ -281,7 +278,6 @@ fn recovery(snapshot: &Snapshot) -> RecoveryReport {
         log_segments: r.log_segments,
         records: r.records_replayed,
         bytes: r.bytes_read,
-        torn_batches: r.torn_batches,
     }
 }
 

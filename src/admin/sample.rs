@@ -37,7 +37,6 @@ fn totals() -> CoreSnapshot {
         operations: vec![operation("GetObject"), operation("PutObject")],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
         buckets: 2,
-        versions: 1_234_567,
     }
 }
 

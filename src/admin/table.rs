@@ -23,11 +23,7 @@ pub fn report(endpoint: &str, r: &Report) -> String {
     line(&mut out, "state", &state);
     line(&mut out, "pool", &pool(r));
     line(&mut out, "space", &space(r.pool.used_bytes, r.pool.capacity_bytes));
-    line(
-        &mut out,
-        "objects",
-        &format!("{} in {} buckets", grouped(r.pool.versions), grouped(r.pool.buckets)),
-    );
+    line(&mut out, "buckets", &grouped(r.pool.buckets));
     let memory = &r.memory;
     line(
         &mut out,
@@ -253,7 +249,6 @@ mod tests {
             "state    ready",
             "2+2 over 4 drives, 3 healthy; 8 shards; 1 more drive may fail",
             "100.0 GiB of 400.0 GiB (25.0%)",
-            "1,234,567 in 2 buckets",
             "latched",
             "GetObject",
             "block",

@@ -496,9 +496,8 @@ pub struct CoreSnapshot {
     pub queues: Vec<QueueMetrics>,
     pub operations: Vec<OperationMetrics>,
     pub connections: ConnectionMetrics,
-    /// Buckets, and versions of objects, as far as this core's shards hold them.
+    /// Buckets, the same on every core.
     pub buckets: u64,
-    pub versions: u64,
 }
 
 impl CoreSnapshot {
@@ -511,7 +510,6 @@ impl CoreSnapshot {
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);
         self.buckets += other.buckets;
-        self.versions += other.versions;
     }
 }
 
@@ -521,8 +519,6 @@ pub struct RecoveryMetrics {
     pub log_segments: u64,
     pub records_replayed: u64,
     pub bytes_read: u64,
-    /// Batches at the end of a log that were torn and therefore never acknowledged.
-    pub torn_batches: u64,
     pub duration_us: u64,
 }
 

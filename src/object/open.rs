@@ -98,8 +98,13 @@ pub struct Running {
 }
 
 /// Finds or makes the pool and reads what recovery needs.
-pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleError> {
-    let assembly = format::assemble(world, request).await?;
+/// `progress` hears of bytes done and to do while new drives are zero-filled.
+pub async fn find(
+    world: &World,
+    request: &Request,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Opening, AssembleError> {
+    let assembly = format::assemble(world, request, progress).await?;
     let seated = |path: &PathBuf| assembly.members.iter().any(|member| member.path.as_ref() == Some(path));
     let name = |member: &Member| match (&member.path, request.paths.get(usize::from(member.drive.0))) {
         (Some(path), _) => path.display().to_string(),

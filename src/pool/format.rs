@@ -112,7 +112,12 @@ enum Found {
 }
 
 /// Finds the pool behind the paths, or makes one of blank drives, and begins a new epoch.
-pub async fn assemble(world: &World, request: &Request) -> Result<Assembly> {
+/// `progress` hears of bytes done and to do while drives are prepared.
+pub async fn assemble(
+    world: &World,
+    request: &Request,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Assembly> {
     check_request(request)?;
     let mut locks = Vec::new();
     let mut examined = Vec::new();
@@ -126,7 +131,7 @@ pub async fn assemble(world: &World, request: &Request) -> Result<Assembly> {
     });
     let mut assembly = match pool {
         Some(pool) => join(examined, pool, request)?,
-        None => format(world, examined, request).await?,
+        None => format(world, examined, request, progress).await?,
     };
     assembly.locks = locks;
     begin_epoch(world, &mut assembly).await?;
@@ -285,7 +290,12 @@ fn check_missing(members: &[Member], geometry: &Geometry) -> Result<()> {
 
 // ---- A new pool ----
 
-async fn format(world: &World, examined: Vec<Examined>, request: &Request) -> Result<Assembly> {
+async fn format(
+    world: &World,
+    examined: Vec<Examined>,
+    request: &Request,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Assembly> {
     for drive in &examined {
         if let Found::Unusable(reason) = &drive.found {
             let (path, reason) = (drive.path.clone(), reason.clone());
@@ -297,7 +307,7 @@ async fn format(world: &World, examined: Vec<Examined>, request: &Request) -> Re
         capacities.push(capacity(world, drive, &examined, request)?);
     }
     let geometry = new_geometry(world, request, &capacities)?;
-    let mut members = Vec::new();
+    let (mut members, total) = (Vec::new(), examined.len() as u64 * SEGMENTS_OFFSET);
     for (index, (drive, capacity)) in examined.into_iter().zip(capacities).enumerate() {
         let segments = (capacity.saturating_sub(SEGMENTS_OFFSET) / geometry.segment_bytes) as u32;
         let mut uuid = [0; 16];
@@ -312,6 +322,7 @@ async fn format(world: &World, examined: Vec<Examined>, request: &Request) -> Re
             generation: 0,
             latched: Vec::new(),
         };
+        progress(index as u64 * SEGMENTS_OFFSET, total);
         prepare(world, &drive).await?;
         members.push(Member {
             drive: superblock.drive,
@@ -321,6 +332,7 @@ async fn format(world: &World, examined: Vec<Examined>, request: &Request) -> Re
             superblock: Some(superblock),
         });
     }
+    progress(total, total);
     Ok(Assembly { geometry, epoch: 0, members, fresh: true, locks: Vec::new() })
 }
 

@@ -237,7 +237,6 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             operations: stats.operations(),
             connections: stats.connections(),
             buckets: 0,
-            versions: 0,
         }
     }));
 }

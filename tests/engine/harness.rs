@@ -52,7 +52,7 @@ pub struct Server {
 
 /// Starts a store; an error when the world does not let it.
 pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> {
-    let opening = open::find(&sim.world(), request).await.map_err(|error| error.to_string())?;
+    let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;
     let (_, mut seeds) = open::deal(opening, 1);
     let seed = seeds.pop().expect("one core");
     let running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
