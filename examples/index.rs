@@ -1,5 +1,8 @@
 //! Measures the catalog's index alone, on a store in memory: what inserting, merging, looking up and
-//! scanning cost in CPU. Run by hand: `cargo run --release --example index [ENTRIES]`.
+//! scanning cost in CPU, in one shard.
+//!
+//! Run by hand: `cargo run --release --example index [ENTRIES]`. It asserts nothing but that what was
+//! put is found; figures belong into the commit that claims them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

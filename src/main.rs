@@ -10,9 +10,12 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
+use basalt::admin::inspect::{self, Choice, InspectError};
 use basalt::admin::status::{self, StatusError, StatusRequest};
 use basalt::base::time::Nanos;
-use basalt::config::{Command, CommandLine, Config, LogConfig, LogFormat, ServeOptions, StatusOptions};
+use basalt::config::{
+    Command, CommandLine, Config, InspectOptions, LogConfig, LogFormat, ServeOptions, StatusOptions,
+};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     // Prints help and complaints about the line by itself, with exit code 0 or 2.
     match CommandLine::parse().command {
         Command::Serve(options) => serve(*options),
-        Command::Inspect(_) => fail(FAILED, &"this build has no inspect in it"),
+        Command::Inspect(options) => inspect(&options),
         Command::Status(options) => ask(&options),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
@@ -58,6 +61,21 @@ fn start_log(config: &LogConfig) -> Result<(), tracing_subscriber::filter::Parse
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+fn inspect(options: &InspectOptions) -> ExitCode {
+    let choice = Choice { segments: options.segments, log: options.log, catalog: options.catalog };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match inspect::run(&options.drive, choice, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that goes away, as `head` does, is no failure.
+        Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            // What could be told stands in front of the reason why the rest could not.
+            let _ = out.flush();
+            fail(FAILED, &error)
+        }
+    }
 }
 
 fn ask(options: &StatusOptions) -> ExitCode {

@@ -132,7 +132,7 @@ fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
 fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartError> {
     let request = Request {
         paths: config.drives.clone(),
-        parity: config.parity.map(|parity| parity as u8),
+        parity: config.parity,
         capacity: config.capacity_bytes,
         shards: config.shards,
     };
@@ -242,6 +242,7 @@ async fn serve(
         hear(handle.index, &mut handle.announced).await?;
     }
     let config = facts.config.clone();
+    let stop = stop_signal();
     let listener =
         accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -259,7 +260,7 @@ async fn serve(
     let accepting = accept::run(listener, senders, &facts);
     tokio::select! {
         () = accepting => {}
-        () = stop_signal() => {}
+        () = stop => {}
     }
     notify.stopping();
     drain(handles, phase, config.drain).await;
@@ -273,16 +274,18 @@ async fn hear(index: usize, from: &mut oneshot::Receiver<Result<(), String>>) ->
     heard.map_err(|reason| StartError::Open { index, reason })
 }
 
-async fn stop_signal() {
+/// Begins to listen for the signals at once; the future ends when one comes.
+fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    let (term, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut term), Ok(mut interrupt)) = (term, interrupt) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! The response documents, byte for byte as they stand in tests/vectors/responses. That those
-//! files mean what they should is botocore's judgement: tests/vectors/check_responses.py reads
-//! them with its parser and compares the values.
+//! The response documents, byte for byte as they stand in tests/vectors/responses.
+//!
+//! That those files mean what they should is botocore's judgement: tests/vectors/check_responses.py
+//! reads them with its parser and compares the values.
 
 use basalt::codec::checksum::{ChecksumAlgorithm, ChecksumType};
 use basalt::codec::xml::*;

@@ -7,6 +7,8 @@
 pub mod access;
 /// The root credentials and their file.
 pub mod credentials;
+/// What stands on a stopped drive: `basalt inspect`.
+pub mod inspect;
 /// A snapshot as Prometheus text.
 pub mod metrics;
 /// Word to systemd.

@@ -1,5 +1,7 @@
-//! Every bound of the system, with the sum that justifies it. Relations between bounds are
-//! asserted at compile time at the end of the file. Nothing else in the project invents a bound.
+//! Every bound of the system, with the sum that justifies it.
+//!
+//! Nothing else in the project invents a bound. Relations between bounds are asserted at compile
+//! time at the end of the file. Sizes are bytes unless the name says otherwise.
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
@@ -70,6 +72,9 @@ pub const DRAIN_SECONDS_MAX: u64 = 2;
 /// A larger one is read and dropped after the answer, because closing at once would reset the
 /// connection and take the answer from a client that is still sending.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// Deletes of one batch that are under way together: enough to fill a batch of the log, few enough
+/// for one task to look after.
+pub const DELETES_AT_ONCE_MAX: usize = 32;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 
@@ -116,6 +121,8 @@ pub const SNAPSHOT_SECONDS_MAX: u64 = 5;
 pub const STATUS_SECONDS_MAX: u64 = 10;
 /// An answer to `basalt status`: 256 drives at about 1 KiB of JSON each, eight times over.
 pub const STATUS_BYTES_MAX: usize = 2 * MIB;
+/// Damaged pieces that `basalt inspect` lists at its end: more than anybody reads. The rest is counted.
+pub const INSPECT_DAMAGE_MAX: usize = 1000;
 
 const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
@@ -271,8 +278,8 @@ const _: () = assert!(
     RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
 );
 
-const _: () = assert!(BLOCK_BYTES % PAGE == 0);
-const _: () = assert!(BLOCK_PAYLOAD_BYTES % 2 == 0, "the erasure code works on pairs of bytes");
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(BLOCK_PAYLOAD_BYTES.is_multiple_of(2), "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX <= CONNECTION_BUFFER_BYTES_MAX);

@@ -160,8 +160,7 @@ pub struct Found {
 pub fn read(bytes: &[u8], pool: PoolId, log: LogId, offset: u32) -> Option<(Vec<Found>, usize)> {
     let (_, body) = wire::open(bytes, MAGIC, VERSION).ok()?;
     let mut take = Take(body);
-    let identity = take.u64()? == pool.0 as u64 && take.u64()? == log.0 && take.u32()? == offset;
-    if !identity {
+    if !take_identity(&mut take, pool, log, offset)? {
         return None;
     }
     let count = take.u32()?;
@@ -175,6 +174,18 @@ pub fn read(bytes: &[u8], pool: PoolId, log: LogId, offset: u32) -> Option<(Vec<
         records.push(Found { head, operations, body_at });
     }
     Some((records, total.next_multiple_of(PAGE)))
+}
+
+/// Whether `bytes` begin with the head of a batch of this place, whole or not: what `read` refuses
+/// then was torn or damaged.
+pub fn begins(bytes: &[u8], pool: PoolId, log: LogId, offset: u32) -> bool {
+    let mut take = Take(bytes);
+    let magic = take.u32() == Some(MAGIC) && take.raw(SEAL_BYTES - 4).is_some();
+    magic && take_identity(&mut take, pool, log, offset) == Some(true)
+}
+
+fn take_identity(take: &mut Take<'_>, pool: PoolId, log: LogId, offset: u32) -> Option<bool> {
+    Some(take.u64()? == pool.0 as u64 && take.u64()? == log.0 && take.u32()? == offset)
 }
 
 #[cfg(test)]
@@ -219,6 +230,7 @@ mod tests {
             let mut buffer = batch.take_buffer();
             buffer[cut] ^= flip | 1;
             prop_assert!(read(&buffer, PoolId(4), LogId(9), 0).is_none());
+            prop_assert!(begins(&buffer, PoolId(4), LogId(9), 0), "and still told from the end");
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::base::limits;
 use crate::catalog::error::Result;
+use crate::catalog::run::block::sealed_len;
 
 /// Which block of which opened run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +45,8 @@ pub struct CacheStats {
     pub capacity: u64,
 }
 
-/// Memory of a cached block beyond its payload: its header and the cache's own slot.
-const BLOCK_OVERHEAD: usize = 160;
+/// Memory of a cached block beyond its pages: the handle and the cache's own slot.
+const SLOT_BYTES: usize = 128;
 
 impl BlockCache {
     /// A cache that holds about `capacity` bytes.
@@ -144,8 +145,8 @@ struct ByBytes;
 
 impl Weighter<BlockKey, Bytes> for ByBytes {
     fn weight(&self, _: &BlockKey, block: &Bytes) -> u64 {
-        // Buffers come in pages.
-        (block.len() + BLOCK_OVERHEAD).next_multiple_of(limits::PAGE) as u64
+        // What was read from a drive keeps whole pages, header included.
+        (sealed_len(block.len()) + SLOT_BYTES) as u64
     }
 }
 

@@ -156,7 +156,7 @@ impl<S: RunStore> Index<S> {
         let levels = self.levels();
         let tiers = levels.tiers().filter(|tier| tier.overlaps(&start, &end));
         let cursor = |tier: &Rc<Tier<S>>| {
-            Source::Tier(TierCursor::new(tier.runs().clone(), Reading::Cached, Some(end.clone())))
+            Source::tier(TierCursor::new(tier.runs().clone(), Reading::Cached, Some(end.clone())))
         };
         sources.extend(tiers.map(cursor));
         Scan::new(sources, start, end)

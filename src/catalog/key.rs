@@ -153,6 +153,26 @@ pub fn parse_garbage(key: &[u8]) -> Option<u128> {
     Some(u128::from_be_bytes(key.strip_prefix(&[GARBAGE])?.try_into().ok()?))
 }
 
+/// What the family of a key is called; `None` when there is no such family.
+pub fn family(key: &[u8]) -> Option<&'static str> {
+    Some(match *key.first()? {
+        BUCKET => "bucket",
+        VERSION => "object",
+        UPLOAD => "upload",
+        PART => "part",
+        SPACE => "space",
+        PACK => "pack",
+        GARBAGE => "garbage",
+        _ => return None,
+    })
+}
+
+/// The bucket of a version's or an upload's catalog key.
+pub fn bucket_of(key: &[u8]) -> Option<u64> {
+    let rest = key.strip_prefix(&[VERSION]).or_else(|| key.strip_prefix(&[UPLOAD]))?;
+    rest.first_chunk().map(|bucket| u64::from_be_bytes(*bucket))
+}
+
 /// The shard that decides about a key. FNV-1a with a final mix: fixed for ever, part of the format.
 pub fn shard_of(bucket: u64, key: &[u8], shards: u16) -> ShardId {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bucket;

@@ -143,7 +143,7 @@ async fn rewrite<S: RunStore>(cluster: Cluster<S>, job: &Job<S>, output: &mut Ou
     let mut tiers: Vec<Vec<Rc<Run<S>>>> = vec![Vec::new(); job.inputs.len()];
     cluster.into_iter().for_each(|(n, run)| tiers[n].push(run));
     let tiers = tiers.into_iter().filter(|runs| !runs.is_empty());
-    let cursors = tiers.map(|runs| Source::Tier(TierCursor::new(runs.into(), Reading::Direct, None)));
+    let cursors = tiers.map(|runs| Source::tier(TierCursor::new(runs.into(), Reading::Direct, None)));
     let mut union = Union::new(cursors.collect());
     while union.next().await? {
         match union.value() {

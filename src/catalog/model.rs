@@ -1,5 +1,8 @@
 //! The index against a naive model: whatever the order of applies, flushes, merges, damage, failures
 //! and crashes, it answers as a `BTreeMap` does, and no space is lost or freed twice.
+//!
+//! Owns the operations, the model, and a log of what no durable run holds, which is applied again
+//! after a crash. Few keys, so that they meet again; key 0 is empty.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -117,7 +120,6 @@ impl Bench {
         }
     }
 
-    /// Few enough keys that they meet again; key 0 is empty.
     fn key(&self, n: u16) -> Vec<u8> {
         match n % 3000 {
             0 => Vec::new(),

@@ -19,7 +19,7 @@ use crate::catalog::run::store::RunStore;
 
 pub enum Source<S: RunStore> {
     Table(TableSource),
-    Tier(TierCursor<S>),
+    Tier(Box<TierCursor<S>>),
 }
 
 /// A table cursor that steps like the others: onto its first entry first.
@@ -150,6 +150,10 @@ impl<S: RunStore> Union<S> {
 impl<S: RunStore> Source<S> {
     pub fn table(cursor: TableCursor) -> Self {
         Source::Table(TableSource { cursor, entered: false })
+    }
+
+    pub fn tier(cursor: TierCursor<S>) -> Self {
+        Source::Tier(Box::new(cursor))
     }
 
     /// Key of the current entry; `None` before the first and after the last.

@@ -15,9 +15,10 @@ use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -53,7 +54,7 @@ pub struct DriveShared {
     id: DriveId,
     path: String,
     state: AtomicU8,
-    cause: OnceLock<String>,
+    cause: ArcSwapOption<String>,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -93,7 +94,7 @@ impl DriveShared {
             id,
             path: path.into(),
             state: AtomicU8::new(state as u8),
-            cause: OnceLock::new(),
+            cause: ArcSwapOption::empty(),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
@@ -113,8 +114,8 @@ impl DriveShared {
     }
 
     /// Why it was latched.
-    pub fn cause(&self) -> Option<&str> {
-        self.cause.get().map(String::as_str)
+    pub fn cause(&self) -> Option<Arc<String>> {
+        self.cause.load_full()
     }
 
     /// Failed reads and failed writes or flushes, of all cores.
@@ -125,7 +126,7 @@ impl DriveShared {
     /// The drive is not there after all: neither written nor read from now on.
     pub fn lose(&self, cause: &str) {
         self.state.store(DriveState::Missing as u8, Ordering::Release);
-        let _ = self.cause.set(cause.to_owned());
+        self.cause.store(Some(Arc::new(cause.to_owned())));
         tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
     }
 
@@ -134,7 +135,7 @@ impl DriveShared {
         let (healthy, latched) = (DriveState::Healthy as u8, DriveState::Latched as u8);
         let change = self.state.compare_exchange(healthy, latched, Ordering::AcqRel, Ordering::Acquire);
         if change.is_ok() {
-            let _ = self.cause.set(cause.to_owned());
+            self.cause.store(Some(Arc::new(cause.to_owned())));
             tracing::error!(drive = %self.id, path = %self.path, cause, "drive latched: no more writes to it");
         }
     }

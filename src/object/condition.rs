@@ -1,4 +1,5 @@
 //! Conditional requests: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since.
+//!
 //! Source: RFC 9110 section 13, and AWS "Conditional requests". Evaluated against the current
 //! object while its key is locked (writes) or against the version that is read (reads).
 

@@ -1,5 +1,7 @@
-//! What can go wrong with buckets and objects, in the words of S3. The S3 code and status of each
-//! are chosen in one table at the edge (`s3/error.rs`).
+//! What can go wrong with buckets and objects, in the words of S3.
+//!
+//! The S3 code and status of each are chosen in one table at the edge (`s3/error.rs`). Errors of
+//! the layers below are folded in here; what a client cannot act on becomes `Unreadable`.
 
 use thiserror::Error;
 

@@ -11,7 +11,10 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 #[derive(Clone, Default)]
-pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, VecDeque<oneshot::Sender<()>>>>>);
+pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, Queue>>>);
+
+/// Those who wait for a key, in order.
+type Queue = VecDeque<oneshot::Sender<()>>;
 
 /// Holds the lock of one key until dropped.
 pub struct KeyGuard {

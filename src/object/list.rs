@@ -186,7 +186,7 @@ impl<T> Merge<T> {
         source.expect("pages are asked for by name").page = page;
     }
 
-    pub fn next(&mut self) -> Next<T> {
+    pub fn step(&mut self) -> Next<T> {
         if let Some(dry) = self.pages.iter().find(|source| source.page.rows.is_empty() && source.page.more) {
             return Next::Refill(dry.shard, dry.after());
         }
@@ -260,7 +260,7 @@ mod tests {
         let pages = vec![(ShardId(0), page(&["a", "g/", "z"])), (ShardId(1), page(&["b", "g/", "h"]))];
         let mut merge = Merge::new(pages);
         let mut names = Vec::new();
-        while let Next::Row(row) = merge.next() {
+        while let Next::Row(row) = merge.step() {
             names.push(row.name().to_owned());
         }
         assert_eq!(names, ["a", "b", "g/", "h", "z"]);

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub drives: Arc<[Arc<DriveShared>]>,
     pub tables: Arc<[SegmentTable]>,
     pub directory: LogDirectory,
+    /// Set when the log of any core has stopped.
+    pub stopped: Arc<AtomicBool>,
 }
 
 /// The pool as it was found, before cores exist.
@@ -117,6 +120,7 @@ pub async fn find(world: &World, request: &Request) -> Result<Opening, AssembleE
         drives,
         tables: Arc::new([]),
         directory: LogDirectory::default(),
+        stopped: Arc::default(),
     };
     let pool = open_pool(world, &shared);
     let mut scans = Vec::new();
@@ -211,7 +215,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         shards[at] = Some(opened.await?);
     }
     let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
-    let writer = tokio::task::spawn_local(log.clone().run(core.clone()));
+    let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
     let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
@@ -263,6 +267,17 @@ fn build_core(
         bodies: BodyCache::new(memory.bodies),
         pool,
     })
+}
+
+/// Writes the log. When a record breaks an invariant while it is applied, memory and log no longer
+/// agree: the process ends, and the next start goes by the log.
+async fn write_log(log: Rc<Log>, core: Rc<Core>, stopped: Arc<AtomicBool>) {
+    let ended = tokio::task::spawn_local(log.clone().run(core)).await;
+    stopped.fetch_or(log.is_stopped(), Ordering::Relaxed);
+    if let Err(error) = ended {
+        tracing::error!(%error, "the log writer ended by a broken invariant");
+        std::process::abort();
+    }
 }
 
 impl Apply for Core {

@@ -1,4 +1,7 @@
 //! The storage of a shard's catalog runs: mirrored extents in the shard's own space.
+//!
+//! What the index writes is placed on as many drives as a durable structure needs and becomes
+//! durable with `sync`. Runs use the reserve of a full drive: deleting needs them.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -145,7 +145,7 @@ pub struct UploadQuery {
 
 #[derive(Debug)]
 pub enum UploadEntry {
-    Upload(UploadInfo),
+    Upload(Box<UploadInfo>),
     Prefix(String),
 }
 
@@ -342,7 +342,7 @@ impl Store {
         let mut merge = Merge::new(self.shards().zip(pages));
         let mut rows = VecDeque::new();
         loop {
-            match merge.next() {
+            match merge.step() {
                 Next::End => return Ok((rows, false)),
                 Next::Row(_) if rows.len() == limit => return Ok((rows, true)),
                 Next::Row(row) => rows.push_back(row),
@@ -467,7 +467,9 @@ impl Store {
         let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
         let entry = |row: Row<(u128, UploadValue)>| match row {
             Row::Prefix(name) => UploadEntry::Prefix(name),
-            Row::Key(key, (upload, value)) => UploadEntry::Upload(describe_upload(key, upload, value)),
+            Row::Key(key, (upload, value)) => {
+                UploadEntry::Upload(Box::new(describe_upload(key, upload, value)))
+            }
         };
         Ok(UploadPage { entries: rows.into_iter().map(entry).collect(), truncated })
     }

@@ -1,6 +1,7 @@
-//! The upkeep every core does for its own shards and log: checkpoints, merges, retiring the log,
-//! giving back empty segments. Paced by what has grown, looked at on a slow tick, so that an idle
-//! core sleeps.
+//! The upkeep every core does for its own shards and log.
+//!
+//! Checkpoints, merges, retiring the log, giving back empty segments. Paced by what has grown,
+//! looked at on a slow tick, so that an idle core sleeps.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -75,9 +75,10 @@ pub enum AssembleError {
     #[error("{path}: {bytes} bytes are too few for a drive; it needs at least {DRIVE_BYTES_MIN}")]
     TooSmall { path: PathBuf, bytes: u64 },
     #[error(
-        "{0}: holds something that is not a Basalt drive; wipe it (wipefs -a, or remove the files) to use it"
+        "{path}: cannot become a drive of a new pool: {reason}; if nothing on it is wanted, wipe it \
+         (wipefs -a, or remove the files)"
     )]
-    NotBlank(PathBuf),
+    NotBlank { path: PathBuf, reason: String },
     #[error("{0}: given twice")]
     Twice(PathBuf),
     #[error("drive {drive} of the pool is both {a} and {b}; leave out the copy")]
@@ -146,24 +147,31 @@ fn check_request(request: &Request) -> Result<()> {
 }
 
 async fn examine(world: &World, path: &Path, locks: &mut Vec<Lock>) -> Result<Examined> {
-    let io = |source| AssembleError::Io { path: path.to_owned(), source };
     let is_device = is_device(world, path);
-    let fresh = !world.exists(path);
-    if fresh {
-        world.create_dir_all(path).map_err(io)?;
-    }
-    match world.lock(path) {
-        Ok(lock) => locks.push(lock),
+    let found = match lock(world, path) {
+        Ok(lock) => {
+            locks.push(lock);
+            identify(world, path, is_device).await?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
             return Err(AssembleError::InUse(path.to_owned()));
         }
-        Err(error) => return Err(io(error)),
-    }
-    let found = identify(world, path, is_device).await?;
+        // One drive that cannot even be locked is a drive that is out; the pool may do without.
+        Err(error) => Found::Unusable(error.to_string()),
+    };
     Ok(Examined { path: path.to_owned(), is_device, found })
 }
 
-fn is_device(world: &World, path: &Path) -> bool {
+/// Locks a drive; a directory that does not exist is made.
+fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
+    if !world.exists(path) {
+        world.create_dir_all(path)?;
+    }
+    world.lock(path)
+}
+
+/// Whether the drive at `path` is a block device, not a directory.
+pub fn is_device(world: &World, path: &Path) -> bool {
     let file = world.open(path, false, Access::ReadOnly);
     !world.exists(&path.join(META_FILE)) && file.is_ok_and(|file| file.id().is_block_device)
 }
@@ -278,8 +286,11 @@ fn check_missing(members: &[Member], geometry: &Geometry) -> Result<()> {
 // ---- A new pool ----
 
 async fn format(world: &World, examined: Vec<Examined>, request: &Request) -> Result<Assembly> {
-    if let Some(other) = examined.iter().find(|drive| !matches!(drive.found, Found::Blank)) {
-        return Err(AssembleError::NotBlank(other.path.clone()));
+    for drive in &examined {
+        if let Found::Unusable(reason) = &drive.found {
+            let (path, reason) = (drive.path.clone(), reason.clone());
+            return Err(AssembleError::NotBlank { path, reason });
+        }
     }
     let mut capacities = Vec::new();
     for drive in &examined {

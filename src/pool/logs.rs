@@ -17,9 +17,9 @@ use crate::base::limits::PAGE;
 use crate::drive::device::{Area, Drive};
 use crate::drive::segment::{self, Mirror, Owner};
 use crate::io::buffer::AlignedBuf;
-use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::segments::{Claim, Slot};
+use crate::pool::{Pool, latch_unless_full};
 
 pub type Mirrors = Arc<[Mirror]>;
 
@@ -82,7 +82,8 @@ impl Logs {
                 claimed.push((drive, Mirror { drive: drive_id, segment }));
             }
         }
-        if claimed.len() < wanted {
+        // A full drive may be missing from the set, as long as the set is safe.
+        if claimed.len() < self.pool.mirrors_min()? {
             self.give_up(&claimed);
             return Err(PoolError::Full);
         }
@@ -106,7 +107,7 @@ impl Logs {
         let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log()?;
         if fresh && let Err(error) = self.zero(drive, segment).await {
             self.pool.table(drive.id()).set(segment, Slot::Untouched);
-            tracing::warn!(drive = %drive.id(), %error, "no new log segment on this drive");
+            latch_unless_full(drive, &error);
             return None;
         }
         Some(segment)

@@ -50,7 +50,8 @@ impl Manifest {
         (slot.len() <= MANIFEST_BYTES).then_some(slot)
     }
 
-    fn decode(slot: &[u8], pool: PoolId, shard: ShardId) -> Option<Self> {
+    /// The manifest in a slot; `None` when it holds none of this shard that is whole.
+    pub fn decode(slot: &[u8], pool: PoolId, shard: ShardId) -> Option<Self> {
         let (_, body) = wire::open(slot, MAGIC, VERSION).ok()?;
         let mut take = Take(body);
         let ours = take.u128()? == pool.0 && take.u16()? == shard.0;
@@ -59,7 +60,8 @@ impl Manifest {
         ours.then_some(Manifest { shard, generation, epoch, flushed, accepted, levels })
     }
 
-    fn offset(shard: ShardId, generation: u64) -> u64 {
+    /// Where on each drive a generation stands: one of two slots, in turn.
+    pub fn offset(shard: ShardId, generation: u64) -> u64 {
         MANIFEST_OFFSET + (u64::from(shard.0) * 2 + generation % 2) * MANIFEST_BYTES as u64
     }
 

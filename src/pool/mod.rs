@@ -55,6 +55,11 @@ impl Pool {
         parity.checked_sub(self.failed()).ok_or(PoolError::NotWritable { good, needed })
     }
 
+    /// Mirrors without which nothing durable may be acknowledged now.
+    pub fn mirrors_min(&self) -> Result<usize, PoolError> {
+        Ok(self.margin()? + 1)
+    }
+
     /// Mirrors a durable structure needs now: as many as there should be if there are drives for
     /// them, and never fewer than is safe.
     pub fn mirrors(&self) -> Result<usize, PoolError> {
@@ -92,7 +97,7 @@ impl Pool {
             let file = drive.file(Area::Data).ok_or(DriveError::Out(drive.id()))?;
             if let Err(error) = file.preallocate(offset, self.geometry.segment_bytes).await {
                 table.set(claim.segment, segments::Slot::Untouched);
-                tracing::warn!(drive = %drive.id(), %error, "no new segment on this drive");
+                latch_unless_full(drive, &error);
                 return Err(PoolError::Full);
             }
         }
@@ -134,3 +139,15 @@ impl Pool {
 
 #[cfg(test)]
 mod trial;
+
+/// Space that cannot be prepared: a full drive is passed over, one that fails is latched as by any
+/// failed write.
+pub fn latch_unless_full(drive: &Drive, error: &std::io::Error) {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            tracing::warn!(drive = %drive.id(), %error, "no new segment on this drive");
+        }
+        _ => drive.shared().latch(&format!("preparing a segment: {error}")),
+    }
+}

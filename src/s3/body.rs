@@ -73,15 +73,16 @@ impl Intake {
         Ok(None)
     }
 
+    /// Whether the body was ever asked for: until then a client that expects `100 Continue` waits.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked
+    }
+
     /// Reads the rest of a small body so that the connection can serve the next request. False when
-    /// that was not possible and the connection must close after the answer.
-    pub(super) async fn drain(&mut self, expects_continue: bool) -> bool {
-        if self.ended {
-            return true;
-        }
-        let small = self.incoming.size_hint().upper().is_some_and(|left| left <= DRAIN_BYTES_MAX);
-        if !small || (expects_continue && !self.asked) {
-            return false;
+    /// that was not possible.
+    pub(super) async fn drain(&mut self) -> bool {
+        if self.ended || self.incoming.size_hint().upper().is_none_or(|left| left > DRAIN_BYTES_MAX) {
+            return self.ended;
         }
         let read = async { while let Ok(Some(_)) = self.frame().await {} };
         // The bound on time also ends a body that fails for ever.

@@ -10,6 +10,8 @@ use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
 use super::service::Call;
+use crate::base::join::join_all;
+use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
 use crate::object::condition::{Conditions, TagMatch};
 
@@ -29,8 +31,9 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     let document = call.payload(promise, None).document().await?;
     let request = documents::parse_delete(&document)?;
     let mut outcomes = Vec::with_capacity(request.objects.len());
-    for object in &request.objects {
-        outcomes.push(delete_one(&call, object).await);
+    // Together, so that they share the batches of the log.
+    for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
+        outcomes.extend(join_all(objects.iter().map(|object| delete_one(&call, object))).await);
     }
     let pairs = || request.objects.iter().zip(&outcomes);
     let errors: Vec<FailedDelete<'_>> = pairs()

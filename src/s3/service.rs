@@ -74,9 +74,11 @@ impl Shared {
         let result = self.answer(&parts, &mut intake, &mut ticket, &request_id).await;
         let error = result.as_ref().err().map(S3Error::code);
         let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
-        if !intake.is_ended() && !intake.drain(parts.headers.contains_key(EXPECT)).await {
-            link.linger_after_answer();
+        if !settle(&mut intake, &parts.headers).await {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if !intake.is_ended() {
+            link.linger_after_answer();
         }
         ticket.bytes_in = intake.received;
         self.stamp(reply.headers_mut(), request_id);
@@ -178,6 +180,16 @@ fn scramble(count: u64) -> u64 {
     let mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// Whether the connection can go on after this request.
+///
+/// A client that was answered while it waited for `100 Continue` may send its body or not, so
+/// nothing can follow. That holds for an empty body too, for which hyper sends no 100: botocore
+/// takes the next answer on such a connection for the rest of this one.
+async fn settle(intake: &mut Intake, headers: &HeaderMap) -> bool {
+    let unasked = headers.contains_key(EXPECT) && !intake.was_asked();
+    !unasked && intake.drain().await
 }
 
 fn host(parts: &http::request::Parts) -> Option<&str> {

@@ -1,10 +1,14 @@
 //! One data thread: opens its share of the store, serves its connections, reports its figures.
+//!
+//! Pinned to one processor, with a runtime and a ring of its own. It follows the phase that main
+//! announces: it serves, finishes what is in flight, and writes everything out when all cores have.
 
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -47,6 +51,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
+    let stopped = shared.stopped.clone();
     let running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
@@ -64,7 +69,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     if index == 0 {
         tokio::task::spawn_local(watch_latches(world.clone(), shared));
     }
-    let edge = build_edge(&world, &facts, &running);
+    let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     drain(&connections, &mut phase).await;
@@ -124,7 +129,7 @@ async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
     }
 }
 
-fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
+fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> Edge {
     let config = &facts.config;
     let settings = EdgeSettings {
         region: config.region.clone(),
@@ -141,7 +146,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
     };
     let stats = Rc::new(Stats::default());
     report_into(running, stats.clone());
-    let operator = operator(world, facts, running);
+    let operator = operator(world, facts, running, stopped);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
 }
 
@@ -152,14 +157,14 @@ fn owner_id(access_key: &str) -> String {
 
 // ---- The operator's side ----
 
-fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
+fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> s3::Operator {
     let (core, gathered) = (running.core.clone(), facts.clone());
     let snapshot = Rc::new(move || -> Pin<Box<dyn Future<Output = Snapshot>>> {
         Box::pin(gather(core.clone(), gathered.clone()))
     });
-    let (core, log) = (running.core.clone(), running.log.clone());
+    let core = running.core.clone();
     let ready = Rc::new(move || match core.pool.mirrors() {
-        Ok(_) if !log.is_stopped() => Ok(()),
+        Ok(_) if !stopped.load(Ordering::Relaxed) => Ok(()),
         Ok(_) => Err("the log has stopped".to_owned()),
         Err(error) => Err(error.to_string()),
     });

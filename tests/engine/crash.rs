@@ -1,4 +1,7 @@
 //! Power cuts at any write: what was acknowledged survives, what was not is absent or whole.
+//!
+//! A ledger keeps the last acknowledged state of each key and the one operation under way; after
+//! each cut every key must hold one of the two.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +57,8 @@ impl Ledger {
             };
             let other = under_way.as_ref().filter(|(name, _)| name == key).map(|(_, body)| body);
             let whole = found == *expected || other == Some(&found);
-            let tell = |state: &Option<Bytes>| state.as_ref().map(|b| (b.len(), b.get(..8).map(<[u8]>::to_vec)));
+            let tell =
+                |state: &Option<Bytes>| state.as_ref().map(|b| (b.len(), b.get(..8).map(<[u8]>::to_vec)));
             assert!(
                 whole,
                 "{key}: found {:?}, acknowledged {:?}, under way {:?}",
@@ -109,7 +113,9 @@ async fn step(server: &Server, ledger: &mut Ledger, chance: &mut Chance, version
     ledger.acknowledged.entry(key.clone()).or_default();
     ledger.under_way = Some((key.clone(), next.clone()));
     let result = match &next {
-        Some(body) => tokio::time::timeout(std::time::Duration::from_secs(60), server.put(&key, body.clone())).await,
+        Some(body) => {
+            tokio::time::timeout(std::time::Duration::from_secs(60), server.put(&key, body.clone())).await
+        }
         None => tokio::time::timeout(std::time::Duration::from_secs(60), server.delete(&key)).await,
     };
     if let Ok(Ok(())) = result {

@@ -155,4 +155,3 @@ impl Chance {
         sizes[self.below(sizes.len() as u64) as usize]
     }
 }
-

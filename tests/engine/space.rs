@@ -51,8 +51,8 @@ fn small_objects_survive_being_packed_and_their_space_comes_back() {
         server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
         let mut model = BTreeMap::new();
         // Several times what the log may hold, so that its segments are retired and used again.
-        for version in 0..9_000u64 {
-            let key = format!("small/{:04}", version * 31 % 3_000);
+        for version in 0..12_000u64 {
+            let key = format!("small/{:04}", version * 31 % 9_000);
             let body = body(&key, version, 16_000);
             server.put(&key, body.clone()).await.expect("a put");
             model.insert(key, body);

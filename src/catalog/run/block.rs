@@ -64,7 +64,7 @@ impl BlockRef {
         u32::from(self.page) * PAGE as u32
     }
 
-    pub fn len(self) -> usize {
+    pub fn bytes(self) -> usize {
         usize::from(self.pages) * PAGE
     }
 

@@ -258,16 +258,16 @@ impl<S: RunStore> RunCursor<S> {
     /// The blocks of one read that begins with `first`.
     fn plan(&mut self, first: BlockRef) -> Result<Plan> {
         let mut plan = Plan::from_slice(&[first]);
-        let mut bytes = first.len();
+        let mut bytes = first.bytes();
         while let Some(block) = self.next_in_partition()? {
             let last = plan[plan.len() - 1];
-            let behind =
-                block.extent == last.extent && block.offset() as usize == last.offset() as usize + last.len();
-            if !behind || bytes + block.len() > self.window {
+            let behind = block.extent == last.extent
+                && block.offset() as usize == last.offset() as usize + last.bytes();
+            if !behind || bytes + block.bytes() > self.window {
                 self.pending = Some(block);
                 break;
             }
-            bytes += block.len();
+            bytes += block.bytes();
             plan.push(block);
         }
         Ok(plan)

@@ -126,7 +126,7 @@ impl Footer {
 /// Pages 2, copies 1, addresses 8 each.
 pub fn encode_extent(extent: &MirroredExtent, out: &mut Vec<u8>) {
     let pages = extent.len as usize / PAGE;
-    assert!(extent.len as usize % PAGE == 0 && (1..=256).contains(&pages));
+    assert!((extent.len as usize).is_multiple_of(PAGE) && (1..=256).contains(&pages));
     out.extend_from_slice(&(pages as u16).to_le_bytes());
     out.push(u8::try_from(extent.copies.len()).expect("copies stand on distinct drives of a stripe"));
     for copy in &extent.copies {

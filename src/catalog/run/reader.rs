@@ -179,14 +179,14 @@ impl<S: RunStore> Run<S> {
         let (owner, number, crc) = (self.owner, block.number(), block.crc);
         let verify = |bytes: &[u8]| block::check(bytes, kind, owner, number, crc).is_some();
         let extent = self.extent_of(block)?;
-        let bytes = self.store.read(&extent, block.offset(), block.len() as u32, &verify).await?;
+        let bytes = self.store.read(&extent, block.offset(), block.bytes() as u32, &verify).await?;
         block::payload(&bytes).ok_or(self.corrupt("block"))
     }
 
     /// The payloads of data blocks that stand one behind the other in one extent, in one read.
     pub async fn read_span(&self, blocks: &[BlockRef]) -> Result<Vec<Bytes>> {
         let [first, ..] = blocks else { return Ok(Vec::new()) };
-        let len: usize = blocks.iter().map(|block| block.len()).sum();
+        let len: usize = blocks.iter().map(|block| block.bytes()).sum();
         let verify = |bytes: &[u8]| self.check_span(blocks, bytes);
         let read = self.store.read(&self.extent_of(*first)?, first.offset(), len as u32, &verify).await;
         if let Ok(bytes) = read {
@@ -245,14 +245,14 @@ impl<S: RunStore> Run<S> {
     }
 
     fn extent_of(&self, block: BlockRef) -> Result<MirroredExtent> {
-        let fits = |extent: &MirroredExtent| block.offset() as usize + block.len() <= extent.len as usize;
+        let fits = |extent: &MirroredExtent| block.offset() as usize + block.bytes() <= extent.len as usize;
         self.footer.extent(block.extent).filter(fits).ok_or(self.corrupt("block reference"))
     }
 
     fn check_span(&self, blocks: &[BlockRef], bytes: &[u8]) -> bool {
         let mut rest = bytes;
         blocks.iter().all(|block| {
-            let Some((front, back)) = rest.split_at_checked(block.len()) else { return false };
+            let Some((front, back)) = rest.split_at_checked(block.bytes()) else { return false };
             rest = back;
             block::check(front, Kind::Data, self.owner, block.number(), block.crc).is_some()
         })
@@ -262,7 +262,7 @@ impl<S: RunStore> Run<S> {
         let mut at = 0;
         let mut payloads = Vec::with_capacity(blocks.len());
         for block in blocks {
-            let end = (at + block.len()).min(bytes.len());
+            let end = (at + block.bytes()).min(bytes.len());
             payloads.push(block::payload(&bytes.slice(at.min(end)..end)).ok_or(self.corrupt("block"))?);
             at = end;
         }

@@ -16,7 +16,8 @@ pub trait RunStore: Clone + 'static {
     /// `limits::RUN_EXTENT_BYTES`) to every copy. Not durable before `sync`.
     async fn write(&self, data: AlignedBuf) -> Result<MirroredExtent>;
 
-    /// Makes everything written so far durable.
+    /// Makes everything written so far durable. Calls overlap: one that begins while another is under
+    /// way, or after it failed, still answers for every write that came back before it began.
     async fn sync(&self) -> Result<()>;
 
     /// Reads `len` bytes at `offset` of `extent` (both multiples of `limits::PAGE`) from the first

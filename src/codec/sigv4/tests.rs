@@ -1,6 +1,8 @@
 //! The examples of the Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version
 //! 4)", with their published signatures; the refusals; and that flipping any byte of a signed
 //! request breaks it.
+//!
+//! The oracle made by botocore's signer is read in `tests/codec_oracle.rs`.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};

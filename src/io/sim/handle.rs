@@ -1,6 +1,7 @@
 //! What a `World` asks a simulated machine: clock, chance, names, locks.
 //!
-//! Owns [`SimHandle`], bound to the machine as it ran when the handle was made.
+//! Owns [`SimHandle`], bound to the machine as it ran when the handle was made: after a crash it
+//! answers nothing but errors, as a process that died would.
 
 use std::cell::RefCell;
 use std::io;

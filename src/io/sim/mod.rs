@@ -4,17 +4,7 @@
 //! under test sees an ordinary [`World`].
 //!
 //! Everything is decided by one seed, provided that the test runs on a current-thread runtime with
-//! paused time, inside a `LocalSet` (operations go on after their caller stops waiting, so they are tasks):
-//!
-//! ```ignore
-//! #[tokio::test(start_paused = true)]
-//! async fn test() {
-//!     let sim = SimWorld::new(1);
-//!     LocalSet::new().run_until(async { engine(sim.world()).await }).await;
-//!     sim.crash();
-//!     LocalSet::new().run_until(async { check(sim.world()).await }).await;
-//! }
-//! ```
+//! paused time, inside a `LocalSet` (operations go on after their caller stops waiting, so they are tasks).
 //!
 //! What a disk promises here, and no more: a write is durable once it is complete on a `DirectSync` handle,
 //! or once a `sync` is complete that began after it. Everything else is decided at the crash, for each

@@ -1,4 +1,7 @@
 //! What the simulated disk promises and what it does not: durability, tearing, faults, determinism.
+//!
+//! The engine's tests believe this disk, so each promise of its page has a test here, and so has
+//! each thing it does not promise: that unsynced sectors may be lost one by one.
 
 use std::future::Future;
 use std::io;
