@@ -136,7 +136,7 @@ def names_of(tree):
 
 def test_aws_sync_there_and_back(aws, tree, tmp_path, bucket):
     place = f"s3://{bucket}/tree"
-    aws("s3", "sync", "--quiet", tree, place)
+    aws("s3", "sync", "--no-progress", "--only-show-errors", tree, place)
     listed = [line.split(None, 3)[3] for line in aws("s3", "ls", "--recursive", place).splitlines()]
     assert sorted(listed) == sorted(f"tree/{n}" for n in names_of(tree))
     assert aws("s3", "sync", tree, place).strip() == "", "a second sync has nothing to do"
