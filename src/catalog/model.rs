@@ -398,12 +398,10 @@ async fn harmed(harm: Vec<(u16, u16, u8, bool)>, sizes: RunSizes) {
             false => bench.store.damage(a.into(), copy.into(), b.into(), |page| page[usize::from(copy)] ^= 1),
         }
     }
-    let mut errors = 0;
     for n in 0..3000 {
         let key = bench.key(n);
-        match bench.index.get(&key).await {
-            Ok(found) => assert_eq!(found.as_deref(), bench.model.get(&key).map(Vec::as_slice)),
-            Err(_) => errors += 1,
+        if let Ok(found) = bench.index.get(&key).await {
+            assert_eq!(found.as_deref(), bench.model.get(&key).map(Vec::as_slice));
         }
     }
     let mut scan = bench.index.scan(Vec::new(), vec![0xff; 4]);
@@ -417,7 +415,8 @@ async fn harmed(harm: Vec<(u16, u16, u8, bool)>, sizes: RunSizes) {
                     break;
                 }
             }
-            Err(_) => break assert!(errors > 0, "a scan that fails met what a get fails on"),
+            // A scan also meets entries that newer ones hide, which no get reads: it may fail alone.
+            Err(_) => break,
         }
     }
 }
