@@ -113,11 +113,7 @@ enum Found {
 
 /// Finds the pool behind the paths, or makes one of blank drives, and begins a new epoch.
 /// `progress` hears of bytes done and to do while drives are prepared.
-pub async fn assemble(
-    world: &World,
-    request: &Request,
-    progress: &dyn Fn(u64, u64),
-) -> Result<Assembly> {
+pub async fn assemble(world: &World, request: &Request, progress: &dyn Fn(u64, u64)) -> Result<Assembly> {
     check_request(request)?;
     let mut locks = Vec::new();
     let mut examined = Vec::new();
