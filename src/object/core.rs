@@ -117,46 +117,13 @@ pub struct Core {
     pub writes_large: Rc<WritePath>,
     pub bodies: BodyCache,
     pub turn: Cell<usize>,
-    reporter: RefCell<Option<Reporter>>,
+    pub(super) reporter: RefCell<Option<Reporter>>,
 }
 
 /// Gathers the figures of a core.
 pub type Reporter = Rc<dyn Fn() -> CoreSnapshot>;
 
-/// What a core is built from.
-pub struct Parts {
-    pub index: usize,
-    pub peers: Peers,
-    pub shards: Vec<Option<Rc<Shard>>>,
-    pub buckets: Rc<Buckets>,
-    pub pool: Rc<Pool>,
-    pub logs: LogDirectory,
-    pub reads: Rc<ReadPath>,
-    pub writes: Rc<WritePath>,
-    pub writes_large: Rc<WritePath>,
-    pub bodies: BodyCache,
-}
-
 impl Core {
-    pub fn new(parts: Parts) -> Rc<Self> {
-        let Parts { index, peers, shards, buckets, pool, logs, reads, writes, writes_large, bodies } = parts;
-        let (turn, reporter) = (Cell::default(), RefCell::default());
-        Rc::new(Core {
-            index,
-            peers,
-            shards,
-            buckets,
-            pool,
-            logs,
-            reads,
-            writes,
-            writes_large,
-            bodies,
-            turn,
-            reporter,
-        })
-    }
-
     pub fn shard_count(&self) -> u16 {
         self.shards.len() as u16
     }

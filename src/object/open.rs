@@ -4,6 +4,7 @@
 //! there. The number of cores may be another one at each start: shards and old log segments are
 //! dealt out anew, nothing is rewritten.
 
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::buckets::{BUCKET_SHARD, Buckets, Change};
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Parts, Peers};
+use super::core::{Bulletin, Core, Job, Peers};
 use super::error::ObjectError;
 use super::shard::Shard;
 use super::tend;
@@ -260,7 +261,7 @@ fn build_core(
     let (drives, id) = (pool.drives.clone(), geometry.pool);
     let writer =
         |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());
-    Core::new(Parts {
+    Rc::new(Core {
         index,
         peers,
         shards,
@@ -270,6 +271,8 @@ fn build_core(
         writes_large: writer(CHUNK_BLOCKS_MAX),
         logs,
         bodies: BodyCache::new(memory.bodies),
+        turn: Cell::default(),
+        reporter: RefCell::default(),
         pool,
     })
 }
