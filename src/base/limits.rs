@@ -217,6 +217,12 @@ const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 pub const BATCH_BYTES: usize = 2 * MIB;
 /// Jobs waiting for one core; above it the asker is told to slow down.
 pub const CORE_QUEUE_MAX: usize = 4096;
+/// Jobs waiting for one background core: a flush and a merge of every shard and a log segment to pack,
+/// twice over. Who finds it full waits.
+pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
+/// The longest rest between two steps of background work beside clients: a step that took longer than this
+/// waited for the drives, not for us.
+pub const PACE_REST_MS_MAX: u64 = 50;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Segments of each drive that object bytes leave to the log and the catalog.

@@ -12,6 +12,8 @@ pub mod commit;
 pub mod uploads;
 pub mod list;
 pub mod core;
+pub mod background;
+pub mod pace;
 pub mod reader;
 pub mod writer;
 pub mod pack;

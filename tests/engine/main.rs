@@ -7,3 +7,4 @@ mod harness;
 mod crash;
 mod drives;
 mod space;
+mod background;
