@@ -264,11 +264,18 @@ pub const RUN_EXTENTS_MAX: usize = 512;
 pub const RUN_EXTENTS_RESERVED: usize = 16;
 /// A piece of a value that stands in value blocks.
 pub const VALUE_PIECE_BYTES_MAX: usize = 63 * KIB;
+/// Filter and index blocks that a flush or a merge brings along for the cache: those of two full runs.
+pub const WARM_BYTES_MAX: usize = MIB;
 /// Levels of the index: with four times the bytes on each, more than any pool holds.
 pub const INDEX_LEVELS_MAX: usize = 16;
 /// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
 /// a level, a reader meets up to three sequences a level.
 pub const INDEX_FANOUT: usize = 4;
+/// Sequences of all levels at which merging takes no rest: three on each of four levels, the deepest, and what
+/// comes in while a merge runs.
+pub const INDEX_TIERS_CROWDED: usize = 16;
+/// Sequences of all levels at which writers wait for merges: a lookup of an absent key asks the filter of each.
+pub const INDEX_TIERS_MAX: usize = 2 * INDEX_TIERS_CROWDED;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
 /// Entries a scan passes before it lets other tasks run: about 100 us.

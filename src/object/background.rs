@@ -22,6 +22,7 @@ use super::core::{Core, Job, Peers};
 use super::open::{self, BackgroundSeed, MemoryPlan};
 use crate::base::metrics::{JobCounters, JobKind, JobMetrics, QueueMetrics};
 use crate::io::world::World;
+use crate::pool::budget::BufferBudget;
 
 /// A data core's sign of life, on a cache line of its own: counts what clients ask of it.
 #[derive(Debug, Default)]
@@ -106,11 +107,14 @@ impl Foreman {
 }
 
 /// What a background core knows of its work.
-#[derive(Default)]
 pub struct Duty {
     over: Cell<bool>,
     ended: Notify,
     engaged: Rc<Engagements>,
+    /// One flush at a time.
+    pub flushing: tokio::sync::Mutex<()>,
+    /// Memory of merges.
+    pub merging: BufferBudget,
     counters: [JobCounters; JobKind::ALL.len()],
 }
 
@@ -125,6 +129,18 @@ struct Engagements {
 struct Engaged(Rc<Engagements>);
 
 impl Duty {
+    /// `merging` is the memory that merges may take, in bytes.
+    pub fn new(merging: usize) -> Self {
+        Duty {
+            over: Cell::default(),
+            ended: Notify::new(),
+            engaged: Rc::default(),
+            flushing: tokio::sync::Mutex::new(()),
+            merging: BufferBudget::new(merging),
+            counters: Default::default(),
+        }
+    }
+
     /// The core is to end: work stops at its next step.
     pub fn is_over(&self) -> bool {
         self.over.get()
@@ -185,6 +201,13 @@ pub struct Background {
     pub core: Rc<Core>,
     employed: RefCell<Vec<JoinHandle<()>>>,
     jobs: JoinHandle<()>,
+}
+
+impl Background {
+    /// How many of the background's bytes of memory merges may take; the rest is for readers and writers.
+    pub fn merging(memory: &MemoryPlan) -> usize {
+        memory.background / 2
+    }
 }
 
 /// Opens the files of a background core and begins to take jobs.

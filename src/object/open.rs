@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::background::{Foreman, Pulse};
+use super::background::{Background, Duty, Foreman, Pulse};
 use super::buckets::{BUCKET_SHARD, Buckets, Change};
 use super::cache::BodyCache;
 use super::core::{Bulletin, Core, Job, Peers, Role};
 use super::error::ObjectError;
+use super::pace::Urgency;
+use super::pressure::Pressure;
 use super::shard::Shard;
 use super::tend;
 use crate::base::ids::ShardId;
@@ -247,18 +249,24 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
     for replay in seed.shards {
         let at = usize::from(replay.manifest.shard.0);
-        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
+        let upkeep = (foreman.clone(), Pressure::new(memory.memtable));
+        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), upkeep, replay);
         shards[at] = Some(opened.await?);
     }
     let home = Home { index, role: Role::Data, peers, foreman, shards, buckets };
-    let core = build_core(home, pool, seed.shared.directory, memory.buffers, memory.bodies);
+    let core = build_core(home, pool, seed.shared.directory, memory.buffers, memory.bodies, 0);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
-    let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
+    let packing = Urgency::default();
+    let mut upkeep = vec![
+        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
+        tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
+    ];
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
-        upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+        upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
+        upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
     }
     core.foreman.open();
     Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
@@ -284,7 +292,9 @@ pub(super) fn build_background(
     let shards = (0..pool.geometry.shards).map(|_| None).collect();
     let foreman = Foreman::new(peers.clone(), index);
     let home = Home { index, role: Role::Background, peers, foreman, shards, buckets: Rc::default() };
-    (build_core(home, pool, shared.directory, memory.background, 0), jobs)
+    let merging = Background::merging(&memory);
+    let core = build_core(home, pool, shared.directory, memory.background - merging, 0, merging);
+    (core, jobs)
 }
 
 /// What makes a core this one.
@@ -297,8 +307,15 @@ struct Home {
     buckets: Rc<Buckets>,
 }
 
-/// `buffers` and `bodies` are bytes of memory.
-fn build_core(home: Home, pool: Rc<Pool>, logs: LogDirectory, buffers: usize, bodies: u64) -> Rc<Core> {
+/// `buffers`, `bodies` and `merging` are bytes of memory.
+fn build_core(
+    home: Home,
+    pool: Rc<Pool>,
+    logs: LogDirectory,
+    buffers: usize,
+    bodies: u64,
+    merging: usize,
+) -> Rc<Core> {
     let Home { index, role, peers, foreman, shards, buckets } = home;
     let geometry = pool.geometry;
     let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
@@ -315,7 +332,7 @@ fn build_core(home: Home, pool: Rc<Pool>, logs: LogDirectory, buffers: usize, bo
         index,
         role,
         foreman,
-        duty: Default::default(),
+        duty: Duty::new(merging),
         peers,
         shards,
         buckets,
