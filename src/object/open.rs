@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::background::{Background, Duty, Foreman, Pulse};
-use super::buckets::{BUCKET_SHARD, Buckets, Change};
+use super::buckets::{BUCKET_SHARD, Buckets};
 use super::cache::BodyCache;
 use super::core::{Bulletin, Core, Job, Peers, Role};
 use super::error::ObjectError;
@@ -379,10 +379,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
-        for (name, value) in shard.load_buckets().await? {
-            shard.bulletin.announce(Change::Open(name, value)).await;
-        }
-        Ok(())
+        shard.announce_buckets().await
     }
 
     /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes

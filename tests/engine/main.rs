@@ -6,5 +6,6 @@
 mod harness;
 mod crash;
 mod drives;
+mod settings;
 mod space;
 mod background;
