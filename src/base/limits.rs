@@ -237,6 +237,8 @@ pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
+/// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
+/// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
 
 const _: () =
