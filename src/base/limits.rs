@@ -98,6 +98,18 @@ pub const DELETES_AT_ONCE_MAX: usize = 32;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 
+// ---- Who may ----
+
+/// A bucket policy, AWS's own bound. A compiled one takes about four times its text.
+pub const POLICY_BYTES_MAX: usize = 20 * KIB;
+/// Levels of JSON in a policy: document, statements, statement, condition, operator, values; and two
+/// to spare.
+pub const POLICY_DEPTH_MAX: usize = 8;
+/// The least statement has about 60 bytes, so this is what fits into a policy.
+pub const POLICY_STATEMENTS_MAX: usize = 400;
+/// Values of one element: four bytes each at least, so more than this do not fit.
+pub const POLICY_VALUES_MAX: usize = 5_000;
+
 // ---- The operator: configuration, credentials, admin requests ----
 
 /// Memory the server plans with: memtables, block cache, buffers and read cache. The least with which two
