@@ -32,8 +32,6 @@ pub const GRANTS_MAX: usize = 100;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
-/// A bucket policy.
-pub const POLICY_BYTES_MAX: usize = 20 * KIB;
 /// A presigned URL lives at most a week.
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
@@ -252,6 +250,12 @@ const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 pub const BATCH_BYTES: usize = 2 * MIB;
 /// Jobs waiting for one core; above it the asker is told to slow down.
 pub const CORE_QUEUE_MAX: usize = 4096;
+/// Jobs waiting for one background core: a flush and a merge of every shard and a log segment to pack,
+/// twice over. Who finds it full waits.
+pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
+/// The longest rest between two steps of background work beside clients: a step that took longer than this
+/// waited for the drives, not for us.
+pub const PACE_REST_MS_MAX: u64 = 50;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Segments of each drive that object bytes leave to the log and the catalog.
@@ -297,11 +301,18 @@ pub const RUN_EXTENTS_MAX: usize = 512;
 pub const RUN_EXTENTS_RESERVED: usize = 16;
 /// A piece of a value that stands in value blocks.
 pub const VALUE_PIECE_BYTES_MAX: usize = 63 * KIB;
+/// Filter and index blocks that a flush or a merge brings along for the cache: those of two full runs.
+pub const WARM_BYTES_MAX: usize = MIB;
 /// Levels of the index: with four times the bytes on each, more than any pool holds.
 pub const INDEX_LEVELS_MAX: usize = 16;
 /// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
 /// a level, a reader meets up to three sequences a level.
 pub const INDEX_FANOUT: usize = 4;
+/// Sequences of all levels at which merging takes no rest: three on each of four levels, the deepest, and what
+/// comes in while a merge runs.
+pub const INDEX_TIERS_CROWDED: usize = 16;
+/// Sequences of all levels at which writers wait for merges: a lookup of an absent key asks the filter of each.
+pub const INDEX_TIERS_MAX: usize = 2 * INDEX_TIERS_CROWDED;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
 /// Entries a scan passes before it lets other tasks run: about 100 us.

@@ -184,6 +184,11 @@ impl Log {
         self.live_segments() > self.segments_max / 2 || self.scarce.get()
     }
 
+    /// Whether little is left before records that add bytes have to wait.
+    pub fn is_crowded(&self) -> bool {
+        self.live_segments() > self.segments_max * 3 / 4 || self.scarce.get() || self.stuck.get()
+    }
+
     /// Whether the oldest segment could be emptied, as whoever tried it found.
     pub fn set_stuck(&self, stuck: bool) {
         self.stuck.set(stuck);
@@ -408,6 +413,17 @@ impl Log {
         self.stopped.get() || self.closing.get()
     }
 
+    /// Returns when `is_over`.
+    pub async fn over(&self) {
+        loop {
+            let relieved = self.relieved.notified();
+            if self.is_over() {
+                return;
+            }
+            relieved.await;
+        }
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.get()
     }
@@ -415,6 +431,7 @@ impl Log {
     /// Upkeep is to end; what it has begun may still commit.
     pub fn close(&self) {
         self.closing.set(true);
+        self.relieved.notify_waiters();
     }
 
     /// No more records are expected: the writer ends when all are written.

@@ -9,3 +9,4 @@ mod drives;
 mod log;
 mod settings;
 mod space;
+mod background;
