@@ -10,6 +10,7 @@ pub mod replay;
 
 pub mod cache;
 pub mod error;
+pub mod forge;
 pub mod index;
 pub mod levels;
 pub mod memtable;

@@ -9,11 +9,10 @@ use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
-use super::service::Call;
+use super::service::{Call, rest};
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
-use crate::object::condition::{Conditions, TagMatch};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_delete(call.headers)?;
@@ -29,7 +28,7 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     }
     call.edge.store.bucket(call.bucket).await?;
     let document = call.payload(promise, None).document().await?;
-    let request = documents::parse_delete(&document)?;
+    let request = documents::parse_delete(&document, rest).await?;
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
@@ -52,7 +51,8 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
             delete_marker_version_id: None,
         })
         .collect();
-    Ok(xml(documents::delete_result(&DeleteResult { deleted: &deleted, errors: &errors })))
+    let result = DeleteResult { deleted: &deleted, errors: &errors };
+    Ok(xml(documents::delete_result(&result, rest).await))
 }
 
 async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
@@ -63,10 +63,5 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
     if object.version_id.as_deref().is_some_and(|version| version != "null") {
         return Err(S3Error::not_implemented("VersionId"));
     }
-    if object.last_modified.is_some() || object.size.is_some() {
-        return Err(S3Error::not_implemented("LastModifiedTime or Size of an object to delete"));
-    }
-    let conditions =
-        Conditions { if_match: object.etag.as_deref().map(TagMatch::parse), ..Conditions::default() };
-    Ok(call.edge.store.delete(call.bucket, &object.key, conditions).await?)
+    Ok(call.edge.store.delete(call.bucket, &object.key, conditions::of_entry(object)).await?)
 }
