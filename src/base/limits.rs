@@ -29,6 +29,17 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Grants of one ACL.
 pub const GRANTS_MAX: usize = 100;
+/// Rules of a CORS, of a website and of a lifecycle configuration, and the ids of rules.
+pub const CORS_RULES_MAX: usize = 100;
+pub const ROUTING_RULES_MAX: usize = 50;
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+pub const RULE_ID_CHARS_MAX: usize = 255;
+/// Noncurrent versions that a lifecycle rule can keep.
+pub const NONCURRENT_VERSIONS_MAX: u32 = 100;
+pub const NOTIFICATIONS_MAX: usize = 100;
+pub const INVENTORIES_MAX: usize = 1000;
+pub const INVENTORIES_LISTED_MAX: usize = 100;
+pub const INVENTORY_ID_BYTES_MAX: usize = 64;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
