@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::buckets::{BUCKET_SHARD, Buckets};
+use super::buckets::BUCKET_SHARD;
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Peers};
+use super::core::{Bulletin, Common, Core, Job, Peers};
 use super::error::ObjectError;
 use super::shard::Shard;
 use super::tend;
@@ -210,9 +210,9 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let logs = Logs::new(pool.clone(), seed.shared.directory.clone());
     let segments_max = log_segments_max(&pool, seed.peers.inboxes.len());
     let log = Log::new(pool.clone(), logs, seed.index as u8, seed.sealed, segments_max);
-    let buckets = Rc::new(Buckets::default());
+    let common = Common::default();
     let (index, peers) = (seed.index, seed.peers);
-    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
+    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), common: common.clone() });
     let blocks = BlockCache::new(memory.blocks);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
     for replay in seed.shards {
@@ -220,7 +220,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
         shards[at] = Some(opened.await?);
     }
-    let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
+    let core = build_core(index, peers, shards, common, pool, seed.shared.directory, memory);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
@@ -245,7 +245,7 @@ fn build_core(
     index: usize,
     peers: Peers,
     shards: Vec<Option<Rc<Shard>>>,
-    buckets: Rc<Buckets>,
+    common: Common,
     pool: Rc<Pool>,
     logs: LogDirectory,
     memory: MemoryPlan,
@@ -265,7 +265,7 @@ fn build_core(
         index,
         peers,
         shards,
-        buckets,
+        common,
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
@@ -301,7 +301,7 @@ impl Running {
         self.core.local(BUCKET_SHARD).is_some()
     }
 
-    /// Tells every core which buckets there are. All cores must be at work by then.
+    /// Tells every core which buckets and identities there are. All cores must be at work by then.
     pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
         if !self.has_buckets() {
             return Ok(());
@@ -309,6 +309,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
+        shard.announce_identities().await?;
         shard.announce_buckets().await
     }
 
