@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -22,6 +23,7 @@ use super::auth::Proof;
 use super::{
     Shared, acl, attributes, authorize, bucket, copy, delete, get, headers, list, multipart, policy, put, query,
 };
+use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -272,6 +274,11 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::GetBucketPolicyStatus => policy::status(call).await,
         _ => bucket::get_setting(operation, call).await,
     }
+}
+
+/// A pause in a long computation, for the other tasks of the core: rule R1.
+pub(super) async fn rest() {
+    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
 }
 
 /// Where an object is found, as `Location` says it.
