@@ -16,6 +16,9 @@ pub mod rules;
 pub mod secret;
 pub mod users;
 
+#[cfg(test)]
+mod tests;
+
 pub use caller::Caller;
 
 use crate::object::error::ObjectError;
