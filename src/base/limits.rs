@@ -119,6 +119,25 @@ pub const POLICY_STATEMENTS_MAX: usize = 400;
 /// Values of one element: four bytes each at least, so more than this do not fit.
 pub const POLICY_VALUES_MAX: usize = 5_000;
 
+/// Every core keeps all accounts and users in memory. An account is about 1 KiB with its maps, a user
+/// with two keys and full policies about 12 KiB, so the worst is 12 MiB and 60 MiB a core.
+pub const ACCOUNTS_MAX: usize = 1_000;
+/// Of all accounts together; AWS allows one account 5,000.
+pub const USERS_MAX: usize = 5_000;
+/// AWS's own bound, for a root and for a user.
+pub const ACCESS_KEYS_PER_IDENTITY_MAX: usize = 2;
+/// Characters of all inline policies of a user, white space not counted; AWS's own bound.
+pub const USER_POLICY_CHARS_MAX: usize = 2_048;
+/// The least policy has about 60 characters, so that more than this do not fit.
+pub const USER_POLICIES_MAX: usize = 40;
+/// Names of users and their policies (IAM API: userNameType, policyNameType), and of accounts here.
+pub const USER_NAME_BYTES_MAX: usize = 64;
+pub const POLICY_NAME_BYTES_MAX: usize = 128;
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+pub const IAM_PATH_BYTES_MAX: usize = 512;
+/// The form of an IAM or STS request: the longest policy, percent-encoded, and its name.
+pub const FORM_BYTES_MAX: usize = 128 * KIB;
+
 // ---- The operator: configuration, credentials, admin requests ----
 
 /// Memory the server plans with: memtables, block cache, buffers and read cache. The least with which two
