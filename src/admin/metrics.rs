@@ -114,6 +114,11 @@ fn requests(families: &mut Families, totals: &CoreSnapshot) {
         "Connections closed because the client was too slow.",
         c.timed_out as f64,
     );
+    families.one_counter(
+        "connections_panicked_total",
+        "Connections lost to a broken invariant: each is a bug.",
+        c.panics as f64,
+    );
 }
 
 fn drives(families: &mut Families, drives: &[DriveMetrics]) {
@@ -130,7 +135,7 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     type Figure = fn(&DriveMetrics) -> u64;
     let gauges: [(&str, &str, Figure); 3] = [
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
-        ("drive_used_bytes", "Bytes handed out on the drive.", |d| d.used_bytes),
+        ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),
         ("drive_in_flight", "Operations submitted to the drive and not completed.", |d| d.in_flight),
     ];
     for (name, help, figure) in gauges {

@@ -254,7 +254,7 @@ pub struct DriveMetrics {
     pub state: DriveState,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
-    /// Bytes handed out, as far as this core accounts for them; merging adds them up.
+    /// Bytes of objects and packs, as far as this core accounts for them; merging adds them up.
     pub used_bytes: u64,
     pub reads: IoMetrics,
     pub writes: IoMetrics,
@@ -403,7 +403,7 @@ impl CacheMetrics {
     }
 }
 
-/// One bounded queue, named by what waits in it (`commit`, `shard`, `buffer`).
+/// One bounded queue, named by what waits in it (`buffer`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueMetrics {
     pub name: &'static str,
@@ -535,6 +535,8 @@ pub struct ConnectionMetrics {
     pub refused: u64,
     /// Closed because the client was slower than the bounds allow.
     pub timed_out: u64,
+    /// Lost to a broken invariant; each is a bug.
+    pub panics: u64,
 }
 
 impl ConnectionMetrics {
@@ -543,6 +545,7 @@ impl ConnectionMetrics {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.timed_out += other.timed_out;
+        self.panics += other.panics;
     }
 }
 

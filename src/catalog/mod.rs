@@ -3,6 +3,7 @@
 pub mod key;
 pub mod meta;
 pub mod value;
+pub mod identity;
 pub mod record;
 pub mod batch;
 pub mod log;

@@ -92,7 +92,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
+        let check = || match self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
             true => Ok(()),
             false => Err(ObjectError::NoSuchBucket),
         };
