@@ -14,12 +14,11 @@ use super::service::{Call, rest};
 use super::{NewBuckets, acl, headers};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::codec::date::iso8601_ms;
+use crate::codec::policy::Action;
 use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
-    XmlWriter,
-    list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
+    XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
-use crate::codec::policy::Action;
 use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;
 

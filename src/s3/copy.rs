@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
@@ -17,7 +18,6 @@ use super::put::{DEFAULT_CHECKSUM, stored_checksum};
 use super::response::{Reply, checksum_text, etag_text, late, xml};
 use super::route::check_key;
 use super::service::Call;
-use super::authorize::Site;
 use super::{bucket, conditions};
 use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYTES_MAX};
 use crate::base::time::Nanos;
@@ -66,10 +66,11 @@ impl Source {
         })?;
         let place = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version: None };
         let found = call.edge.store.open(&self.bucket, &self.key).await;
-        let object = call.opened_as(&place, Action::GetObject, found).map_err(|error| match error.code() {
-            Code::NoSuchKey => error.field("Key", &*self.key),
-            _ => error,
-        })?;
+        let object =
+            call.opened_as(&place, Action::GetObject, found).map_err(|error| match error.code() {
+                Code::NoSuchKey => error.field("Key", &*self.key),
+                _ => error,
+            })?;
         conditions::of_source(call.headers)?.check_source(object.meta())?;
         Ok(object)
     }
