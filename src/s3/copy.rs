@@ -26,7 +26,7 @@ use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
-use crate::object::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
+use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 
 /// What `x-amz-copy-source` names.
@@ -83,7 +83,8 @@ fn source(call: &Call<'_>) -> Result<Source> {
 pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let replace = replaces_metadata(&call)?;
-    if !replace && source.bucket == call.bucket && source.key == call.key {
+    let redirect = headers::website_redirect(call.headers)?;
+    if !replace && redirect.is_none() && source.bucket == call.bucket && source.key == call.key {
         let message = "This copy request is illegal because it is trying to copy an object to itself without \
                        changing the object's metadata, storage class, website redirect location or encryption \
                        attributes.";
@@ -95,7 +96,9 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let object = source.open(&call).await?;
     let size = object.meta().size;
     check_source_size(size)?;
-    let headers = replaced.unwrap_or_else(|| object.meta().headers.clone());
+    // A redirect is not copied along.
+    let kept = || Headers { website_redirect: redirect, ..object.meta().headers.clone() };
+    let headers = replaced.unwrap_or_else(kept);
     let sums = Sums::of_whole(object.meta(), named);
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let work = async move {
@@ -272,7 +275,6 @@ async fn answer(call: &Call<'_>, work: impl Future<Output = Result<Vec<u8>>> + '
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::meta::Headers;
 
     #[test]
     fn sources() {
