@@ -41,6 +41,8 @@ pub struct Shard {
     applied: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
     frozen_at: Cell<Sequence>,
+    /// Versions that records have taken away since the start.
+    removals: Cell<u64>,
     /// One checkpoint or merge at a time.
     tending: tokio::sync::Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl Shard {
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
+            removals: Cell::default(),
             tending: tokio::sync::Mutex::new(()),
         });
         shard.load().await?;
@@ -172,6 +175,9 @@ impl Shard {
                 None
             }
             Operation::Delete { key } => {
+                if key::is_version(&key) {
+                    self.removals.set(self.removals.get() + 1);
+                }
                 self.index.apply(&key, None);
                 None
             }
@@ -254,6 +260,12 @@ impl Shard {
 
     pub fn packs(&self) -> usize {
         self.packs.borrow().len()
+    }
+
+    /// Grows when a version goes away: a scan that sees another number than when it began may have
+    /// missed that a key had a version throughout, because one came and another one went.
+    pub fn removals(&self) -> u64 {
+        self.removals.get()
     }
 
     pub fn applied(&self) -> Sequence {

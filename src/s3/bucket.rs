@@ -11,6 +11,7 @@ use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
+use super::versioning;
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::codec::date::iso8601_ms;
 use crate::codec::xml::{
@@ -48,7 +49,9 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     let configuration = parse_create_bucket_configuration(&document)?;
     check_configuration(&configuration, &call.edge.settings.region)?;
     let settings = &call.edge.settings;
-    call.edge.store.create_bucket(call.bucket, &settings.region, &settings.owner_id).await?;
+    let initial = versioning::of_new_bucket(call.headers)?;
+    let store = &call.edge.store;
+    store.create_bucket_with(call.bucket, &settings.region, &settings.owner_id, initial).await?;
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
     Ok(reply)
@@ -166,8 +169,9 @@ async fn collect(
 /// Reads of bucket sub-resources that are not built, and of the ACLs.
 pub(super) async fn get_setting(operation: Operation, call: Call<'_>) -> Result<Reply> {
     match operation {
-        Operation::GetObjectAcl | Operation::GetObjectTagging => {
-            call.edge.store.open(call.bucket, call.key).await?;
+        Operation::GetObjectAcl => {
+            let id = super::versions::asked_version(call.query);
+            call.edge.store.open_version(call.bucket, call.key, id).await?;
         }
         _ => drop(call.edge.store.bucket(call.bucket).await?),
     }
@@ -176,10 +180,6 @@ pub(super) async fn get_setting(operation: Operation, call: Call<'_>) -> Result<
         Unset::Missing(code) => Err(code.into()),
         Unset::Empty(root) => Ok(document(root, |_| {})),
         Unset::Text(root, name, value) => Ok(document(root, |w| w.text(name, value))),
-        Unset::NoTags => Ok(document("Tagging", |w| {
-            w.open("TagSet");
-            w.close("TagSet");
-        })),
         Unset::OwnerOnly => Ok(xml(owner_only(&settings.owner_id, &settings.owner_name))),
     }
 }
@@ -189,20 +189,17 @@ enum Unset {
     Missing(Code),
     Empty(&'static str),
     Text(&'static str, &'static str, &'static str),
-    NoTags,
     OwnerOnly,
 }
 
 fn unset(operation: Operation) -> Unset {
     match operation {
-        Operation::GetBucketVersioning => Unset::Empty("VersioningConfiguration"),
         Operation::GetBucketLogging => Unset::Empty("BucketLoggingStatus"),
         Operation::GetBucketNotificationConfiguration => Unset::Empty("NotificationConfiguration"),
         Operation::GetBucketAccelerateConfiguration => Unset::Empty("AccelerateConfiguration"),
         Operation::GetBucketRequestPayment => {
             Unset::Text("RequestPaymentConfiguration", "Payer", "BucketOwner")
         }
-        Operation::GetObjectTagging => Unset::NoTags,
         Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnerOnly,
         Operation::GetBucketTagging => Unset::Missing(Code::NoSuchTagSet),
         Operation::GetBucketCors => Unset::Missing(Code::NoSuchCORSConfiguration),
@@ -215,7 +212,6 @@ fn unset(operation: Operation) -> Unset {
             Unset::Missing(Code::ServerSideEncryptionConfigurationNotFoundError)
         }
         Operation::GetBucketReplication => Unset::Missing(Code::ReplicationConfigurationNotFoundError),
-        Operation::GetObjectLockConfiguration => Unset::Missing(Code::ObjectLockConfigurationNotFoundError),
         Operation::GetPublicAccessBlock => Unset::Missing(Code::NoSuchPublicAccessBlockConfiguration),
         Operation::GetBucketOwnershipControls => Unset::Missing(Code::OwnershipControlsNotFoundError),
         _ => Unset::Missing(Code::NotImplemented),
@@ -308,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_routed_has_an_answer() {
-        let first = Operation::GetBucketVersioning.index();
+        let first = Operation::GetBucketAcl.index();
         for operation in Operation::ALL.iter().skip(first) {
             assert!(!matches!(unset(*operation), Unset::Missing(Code::NotImplemented)), "{operation:?}");
         }

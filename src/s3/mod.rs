@@ -2,8 +2,8 @@
 //!
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`) and calls the operation's file:
-//! `bucket`, `put`, `get`, `attributes`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
-//! know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
+//! `bucket`, `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`. They speak to
+//! `object::store` and know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
@@ -18,11 +18,15 @@ mod delete;
 mod get;
 mod headers;
 mod list;
+mod lock;
 mod multipart;
 mod put;
 mod response;
 mod route;
 mod service;
+mod tagging;
+mod versioning;
+mod versions;
 
 pub mod error;
 pub mod stats;

@@ -15,7 +15,9 @@ use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
 use super::route::{Operation, Target, route, target};
 use super::stats::Ticket;
-use super::{Shared, attributes, bucket, copy, delete, get, headers, list, multipart, put};
+use super::{
+    Shared, attributes, bucket, copy, delete, get, headers, list, lock, multipart, put, tagging, versioning,
+};
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -219,6 +221,17 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::ListObjectVersions => list::list_object_versions(call).await,
         Operation::DeleteObjects => delete::delete_objects(call).await,
         Operation::GetObjectAttributes => attributes::get_object_attributes(call).await,
+        Operation::GetBucketVersioning => versioning::get_bucket_versioning(call).await,
+        Operation::PutBucketVersioning => versioning::put_bucket_versioning(call).await,
+        Operation::GetObjectLockConfiguration => versioning::get_object_lock(call).await,
+        Operation::PutObjectLockConfiguration => versioning::put_object_lock(call).await,
+        Operation::GetObjectTagging => tagging::get_object_tagging(call).await,
+        Operation::PutObjectTagging => tagging::put_object_tagging(call).await,
+        Operation::DeleteObjectTagging => tagging::delete_object_tagging(call).await,
+        Operation::GetObjectRetention => lock::get_object_retention(call).await,
+        Operation::PutObjectRetention => lock::put_object_retention(call).await,
+        Operation::GetObjectLegalHold => lock::get_object_legal_hold(call).await,
+        Operation::PutObjectLegalHold => lock::put_object_legal_hold(call).await,
         Operation::CopyObject => copy::copy_object(call).await,
         Operation::UploadPartCopy => copy::upload_part_copy(call).await,
         Operation::CreateMultipartUpload => multipart::create(call).await,

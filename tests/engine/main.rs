@@ -8,3 +8,4 @@ mod crash;
 mod drives;
 mod settings;
 mod space;
+mod versions;
