@@ -41,7 +41,7 @@ impl Shard {
         id: Option<String>,
         amendment: Amendment,
     ) -> Result<Option<String>, ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;

@@ -98,7 +98,7 @@ impl Shard {
     }
 
     async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let PutVersion { bucket: named, key, mut version, body, conditions } = put;
         let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
         let given = version.meta.attached.retention;
@@ -127,7 +127,7 @@ impl Shard {
     ) -> Result<Deleted, ObjectError> {
         if self.bucket(&named)?.settings.versioning == Some(Versioning::Enabled) {
             // A marker takes room and gives none back. Waiting with the lock would keep packing out.
-            self.log.admit().await?;
+            self.admit().await?;
         }
         let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {

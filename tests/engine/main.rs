@@ -6,6 +6,8 @@
 mod harness;
 mod crash;
 mod drives;
+mod log;
 mod settings;
 mod space;
+mod background;
 mod versions;
