@@ -138,7 +138,9 @@ async fn all_versions(
         let page = page(server, query).await;
         assert!(page.entries.len() == limit || !page.truncated && page.entries.len() < limit);
         markers = match page.entries.last() {
-            Some(VersionEntry::Version(version)) => (version.key.clone(), version.marker.clone()),
+            Some(VersionEntry::Version(version)) => {
+                (version.key.clone(), page.next_version.clone().expect("the place of a version"))
+            }
             Some(VersionEntry::Prefix(prefix)) => (prefix.clone(), String::new()),
             None => return lines,
         };
