@@ -41,6 +41,8 @@ pub struct Shard {
     applied: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
     frozen_at: Cell<Sequence>,
+    /// What the manifest on the drives has in runs.
+    flushed: Cell<Sequence>,
     /// One checkpoint or merge at a time.
     tending: tokio::sync::Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl Shard {
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
+            flushed: Cell::new(flushed),
             tending: tokio::sync::Mutex::new(()),
         });
         shard.load().await?;
@@ -137,6 +140,7 @@ impl Shard {
             manifest.clone()
         };
         manifest.write(&self.pool).await?;
+        self.flushed.set(Sequence(manifest.flushed));
         self.index.installed();
         Ok(())
     }
@@ -260,9 +264,10 @@ impl Shard {
         self.applied.get()
     }
 
-    /// Records up to this one are in runs.
+    /// Records up to this one are in runs that a manifest on the drives names: nothing needs them
+    /// in the log.
     pub fn flushed(&self) -> Sequence {
-        Sequence(self.manifest.borrow().flushed)
+        self.flushed.get()
     }
 
     // ---- Checkpoint ----

@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 pub const BUCKET: &str = "bucket";
 pub const MEMORY: MemoryPlan =
     MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
-const CAPACITY: u64 = 640 << 20;
+pub const CAPACITY: u64 = 640 << 20;
 
 /// Runs a test in simulated time.
 pub fn run(test: impl Future<Output = ()> + 'static) {

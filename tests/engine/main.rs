@@ -6,5 +6,6 @@
 mod harness;
 mod crash;
 mod drives;
+mod log;
 mod settings;
 mod space;
