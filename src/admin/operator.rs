@@ -176,8 +176,12 @@ mod tests {
             Rc::new(|| Box::pin(async { sample::snapshot() })),
             Rc::new(move || ready.clone()),
             access(),
-            Rc::new(|_| Box::pin(async { Ok(Vec::new()) })),
+            no_accounts(),
         )
+    }
+
+    fn no_accounts() -> AccountDoer {
+        Rc::new(|_| Box::pin(async { Ok(Vec::new()) }))
     }
 
     fn plain(method: Method, path: &str) -> Parts {
@@ -226,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), access());
+        let operator = Operator::new(silent, Rc::new(|| Ok(())), access(), no_accounts());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -252,7 +256,7 @@ mod tests {
         let state = Rc::new(RefCell::new(Err("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let operator = Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access());
+        let operator = Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access(), no_accounts());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

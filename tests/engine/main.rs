@@ -10,3 +10,4 @@ mod log;
 mod settings;
 mod space;
 mod background;
+mod versions;
