@@ -107,7 +107,7 @@ impl Server {
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        self.store.delete(BUCKET, key, Conditions::default()).await
+        self.store.delete(BUCKET, key, Conditions::default()).await.map(drop)
     }
 
     pub async fn keys(&self) -> Vec<(String, u64)> {

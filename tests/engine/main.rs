@@ -11,3 +11,4 @@ mod log;
 mod settings;
 mod space;
 mod background;
+mod versions;

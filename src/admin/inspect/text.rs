@@ -9,9 +9,10 @@ use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
+use crate::catalog::meta::Attached;
 use crate::catalog::record::Operation;
 use crate::catalog::value::{
-    BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
+    BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
 use crate::codec::wire::Broken;
 use crate::pool::stripe::Extent;
@@ -87,6 +88,8 @@ pub fn key(bytes: &[u8]) -> String {
     } else if let Some((name, order)) = key::parse_version(bytes) {
         let order = if order == key::ORDER_UNVERSIONED { String::new() } else { format!(" order {order}") };
         named(&name, order)
+    } else if let Some(name) = key::parse_null_order(bytes) {
+        named(&name, String::new())
     } else if let Some((name, upload)) = key::parse_upload(bytes) {
         named(&name, format!(" id {upload:032x}"))
     } else if let Some((upload, number)) = key::parse_part(bytes) {
@@ -120,7 +123,14 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     } else if key::is_version(key) {
         let version = Version::decode(bytes)?;
         let (bytes, modified) = (version.meta.size, moment(version.meta.modified));
-        Some(format!("{bytes} bytes of {modified}, {}", storage(&version.storage)))
+        let null = if version.null && !is_order_0(key) { ", null" } else { "" };
+        let locked = if is_locked(&version.meta.attached) { ", locked" } else { "" };
+        Some(match version.is_marker() {
+            true => format!("delete marker of {modified}{null}"),
+            false => format!("{bytes} bytes of {modified}, {}{null}{locked}", storage(&version.storage)),
+        })
+    } else if key::parse_null_order(key).is_some() {
+        Some(format!("order {}", NullOrder::decode(bytes)?.0))
     } else if key::parse_upload(key).is_some() {
         Some(format!("begun {}", moment(UploadValue::decode(bytes)?.initiated)))
     } else if key::parse_part(key).is_some() {
@@ -138,6 +148,15 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     }
 }
 
+fn is_order_0(key: &[u8]) -> bool {
+    key::parse_version(key).is_some_and(|(_, order)| order == key::ORDER_UNVERSIONED)
+}
+
+/// A hold or a retention, whether it has ended or not.
+fn is_locked(attached: &Attached) -> bool {
+    attached.legal_hold == Some(true) || attached.retention.is_some()
+}
+
 /// Pages that a space map marks.
 pub fn pages_used(map: &[u8]) -> u64 {
     map.iter().map(|byte| u64::from(byte.count_ones())).sum()
@@ -145,7 +164,7 @@ pub fn pages_used(map: &[u8]) -> u64 {
 
 fn storage(storage: &Storage) -> String {
     match storage {
-        Storage::Empty => "no bytes".to_owned(),
+        Storage::Empty | Storage::Marker => "no bytes".to_owned(),
         Storage::Inline { at, .. } if at.log == LogId(0) => "in the body of this record".to_owned(),
         Storage::Inline { at, .. } => format!("in log {}+{:#x}", log(at.log), at.offset),
         Storage::Packed { pack, offset, .. } => format!("in pack {pack:016x}+{offset:#x}"),
