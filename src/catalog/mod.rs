@@ -4,6 +4,7 @@ pub mod key;
 pub mod meta;
 mod attached;
 pub mod value;
+pub mod identity;
 pub mod record;
 pub mod batch;
 pub mod log;

@@ -262,7 +262,7 @@ impl Shard {
     ) -> Result<bool, ObjectError> {
         let changed = Cell::new(false);
         let check = || {
-            let buckets = &self.bulletin.buckets;
+            let buckets = &self.bulletin.common.buckets;
             if !buckets.accepts(&named.name, named.id) {
                 return Err(ObjectError::NoSuchBucket);
             }
@@ -282,7 +282,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
+        let check = || match self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
             true => Ok(()),
             false => Err(ObjectError::NoSuchBucket),
         };

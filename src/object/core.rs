@@ -15,6 +15,7 @@ use super::background::{Duty, Foreman, Pulse};
 use super::buckets::{Buckets, Change};
 use super::cache::BodyCache;
 use super::error::ObjectError;
+use super::identities::{Identities, IdentityChange};
 use super::shard::Shard;
 use crate::base::ids::ShardId;
 use crate::base::metrics::CoreSnapshot;
@@ -87,28 +88,58 @@ impl Drop for Loan {
     }
 }
 
-/// Tells every core of changes to buckets. Only the owner of `BUCKET_SHARD` does, under the lock of
-/// the bucket, so that all cores hear the same news in the same order.
+/// What every core has to hear.
+#[derive(Clone, Debug)]
+pub enum News {
+    Bucket(Change),
+    Identity(IdentityChange),
+}
+
+impl From<Change> for News {
+    fn from(change: Change) -> News {
+        News::Bucket(change)
+    }
+}
+
+/// What every core knows, about which the owner of `BUCKET_SHARD` decides.
+#[derive(Clone, Default)]
+pub struct Common {
+    pub buckets: Rc<Buckets>,
+    pub identities: Rc<Identities>,
+}
+
+impl Common {
+    fn learn(&self, news: News) {
+        match news {
+            News::Bucket(change) => self.buckets.apply(change),
+            News::Identity(change) => self.identities.apply(change),
+        }
+    }
+}
+
+/// Tells every core of changes to buckets and identities. Only the owner of `BUCKET_SHARD` does, under the lock of
+/// the bucket or of the identities, so that all cores hear the same news in the same order.
 pub struct Bulletin {
     pub index: usize,
     pub peers: Peers,
-    pub buckets: Rc<Buckets>,
+    pub common: Common,
 }
 
 impl Bulletin {
     /// Returns when every core knows.
-    pub async fn announce(&self, change: Change) {
-        self.buckets.apply(change.clone());
+    pub async fn announce(&self, news: impl Into<News>) {
+        let news = news.into();
+        self.common.learn(news.clone());
         for (index, inbox) in self.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index)
         {
             let (told, wait) = oneshot::channel();
-            let change = change.clone();
+            let news = news.clone();
             let job: Job = Box::new(move |core| {
-                core.buckets.apply(change);
+                core.common.learn(news);
                 let _ = told.send(());
             });
             if inbox.send(job).await.is_err() || wait.await.is_err() {
-                tracing::debug!(core = index, "is shutting down and was not told of a bucket");
+                tracing::debug!(core = index, "is shutting down and was not told the news");
             }
         }
     }
@@ -121,7 +152,7 @@ pub struct Core {
     pub peers: Peers,
     /// By shard; `None` for those of other cores.
     pub shards: Vec<Option<Rc<Shard>>>,
-    pub buckets: Rc<Buckets>,
+    pub common: Common,
     pub pool: Rc<Pool>,
     pub logs: LogDirectory,
     pub reads: Rc<ReadPath>,
@@ -171,7 +202,7 @@ impl Core {
         }
     }
 
-    /// A client has asked for something: background work takes its time.
+    /// A client asks for something or goes on with it: background work takes its time.
     #[inline]
     pub fn beat(&self) {
         if self.role == Role::Data {

@@ -6,6 +6,7 @@ pub mod keylock;
 pub mod pins;
 pub mod settings;
 pub mod buckets;
+pub mod identities;
 pub mod cache;
 pub mod shard;
 pub mod versions;

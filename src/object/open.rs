@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::background::{Background, Duty, Foreman, Pulse};
-use super::buckets::{BUCKET_SHARD, Buckets};
+use super::buckets::BUCKET_SHARD;
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Peers, Role};
+use super::core::{Bulletin, Common, Core, Job, Peers, Role};
 use super::error::ObjectError;
 use super::pace::Urgency;
 use super::pressure::Pressure;
@@ -241,9 +241,9 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let logs = Logs::new(pool.clone(), seed.shared.directory.clone());
     let segments_max = log_segments_max(&pool, seed.peers.inboxes.len());
     let log = Log::new(pool.clone(), logs, seed.index as u8, seed.sealed, segments_max);
-    let buckets = Rc::new(Buckets::default());
+    let common = Common::default();
     let (index, peers) = (seed.index, seed.peers);
-    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
+    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), common: common.clone() });
     let blocks = BlockCache::new(memory.blocks);
     let foreman = Foreman::new(peers.clone(), index);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
@@ -253,7 +253,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), upkeep, replay);
         shards[at] = Some(opened.await?);
     }
-    let home = Home { index, role: Role::Data, peers, foreman, shards, buckets };
+    let home = Home { index, role: Role::Data, peers, foreman, shards, common };
     let core = build_core(home, pool, seed.shared.directory, memory.buffers, memory.bodies, 0);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
@@ -291,7 +291,7 @@ pub(super) fn build_background(
     let pool = Rc::new(open_pool(world, &shared));
     let shards = (0..pool.geometry.shards).map(|_| None).collect();
     let foreman = Foreman::new(peers.clone(), index);
-    let home = Home { index, role: Role::Background, peers, foreman, shards, buckets: Rc::default() };
+    let home = Home { index, role: Role::Background, peers, foreman, shards, common: Common::default() };
     let merging = Background::merging(&memory);
     let core = build_core(home, pool, shared.directory, memory.background - merging, 0, merging);
     (core, jobs)
@@ -304,7 +304,7 @@ struct Home {
     peers: Peers,
     foreman: Rc<Foreman>,
     shards: Vec<Option<Rc<Shard>>>,
-    buckets: Rc<Buckets>,
+    common: Common,
 }
 
 /// `buffers`, `bodies` and `merging` are bytes of memory.
@@ -316,7 +316,7 @@ fn build_core(
     bodies: u64,
     merging: usize,
 ) -> Rc<Core> {
-    let Home { index, role, peers, foreman, shards, buckets } = home;
+    let Home { index, role, peers, foreman, shards, common } = home;
     let geometry = pool.geometry;
     let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
     let coder = Rc::new(ErasureCoder::new(k, m));
@@ -335,7 +335,7 @@ fn build_core(
         duty: Duty::new(merging),
         peers,
         shards,
-        buckets,
+        common,
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
@@ -371,7 +371,7 @@ impl Running {
         self.core.local(BUCKET_SHARD).is_some()
     }
 
-    /// Tells every core which buckets there are. All cores must be at work by then.
+    /// Tells every core which buckets and identities there are. All cores must be at work by then.
     pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
         if !self.has_buckets() {
             return Ok(());
@@ -379,6 +379,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
+        shard.announce_identities().await?;
         shard.announce_buckets().await
     }
 

@@ -99,7 +99,7 @@ fn bind(bucket: u64, key: &str, order: u64) -> u32 {
 impl Shard {
     /// The bucket with the settings that count here and now.
     pub fn bucket(&self, bucket: &BucketRef) -> Result<Rc<Bucket>, ObjectError> {
-        let found = self.bulletin.buckets.get(&bucket.name);
+        let found = self.bulletin.common.buckets.get(&bucket.name);
         found.filter(|found| found.value.id == bucket.id).ok_or(ObjectError::NoSuchBucket)
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
@@ -23,6 +24,7 @@ use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYT
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
+use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
 use crate::object::error::ObjectError;
@@ -64,15 +66,23 @@ impl Source {
     }
 
     async fn open(&self, call: &Call<'_>) -> Result<Object> {
-        let opened = call.edge.store.open_version(&self.bucket, &self.key, self.version.as_deref()).await;
-        let object = opened.map_err(|error| match error {
-            ObjectError::DeleteMarker { named: true, .. } => {
-                S3Error::with(Code::InvalidRequest, MARKER_SOURCE)
-            }
-            ObjectError::DeleteMarker { .. } => S3Error::new(Code::NoSuchKey).field("Key", &*self.key),
-            ObjectError::NoSuchKey => S3Error::from(error).field("Key", &*self.key),
-            ObjectError::NoSuchBucket => S3Error::from(error).field("BucketName", &*self.bucket),
-            other => other.into(),
+        let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
+            Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
+            _ => error,
+        })?;
+        let version = self.version.as_deref();
+        let site = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version };
+        let found = call.edge.store.open_version(&self.bucket, &self.key, version).await;
+        let marker = match &found {
+            Err(ObjectError::DeleteMarker { named, .. }) => Some(*named),
+            _ => None,
+        };
+        let action = version.map_or(Action::GetObject, |_| Action::GetObjectVersion);
+        let object = call.opened_as(&site, action, found).map_err(|error| match (error.code(), marker) {
+            (Code::AccessDenied, _) => error,
+            (_, Some(true)) => S3Error::with(Code::InvalidRequest, MARKER_SOURCE),
+            (_, Some(false)) | (Code::NoSuchKey, _) => S3Error::new(Code::NoSuchKey).field("Key", &*self.key),
+            _ => error,
         })?;
         conditions::of_source(call.headers)?.check_source(object.meta())?;
         Ok(object)

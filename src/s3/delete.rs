@@ -74,6 +74,7 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Res
     }
     // Some clients write an element for the version they do not mean.
     let version_id = object.version_id.clone().filter(|id| !id.is_empty());
+    call.admit_delete(&object.key, version_id.as_deref(), bypass)?;
     let deletion = Deletion { version_id, conditions: conditions::of_entry(object), bypass };
     Ok(call.edge.store.delete(call.bucket, &object.key, deletion).await?)
 }

@@ -25,6 +25,7 @@ use super::tagging::count_header;
 use super::versions::{asked_version, version_header};
 use crate::base::limits::PART_NUMBER_MAX;
 use crate::codec::date::{http_date, parse_http_date};
+use crate::codec::policy::Action;
 use crate::codec::uri::Query;
 use crate::object::error::ObjectError;
 use crate::object::meta::ObjectMeta;
@@ -56,7 +57,9 @@ struct Selection {
 async fn find(call: &Call<'_>) -> Result<(Object, Selection)> {
     let conditions = conditions::of_read(call.headers)?;
     let id = asked_version(call.query);
-    let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
+    let action = id.map_or(Action::GetObject, |_| Action::GetObjectVersion);
+    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
+    let object = call.opened(action, found)?;
     match conditions.check_read(object.meta()) {
         Err(ObjectError::NotModified) => return Err(not_modified(object.meta())),
         other => other?,

@@ -43,8 +43,10 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     }
     let stored = headers::stored(call.headers)?;
     let (algorithm, kind) = checksum_of_upload(call.headers)?;
+    // Nobody in particular uploads for the owner of the bucket.
+    let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
     let new = NewUpload {
-        owner: call.edge.settings.owner_id.clone(),
+        owner: owner.to_owned(),
         headers: stored,
         checksum: Some((algorithm, kind)),
         attached: attached(&call)?,

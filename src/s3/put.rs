@@ -12,7 +12,7 @@ use super::error::{Code, Result, S3Error};
 use super::response::{Reply, checksum_headers, empty, etag_value};
 use super::service::Call;
 use super::versions::version_header;
-use super::{conditions, headers, lock, tagging};
+use super::{acl, conditions, headers, lock, tagging};
 use crate::base::limits::PUT_BYTES_MAX;
 use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
 use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
@@ -50,6 +50,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
 pub(super) fn attached(call: &Call<'_>) -> Result<Attached> {
     let mut attached = Attached { tags: tagging::of_header(call.headers)?, ..Attached::default() };
     lock::of_headers(call, &mut attached)?;
+    acl::of_new_object(call, &mut attached)?;
     Ok(attached)
 }
 

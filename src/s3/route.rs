@@ -41,9 +41,10 @@ operations! {
     GetObjectTagging PutObjectTagging DeleteObjectTagging
     GetBucketVersioning PutBucketVersioning GetObjectLockConfiguration PutObjectLockConfiguration
     GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
+    PutBucketAcl PutObjectAcl PutBucketPolicy DeleteBucketPolicy IamQuery
+    GetBucketAcl GetObjectAcl GetBucketPolicy GetBucketPolicyStatus
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
-    GetBucketAcl GetObjectAcl GetBucketTagging GetBucketCors
-    GetBucketPolicy GetBucketPolicyStatus GetBucketLifecycleConfiguration GetBucketWebsite
+    GetBucketTagging GetBucketCors GetBucketLifecycleConfiguration GetBucketWebsite
     GetBucketEncryption GetBucketReplication GetPublicAccessBlock
     GetBucketOwnershipControls GetBucketRequestPayment GetBucketLogging
     GetBucketNotificationConfiguration GetBucketAccelerateConfiguration
@@ -63,6 +64,7 @@ impl Operation {
                 | DeleteObject
                 | GetObjectAttributes
                 | GetObjectAcl
+                | PutObjectAcl
                 | GetObjectTagging
                 | PutObjectTagging
                 | DeleteObjectTagging
@@ -235,7 +237,7 @@ fn check_version(operation: Operation, query: &Query<'_>) -> Result<()> {
 fn service_operation(method: &Method, sub: Option<&str>) -> Result<Operation> {
     match (method.as_str(), sub) {
         ("GET", None) => Ok(Operation::ListBuckets),
-        ("POST", None) => Err(S3Error::not_implemented("POST on the service")),
+        ("POST", None) => Ok(Operation::IamQuery),
         (_, None) => Err(Code::MethodNotAllowed.into()),
         (_, Some(sub)) => Err(S3Error::not_implemented(sub)),
     }
@@ -248,6 +250,9 @@ fn bucket_operation(method: &Method, sub: Option<&str>, query: &Query<'_>) -> Re
         ("HEAD", None) => Operation::HeadBucket,
         ("DELETE", None) => Operation::DeleteBucket,
         ("POST", Some("delete")) => Operation::DeleteObjects,
+        ("PUT", Some("acl")) => Operation::PutBucketAcl,
+        ("PUT", Some("policy")) => Operation::PutBucketPolicy,
+        ("DELETE", Some("policy")) => Operation::DeleteBucketPolicy,
         ("PUT", Some("versioning")) => Operation::PutBucketVersioning,
         ("PUT", Some("object-lock")) => Operation::PutObjectLockConfiguration,
         ("GET", Some(sub)) => return bucket_reading(sub),
@@ -306,6 +311,7 @@ fn object_operation(
         ("GET", None, true) => Operation::ListParts,
         ("GET", Some("attributes"), false) => Operation::GetObjectAttributes,
         ("GET", Some("acl"), false) => Operation::GetObjectAcl,
+        ("PUT", Some("acl"), false) => Operation::PutObjectAcl,
         ("GET", Some("tagging"), false) => Operation::GetObjectTagging,
         ("PUT", Some("tagging"), false) => Operation::PutObjectTagging,
         ("DELETE", Some("tagging"), false) => Operation::DeleteObjectTagging,
@@ -362,6 +368,11 @@ mod tests {
             ("HEAD", "/b", "", HeadBucket),
             ("DELETE", "/b", "", DeleteBucket),
             ("POST", "/b", "delete", DeleteObjects),
+            ("POST", "/", "", IamQuery),
+            ("PUT", "/b", "acl", PutBucketAcl),
+            ("PUT", "/b", "policy", PutBucketPolicy),
+            ("DELETE", "/b", "policy", DeleteBucketPolicy),
+            ("PUT", "/b/k", "acl", PutObjectAcl),
             ("GET", "/b/k", "partNumber=1&versionId=null", GetObject),
             ("GET", "/b/k", "uploadId=u", ListParts),
             ("GET", "/b/k", "attributes", GetObjectAttributes),
@@ -388,7 +399,6 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused() {
         for (method, path, query, code) in [
-            ("DELETE", "/b", "policy", Code::NotImplemented),
             ("GET", "/b/k", "torrent", Code::NotImplemented),
             ("POST", "/b/k", "select&select-type=2", Code::NotImplemented),
             ("GET", "/b", "inventory&id=1", Code::NotImplemented),
@@ -399,7 +409,6 @@ mod tests {
             ("PUT", "/b/k", "partNumber=1", Code::InvalidArgument),
             ("PUT", "/b/k", "uploadId=u", Code::InvalidArgument),
             ("POST", "/b", "", Code::NotImplemented),
-            ("POST", "/", "", Code::NotImplemented),
             ("PUT", "/", "", Code::MethodNotAllowed),
             ("PATCH", "/b/k", "", Code::MethodNotAllowed),
         ] {

@@ -62,6 +62,7 @@ pub(super) async fn put_object_tagging(mut call: Call<'_>) -> Result<Reply> {
     let document = call.payload(promise, None).document().await?;
     let Tags(tags) = Tags::parse(&document)?;
     check_tags(&tags, TAGS_MAX)?;
+    call.admit_tags(&tags).await?;
     amend(&call, tags, StatusCode::OK).await
 }
 

@@ -1,0 +1,258 @@
+//! ACLs: of buckets, of objects, and those that come along when one is made.
+//!
+//! An ACL comes as a canned name, as headers with grants, or as a document; one of the three. Grantees are
+//! accounts that there are, or groups. Where ACLs are off, only those that say what holds anyway are taken.
+//! What an ACL means is `iam::acl`.
+
+use http::{HeaderMap, StatusCode};
+
+use super::authorize::{grants_of, has_acl, owner_of};
+use super::error::{Code, Result, S3Error};
+use super::headers;
+use super::response::{Reply, empty, xml};
+use super::service::Call;
+use super::versions::{asked_version, version_header};
+use crate::base::limits::GRANTS_MAX;
+use crate::codec::policy::Action;
+use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
+use crate::iam::acl::{GRANT_HEADERS, Parties, canned, encode, is_public, parse_grantees};
+use crate::iam::rules::Rules;
+use crate::object::amend::Amendment;
+use crate::object::meta::Attached;
+use crate::object::settings::Setting;
+
+// ---- Of a bucket ----
+
+pub(super) async fn get_bucket_acl(call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?;
+    let owner = named(&call, &rules.owner);
+    let grants = rules.grants.clone().filter(|_| rules.has_acls());
+    Ok(xml(document(&call, owner, grants).render()))
+}
+
+pub(super) async fn put_bucket_acl(mut call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?.clone();
+    let owner = user(&rules.owner);
+    let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
+    let grants = new_grants(&mut call, &parties).await?;
+    refuse_where_off(&rules)?;
+    refuse_public(&rules, &grants)?;
+    call.edge.store.set_setting(call.bucket, Setting::Acl(Acl { owner, grants })).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// The ACL that CreateBucket asks for.
+pub(super) fn of_new_bucket(
+    call: &Call<'_>,
+    ownership: ObjectOwnership,
+    blocked: bool,
+) -> Result<Option<Acl>> {
+    let owner = user(call.caller.canonical().unwrap_or(""));
+    let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
+    let Some(grants) = of_headers(call, &parties)? else { return Ok(None) };
+    if ownership == ObjectOwnership::BucketOwnerEnforced {
+        // It says what holds anyway.
+        return match grants == Acl::private(owner).grants {
+            true => Ok(None),
+            false => Err(Code::InvalidBucketAclWithObjectOwnership.into()),
+        };
+    }
+    if blocked && is_public(&grants) {
+        return Err(Code::InvalidBucketAclWithBlockPublicAccessError.into());
+    }
+    Ok(Some(Acl { owner, grants }))
+}
+
+// ---- Of an object ----
+
+pub(super) async fn get_object_acl(call: Call<'_>) -> Result<Reply> {
+    let id = asked_version(call.query);
+    let action = id.map_or(Action::GetObjectAcl, |_| Action::GetObjectVersionAcl);
+    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
+    let object = call.opened(action, found)?;
+    let rules = call.rules()?;
+    let owner = named(&call, owner_of(object.meta(), rules));
+    let grants = rules.has_acls().then(|| grants_of(object.meta(), rules));
+    let mut reply = xml(document(&call, owner, grants).render());
+    version_header(reply.headers_mut(), object.version_id());
+    Ok(reply)
+}
+
+/// Whether the caller may was asked before.
+pub(super) async fn put_object_acl(mut call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?.clone();
+    let id = asked_version(call.query);
+    let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
+    let owner = user(owner_of(object.meta(), &rules));
+    let bucket_owner = user(&rules.owner);
+    let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
+    let grants = new_grants(&mut call, &parties).await?;
+    refuse_where_off(&rules)?;
+    refuse_public(&rules, &grants)?;
+    let amendment = Amendment::Grants { owner: foreign(&owner, &rules), grants: stored(&owner, &grants) };
+    let version = call.edge.store.amend(call.bucket, call.key, id, amendment).await?;
+    let mut reply = empty(StatusCode::OK);
+    version_header(reply.headers_mut(), version.as_deref());
+    Ok(reply)
+}
+
+/// Owner and grants of an object that is being made, from the headers.
+pub(super) fn of_new_object(call: &Call<'_>, attached: &mut Attached) -> Result<()> {
+    let rules = call.rules()?;
+    let bucket_owner = user(&rules.owner);
+    if !rules.has_acls() {
+        return check_where_off(call, &bucket_owner);
+    }
+    let gives_away = call.headers.get("x-amz-acl").is_some_and(|name| name == BUCKET_OWNER);
+    let owner = match call.caller.canonical() {
+        _ if gives_away && rules.ownership == ObjectOwnership::BucketOwnerPreferred => bucket_owner.clone(),
+        // Nobody in particular writes for the owner of the bucket.
+        None => bucket_owner.clone(),
+        Some(writer) => user(writer),
+    };
+    let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
+    if let Some(grants) = of_headers(call, &parties)? {
+        refuse_public(rules, &grants)?;
+        attached.grants = stored(&owner, &grants);
+    }
+    attached.owner = foreign(&owner, rules);
+    Ok(())
+}
+
+const BUCKET_OWNER: &str = "bucket-owner-full-control";
+
+/// Where ACLs are off, an object may come with what holds anyway.
+fn check_where_off(call: &Call<'_>, bucket_owner: &AclOwner) -> Result<()> {
+    if !has_acl(call.headers) {
+        return Ok(());
+    }
+    let parties = Parties { owner: bucket_owner, bucket_owner, on_bucket: false };
+    let grants = of_headers(call, &parties)?;
+    let private = call.headers.get("x-amz-acl").is_some_and(|name| name != BUCKET_OWNER);
+    match grants == Some(Acl::private(bucket_owner.clone()).grants) && !private {
+        true => Ok(()),
+        false => Err(Code::AccessControlListNotSupported.into()),
+    }
+}
+
+/// Grants as they are stored; nothing for what an object has anyway.
+fn stored(owner: &AclOwner, grants: &[Grant]) -> Option<Vec<u8>> {
+    (grants != Acl::private(owner.clone()).grants).then(|| encode(grants))
+}
+
+/// The owner as it is stored; nothing for the owner of the bucket.
+fn foreign(owner: &AclOwner, rules: &Rules) -> Option<String> {
+    (owner.id != rules.owner).then(|| owner.id.clone())
+}
+
+fn user(canonical: &str) -> AclOwner {
+    AclOwner { id: canonical.to_owned(), display_name: None }
+}
+
+// ---- Shared ----
+
+fn refuse_where_off(rules: &Rules) -> Result<()> {
+    if rules.has_acls() { Ok(()) } else { Err(Code::AccessControlListNotSupported.into()) }
+}
+
+fn refuse_public(rules: &Rules, grants: &[Grant]) -> Result<()> {
+    if !(rules.block.block_public_acls && is_public(grants)) {
+        return Ok(());
+    }
+    let message =
+        "Access Denied: public ACLs are prevented by the BlockPublicAcls setting in S3 Block Public Access.";
+    Err(S3Error::with(Code::AccessDenied, message))
+}
+
+/// The grants that a Put...Acl brings, in whichever form.
+async fn new_grants(call: &mut Call<'_>, parties: &Parties<'_>) -> Result<Vec<Grant>> {
+    let promise = call.promise()?;
+    let document = call.payload(promise, None).document().await?;
+    if let Some(grants) = of_headers(call, parties)? {
+        return match document.is_empty() {
+            true => Ok(grants),
+            false => Err(Code::UnexpectedContent.into()),
+        };
+    }
+    if document.is_empty() {
+        let message = "Your request was missing a required header: x-amz-acl";
+        return Err(
+            S3Error::with(Code::MissingSecurityHeader, message).field("MissingHeaderName", "x-amz-acl")
+        );
+    }
+    let acl = Acl::parse(&document).map_err(|error| match error {
+        XmlError::Malformed(_) => Code::MalformedACLError.into(),
+        other => S3Error::from(other),
+    })?;
+    if acl.owner.id != parties.owner.id {
+        return Err(Code::AccessDenied.into());
+    }
+    check_grants(call, acl.grants)
+}
+
+/// The grants that the headers bring; `None` when there are none.
+fn of_headers(call: &Call<'_>, parties: &Parties<'_>) -> Result<Option<Vec<Grant>>> {
+    if !has_acl(call.headers) {
+        return Ok(None);
+    }
+    let granted = GRANT_HEADERS.iter().any(|(name, _)| call.headers.contains_key(*name));
+    let Some(name) = headers::text(call.headers, "x-amz-acl")? else {
+        return Ok(Some(check_grants(call, grant_headers(call.headers)?)?));
+    };
+    if granted {
+        let message = "Specifying both Canned ACLs and Header Grants is not allowed";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    match canned(name, parties) {
+        Some(grants) => Ok(Some(grants)),
+        None => Err(S3Error::argument("x-amz-acl", name, "")),
+    }
+}
+
+fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
+    let mut grants = Vec::new();
+    for (name, permission) in GRANT_HEADERS {
+        for value in headers.get_all(name) {
+            let text = value.to_str().unwrap_or("");
+            let grantees = parse_grantees(text)
+                .ok_or_else(|| S3Error::argument(name, text, "Argument format not recognized"))?;
+            grants.extend(grantees.into_iter().map(|grantee| Grant { grantee, permission }));
+        }
+    }
+    Ok(grants)
+}
+
+/// Grantees are groups, and accounts that there are.
+fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
+    if grants.len() > GRANTS_MAX {
+        return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
+    }
+    for grant in &mut grants {
+        match &mut grant.grantee {
+            Grantee::Group(_) => {}
+            Grantee::Email(_) => return Err(Code::UnresolvableGrantByEmailAddress.into()),
+            Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {
+                // Names are looked up when an ACL is shown.
+                user.display_name = None;
+            }
+            Grantee::User(user) => return Err(S3Error::argument("CanonicalUser/ID", &user.id, "Invalid id")),
+        }
+    }
+    Ok(grants)
+}
+
+/// The ACL as it is shown: everybody with the name they have now.
+fn document(call: &Call<'_>, owner: AclOwner, grants: Option<Vec<Grant>>) -> Acl {
+    let Some(mut grants) = grants else { return Acl::private(owner) };
+    for grant in &mut grants {
+        if let Grantee::User(user) = &mut grant.grantee {
+            *user = named(call, &user.id);
+        }
+    }
+    Acl { owner, grants }
+}
+
+fn named(call: &Call<'_>, canonical: &str) -> AclOwner {
+    let account = call.edge.store.identities().account_of_canonical(canonical);
+    AclOwner { id: canonical.to_owned(), display_name: account.map(|account| account.value.name.clone()) }
+}
