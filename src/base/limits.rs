@@ -338,13 +338,21 @@ pub const INDEX_LEVELS_MAX: usize = 16;
 /// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
 /// a level, a reader meets up to three sequences a level.
 pub const INDEX_FANOUT: usize = 4;
-/// Sequences of all levels at which merging takes no rest: three on each of four levels, the deepest, and what
-/// comes in while a merge runs.
-pub const INDEX_TIERS_CROWDED: usize = 16;
-/// Sequences of all levels at which writers wait for merges: a lookup of an absent key asks the filter of each.
-pub const INDEX_TIERS_MAX: usize = 2 * INDEX_TIERS_CROWDED;
+/// Sequences beyond what merging leaves on each level, at which it takes no rest: one merge is under way and
+/// the next one is due.
+pub const INDEX_BACKLOG_URGENT: usize = 2 * INDEX_FANOUT;
+/// The same at which writers wait for merges: a lookup of an absent key asks the filter of each sequence.
+pub const INDEX_BACKLOG_MAX: usize = 6 * INDEX_FANOUT;
+/// A merge of less than this takes a second or two and does not wait for larger ones, which take minutes.
+pub const MERGE_SMALL_BYTES: u64 = 64 << 20;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
+/// How often a look at the versions of a key begins anew because versions of its shard were removed
+/// while it waited for a drive. The second time it finds the blocks in the cache and does not wait.
+pub const SCAN_RETRIES_MAX: u32 = 64;
+/// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek
+/// costs about as much as this many steps.
+pub const VERSIONS_STEPPED_MAX: u32 = 4;
 /// Entries a scan passes before it lets other tasks run: about 100 us.
 pub const SCAN_STEPS_MAX: u32 = 1024;
 

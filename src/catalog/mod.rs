@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod meta;
+mod attached;
 pub mod value;
 pub mod identity;
 pub mod record;

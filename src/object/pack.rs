@@ -4,6 +4,7 @@
 //! that are still current are gathered by shard into extents (packs), which cost (k + m) / k; one
 //! record a pack installs the new places, and the segment becomes a spare. An object that was
 //! overwritten meanwhile simply does not move: each move is decided under the lock of its key.
+//! Every version of a key moves for itself.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -204,7 +205,7 @@ impl Shard {
         extent: Extent,
         moves: Vec<Move>,
     ) -> Result<(), ObjectError> {
-        let _guards = self.locks.lock_all(moves.iter().map(|moved| moved.key.clone()).collect()).await;
+        let _guards = self.locks.lock_all(moves.iter().map(|moved| key::lock_of(&moved.key)).collect()).await;
         let result = self.try_install_pack(id, &extent, moves).await;
         match &result {
             Ok(true) => {}

@@ -45,6 +45,8 @@ pub struct Shard {
     flushed: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
     frozen_at: Cell<Sequence>,
+    /// Versions that records have taken away since the start.
+    removals: Cell<u64>,
     pub pressure: Rc<Pressure>,
     /// One checkpoint at a time, one merge beside it, and one of them at a time writes the manifest.
     flushing: tokio::sync::Mutex<()>,
@@ -83,6 +85,7 @@ impl Shard {
             applied: Cell::new(flushed),
             flushed: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
+            removals: Cell::default(),
             pressure,
             flushing: tokio::sync::Mutex::new(()),
             merging: tokio::sync::Mutex::new(()),
@@ -186,6 +189,9 @@ impl Shard {
                 None
             }
             Operation::Delete { key } => {
+                if key::is_version(&key) {
+                    self.removals.set(self.removals.get() + 1);
+                }
                 self.index.apply(&key, None);
                 None
             }
@@ -268,6 +274,12 @@ impl Shard {
 
     pub fn packs(&self) -> usize {
         self.packs.borrow().len()
+    }
+
+    /// Grows when a version goes away: a scan that sees another number than when it began may have
+    /// missed that a key had a version throughout, because one came and another one went.
+    pub fn removals(&self) -> u64 {
+        self.removals.get()
     }
 
     pub fn applied(&self) -> Sequence {

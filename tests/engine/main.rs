@@ -5,8 +5,10 @@
 
 mod harness;
 mod crash;
+mod damage;
 mod drives;
 mod log;
 mod settings;
 mod space;
 mod background;
+mod versions;

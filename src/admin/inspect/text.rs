@@ -7,10 +7,12 @@ use super::moment;
 use crate::admin::table::{grouped, size};
 use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
-use crate::catalog::key;
-use crate::catalog::record::{Operation, Sequence};
+use crate::catalog::identity::{AccountValue, UserValue};
+use crate::catalog::key::{self, Identity};
+use crate::catalog::meta::Attached;
+use crate::catalog::record::Operation;
 use crate::catalog::value::{
-    BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
+    BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
 use crate::codec::wire::Broken;
 use crate::pool::stripe::Extent;
@@ -38,14 +40,24 @@ pub fn count(n: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
+/// Never a secret.
+fn identity(identity: &Identity, bytes: &[u8]) -> Option<String> {
+    let (what, created, keys) = match identity {
+        Identity::Account(_) => {
+            let account = AccountValue::decode(bytes)?;
+            (format!("account {:?}", account.name), account.created, account.keys.len())
+        }
+        Identity::User(..) => {
+            let user = UserValue::decode(bytes)?;
+            (format!("user {}", user.id), user.created, user.keys.len())
+        }
+    };
+    Some(format!("{what}, created {}, {}", moment(created), count(keys as u64, "key")))
+}
+
 /// Epoch, stream and number.
 pub fn log(id: LogId) -> String {
     format!("{}.{}.{}", id.0 >> 32, id.0 >> 24 & 0xff, id.0 & 0xff_ffff)
-}
-
-/// Epoch and number in it.
-pub fn sequence(sequence: Sequence) -> String {
-    format!("{}:{}", sequence.epoch(), sequence.0 - Sequence::first(sequence.epoch()).0)
 }
 
 pub fn operation(operation: &Operation) -> String {
@@ -69,11 +81,15 @@ pub fn key(bytes: &[u8]) -> String {
     };
     if let Some(name) = key::bucket_name(bytes) {
         format!("{family} {name:?}")
+    } else if let Some(identity) = key::parse_identity(bytes) {
+        format!("{family} {identity:?}")
     } else if let Some((_, kind, name)) = key::parse_setting(bytes) {
         named(name.as_bytes(), format!(" kind {kind}"))
     } else if let Some((name, order)) = key::parse_version(bytes) {
         let order = if order == key::ORDER_UNVERSIONED { String::new() } else { format!(" order {order}") };
         named(&name, order)
+    } else if let Some(name) = key::parse_null_order(bytes) {
+        named(&name, String::new())
     } else if let Some((name, upload)) = key::parse_upload(bytes) {
         named(&name, format!(" id {upload:032x}"))
     } else if let Some((upload, number)) = key::parse_part(bytes) {
@@ -100,12 +116,21 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     if key::bucket_name(key).is_some() {
         let bucket = BucketValue::decode(bytes)?;
         Some(format!("id {:016x}, created {}", bucket.id, moment(bucket.created)))
+    } else if let Some(identity) = key::parse_identity(key) {
+        self::identity(&identity, bytes)
     } else if key::parse_setting(key).is_some() {
         Some(format!("a document of {} bytes", SettingValue::decode(bytes)?.document.len()))
     } else if key::is_version(key) {
         let version = Version::decode(bytes)?;
         let (bytes, modified) = (version.meta.size, moment(version.meta.modified));
-        Some(format!("{bytes} bytes of {modified}, {}", storage(&version.storage)))
+        let null = if version.null && !is_order_0(key) { ", null" } else { "" };
+        let locked = if is_locked(&version.meta.attached) { ", locked" } else { "" };
+        Some(match version.is_marker() {
+            true => format!("delete marker of {modified}{null}"),
+            false => format!("{bytes} bytes of {modified}, {}{null}{locked}", storage(&version.storage)),
+        })
+    } else if key::parse_null_order(key).is_some() {
+        Some(format!("order {}", NullOrder::decode(bytes)?.0))
     } else if key::parse_upload(key).is_some() {
         Some(format!("begun {}", moment(UploadValue::decode(bytes)?.initiated)))
     } else if key::parse_part(key).is_some() {
@@ -123,6 +148,15 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     }
 }
 
+fn is_order_0(key: &[u8]) -> bool {
+    key::parse_version(key).is_some_and(|(_, order)| order == key::ORDER_UNVERSIONED)
+}
+
+/// A hold or a retention, whether it has ended or not.
+fn is_locked(attached: &Attached) -> bool {
+    attached.legal_hold == Some(true) || attached.retention.is_some()
+}
+
 /// Pages that a space map marks.
 pub fn pages_used(map: &[u8]) -> u64 {
     map.iter().map(|byte| u64::from(byte.count_ones())).sum()
@@ -130,7 +164,7 @@ pub fn pages_used(map: &[u8]) -> u64 {
 
 fn storage(storage: &Storage) -> String {
     match storage {
-        Storage::Empty => "no bytes".to_owned(),
+        Storage::Empty | Storage::Marker => "no bytes".to_owned(),
         Storage::Inline { at, .. } if at.log == LogId(0) => "in the body of this record".to_owned(),
         Storage::Inline { at, .. } => format!("in log {}+{:#x}", log(at.log), at.offset),
         Storage::Packed { pack, offset, .. } => format!("in pack {pack:016x}+{offset:#x}"),
@@ -168,8 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_in_their_parts() {
+    fn a_log_id_is_told_in_its_parts() {
         assert_eq!(log(LogId(3 << 32 | 1 << 24 | 9)), "3.1.9");
-        assert_eq!(sequence(Sequence::first(7).next()), "7:1");
     }
 }
