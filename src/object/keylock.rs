@@ -10,16 +10,20 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, Queue>>>);
 
-/// Those who wait for a key, in order.
-type Queue = VecDeque<oneshot::Sender<()>>;
+/// Those who wait for a key, in order. They are sent the guard itself, so that one who goes away after
+/// it was sent and before looking drops it, which passes it on.
+type Queue = VecDeque<oneshot::Sender<KeyGuard>>;
 
 /// Holds the lock of one key until dropped.
+#[derive(Debug)]
 pub struct KeyGuard {
     locks: KeyLocks,
     key: Vec<u8>,
+    /// Nobody took it over: there is nothing to pass on.
+    void: bool,
 }
 
 impl KeyLocks {
@@ -38,10 +42,24 @@ impl KeyLocks {
                 }
             }
         };
-        if let Some(turn) = wait {
-            turn.await.expect("a holder passes the lock on before its entry goes away");
+        match wait {
+            Some(turn) => turn.await.expect("a holder passes the lock on before its entry goes away"),
+            None => self.guard(key.to_vec()),
         }
-        KeyGuard { locks: self.clone(), key: key.to_vec() }
+    }
+
+    fn guard(&self, key: Vec<u8>) -> KeyGuard {
+        KeyGuard { locks: self.clone(), key, void: false }
+    }
+
+    /// The next one who waits for a key; if there is none, nobody holds it any more.
+    fn next(&self, key: &[u8]) -> Option<oneshot::Sender<KeyGuard>> {
+        let mut held = self.0.borrow_mut();
+        let next = held.get_mut(key)?.pop_front();
+        if next.is_none() {
+            held.remove(key);
+        }
+        next
     }
 
     /// Locks several keys, in an order in which no two callers can wait for each other.
@@ -62,15 +80,15 @@ impl KeyLocks {
 
 impl Drop for KeyGuard {
     fn drop(&mut self) {
-        let mut held = self.locks.0.borrow_mut();
-        let Some(queue) = held.get_mut(&self.key) else { return };
-        while let Some(next) = queue.pop_front() {
+        let mut key = std::mem::take(&mut self.key);
+        while !self.void
+            && let Some(next) = self.locks.next(&key)
+        {
             // One who stopped waiting is passed over.
-            if next.send(()).is_ok() {
-                return;
-            }
+            let Err(mut back) = next.send(self.locks.guard(key)) else { return };
+            back.void = true;
+            key = std::mem::take(&mut back.key);
         }
-        held.remove(&self.key);
     }
 }
 
@@ -108,6 +126,19 @@ mod tests {
         drop(gone);
         drop(held);
         drop(locks.lock(b"k").await);
+        assert!(locks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_when_its_turn_has_come_passes_the_lock_on() {
+        let locks = KeyLocks::default();
+        let held = locks.lock(b"k").await;
+        let (mut gone, mut next) = (Box::pin(locks.lock(b"k")), Box::pin(locks.lock(b"k")));
+        assert!(futures_poll_once(&mut gone).await && futures_poll_once(&mut next).await);
+        drop(held);
+        drop(gone);
+        assert!(!futures_poll_once(&mut next).await, "nobody holds the lock");
+        drop(next);
         assert!(locks.is_empty());
     }
 
