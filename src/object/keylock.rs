@@ -1,7 +1,8 @@
 //! One writer at a time for each key of a shard.
 //!
 //! A mutation reads the current state, decides, and commits while it holds the lock, so conditions
-//! are exact and what a write replaces is freed exactly once. Waiters are served in order. Pure
+//! are exact and what a write replaces is freed exactly once. All versions of an object have one lock,
+//! whichever of them is named. Waiters are served in order. Pure
 //! state of one thread; nothing is kept for a key that nobody locks.
 
 use std::cell::RefCell;
@@ -9,6 +10,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
+
+use crate::catalog::key::lock_of;
 
 #[derive(Clone, Debug, Default)]
 pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, Queue>>>);
@@ -28,11 +31,12 @@ pub struct KeyGuard {
 
 impl KeyLocks {
     pub async fn lock(&self, key: &[u8]) -> KeyGuard {
+        let key = lock_of(key);
         let wait = {
             let mut held = self.0.borrow_mut();
-            match held.get_mut(key) {
+            match held.get_mut(&key) {
                 None => {
-                    held.insert(key.to_vec(), VecDeque::new());
+                    held.insert(key.clone(), VecDeque::new());
                     None
                 }
                 Some(queue) => {
@@ -44,7 +48,7 @@ impl KeyLocks {
         };
         match wait {
             Some(turn) => turn.await.expect("a holder passes the lock on before its entry goes away"),
-            None => self.guard(key.to_vec()),
+            None => self.guard(key),
         }
     }
 
@@ -64,6 +68,7 @@ impl KeyLocks {
 
     /// Locks several keys, in an order in which no two callers can wait for each other.
     pub async fn lock_all(&self, mut keys: Vec<Vec<u8>>) -> Vec<KeyGuard> {
+        keys.iter_mut().for_each(|key| *key = lock_of(key));
         keys.sort();
         keys.dedup();
         let mut guards = Vec::with_capacity(keys.len());
@@ -139,6 +144,17 @@ mod tests {
         drop(gone);
         assert!(!futures_poll_once(&mut next).await, "nobody holds the lock");
         drop(next);
+        assert!(locks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn versions_of_an_object_have_one_lock_and_objects_their_own() {
+        let (locks, at) = (KeyLocks::default(), crate::catalog::key::version);
+        let held = locks.lock_all(vec![at(1, "k", 0), at(1, "k", 7), at(1, "k", 9)]).await;
+        assert_eq!(held.len(), 1);
+        let other = locks.lock(&at(1, "l", 7)).await;
+        assert!(futures_poll_once(&mut Box::pin(locks.lock(&at(1, "k", 8)))).await);
+        drop((held, other));
         assert!(locks.is_empty());
     }
 
