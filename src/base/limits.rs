@@ -156,6 +156,28 @@ pub const CHUNK_BLOCKS: usize = 16;
 pub const PACK_BYTES: usize = MIB;
 /// Catalog bytes in the record that installs a pack.
 pub const PACK_RECORD_BYTES: usize = 512 * KIB;
+/// The directory at the end of a pack: it names each object with less than the record does.
+pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
+/// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
+pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
+pub const PACK_CHANGE_BYTES: usize = 48;
+/// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
+/// 512 MiB of small objects that are read most.
+pub const PACK_EXTENTS_CACHED: usize = 512;
+/// Packs a shard remembers as worth compacting, 16 bytes each. What does not fit is found again by a
+/// walk over the packs.
+pub const PACKS_SPARSE_MAX: usize = 1024;
+/// Packs that one step of that walk looks at.
+pub const PACKS_WALKED_AT_ONCE: usize = 1024;
+/// Packs that one turn of compaction empties: 16 MiB are read and at most 8 MiB written, a second or
+/// less of one slow drive.
+pub const PACKS_COMPACTED_AT_ONCE: usize = 16;
+/// Turns of the upkeep tick between two turns of compaction of a core: a quarter of a second.
+pub const COMPACT_TICKS: u32 = 10;
+/// Turns of the upkeep tick after which packs that lost objects are folded into the catalog though the
+/// memtable has not grown: five seconds, so that deleting gives space back soon.
+pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.

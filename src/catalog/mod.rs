@@ -3,6 +3,7 @@
 pub mod key;
 pub mod meta;
 pub mod value;
+pub mod directory;
 pub mod record;
 pub mod batch;
 pub mod log;

@@ -225,6 +225,8 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
     let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
+    let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
+    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
         upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));

@@ -47,7 +47,7 @@ impl Object {
                 // Pinned before the lookup, so that nothing found can be freed in between.
                 let pin = home.pins.pin();
                 let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
-                let pack = pack_of(home, &version)?;
+                let pack = pack_of(home, &version).await?;
                 (version, pack, Keep::Here(pin))
             }
             None => {
@@ -56,7 +56,7 @@ impl Object {
                     let generation = home.pins.enter();
                     let loan = Loan::new(&peers, shard, move |home| home.pins.leave(generation));
                     let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
-                    let pack = pack_of(&home, &version)?;
+                    let pack = pack_of(&home, &version).await?;
                     Ok((version, pack, loan))
                 });
                 let (version, pack, loan) = opened.await?;
@@ -149,9 +149,9 @@ impl Object {
     }
 }
 
-fn pack_of(shard: &super::shard::Shard, version: &Version) -> Result<Option<Extent>> {
+async fn pack_of(shard: &super::shard::Shard, version: &Version) -> Result<Option<Extent>> {
     match version.storage {
-        Storage::Packed { pack, .. } => shard.pack_extent(pack).map(Some),
+        Storage::Packed { pack, .. } => shard.pack_extent(pack).await.map(Some),
         _ => Ok(None),
     }
 }

@@ -5,12 +5,12 @@
 //! front of it no longer matters to this shard. Everything here belongs to one core.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::core::Bulletin;
 use super::error::ObjectError;
 use super::keylock::KeyLocks;
+use super::packs::Packs;
 use super::pins::Pins;
 use super::runs::ShardRuns;
 use crate::base::ids::ShardId;
@@ -35,8 +35,7 @@ pub struct Shard {
     pub pins: Rc<Pins>,
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
-    packs: RefCell<BTreeMap<u64, PackValue>>,
-    dirty_packs: RefCell<BTreeSet<u64>>,
+    pub(super) packs: Packs,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
@@ -69,8 +68,7 @@ impl Shard {
             space,
             locks: KeyLocks::default(),
             bulletin,
-            packs: RefCell::default(),
-            dirty_packs: RefCell::default(),
+            packs: Packs::default(),
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
@@ -84,7 +82,7 @@ impl Shard {
         Ok(shard)
     }
 
-    /// Reads free space and packs out of the catalog.
+    /// Reads free space out of the catalog.
     async fn load(&self) -> Result<(), ObjectError> {
         let (start, end) = key::spaces();
         let mut scan = self.index.scan(start, end);
@@ -93,13 +91,6 @@ impl Shard {
             if !self.space.load(drive, segment, &bitmap) {
                 return Err(damaged("space map"));
             }
-        }
-        let (start, end) = key::packs();
-        let mut scan = self.index.scan(start, end);
-        while let Some((key, value)) = scan.next().await? {
-            let id = key::parse_pack(&key).ok_or_else(|| damaged("pack key"))?;
-            let pack = PackValue::decode(&value).ok_or_else(|| damaged("pack"))?;
-            self.packs.borrow_mut().insert(id, pack);
         }
         Ok(())
     }
@@ -176,19 +167,17 @@ impl Shard {
                 None
             }
             Operation::Free(extent) => self.disown(extent),
-            Operation::Unpack { pack } => self.unpack(pack),
+            Operation::Unpack { pack, objects, bytes } => {
+                self.packs.leave(pack, objects, bytes);
+                None
+            }
         }
     }
 
     /// Space that a value names has an owner now.
     fn own(&self, key: &[u8], value: &[u8]) {
         let extent = if key::parse_pack(key).is_some() {
-            let pack = PackValue::decode(value);
-            let id = key::parse_pack(key).expect("asked above");
-            pack.map(|pack| {
-                self.packs.borrow_mut().insert(id, pack.clone());
-                pack.extent
-            })
+            PackValue::decode(value).map(|pack| pack.extent)
         } else if key::parse_part(key).is_some() {
             PartValue::decode(value).and_then(|part| part.extent)
         } else if key::is_version(key) && Version::is_striped(value) {
@@ -204,22 +193,8 @@ impl Shard {
         }
     }
 
-    fn unpack(&self, id: u64) -> Option<Extent> {
-        let mut packs = self.packs.borrow_mut();
-        let pack = packs.get_mut(&id)?;
-        pack.live = pack.live.saturating_sub(1);
-        if pack.live > 0 {
-            self.dirty_packs.borrow_mut().insert(id);
-            return None;
-        }
-        let extent = packs.remove(&id)?.extent;
-        self.dirty_packs.borrow_mut().remove(&id);
-        self.index.apply(&key::pack(id), None);
-        self.disown(extent)
-    }
-
     /// Gives the extent back if it was the shard's: what is not can only be left alone.
-    fn disown(&self, extent: Extent) -> Option<Extent> {
+    pub(super) fn disown(&self, extent: Extent) -> Option<Extent> {
         let inside = self.space.uncommit(&extent);
         self.check_space(inside);
         inside.then_some(extent)
@@ -247,15 +222,6 @@ impl Shard {
         }
     }
 
-    pub fn pack_extent(&self, id: u64) -> Result<Extent, ObjectError> {
-        let packs = self.packs.borrow();
-        packs.get(&id).map(|pack| pack.extent.clone()).ok_or_else(|| damaged("pack reference"))
-    }
-
-    pub fn packs(&self) -> usize {
-        self.packs.borrow().len()
-    }
-
     pub fn applied(&self) -> Sequence {
         self.applied.get()
     }
@@ -266,6 +232,16 @@ impl Shard {
     }
 
     // ---- Checkpoint ----
+
+    /// Memory that a checkpoint makes free: the memtable, and what it would get before it is frozen.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.index.memtable_bytes() + self.packs.unsaved_bytes()
+    }
+
+    /// Objects left packs that the catalog still counts.
+    pub fn owes_packs(&self) -> bool {
+        !self.packs.is_saved()
+    }
 
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {
@@ -281,6 +257,9 @@ impl Shard {
     /// first.
     async fn write_runs(&self) -> Result<(), ObjectError> {
         if self.index.frozen_bytes() == 0 {
+            // What came while the last turn waited is folded by another; a turn that finds nothing does
+            // not wait, so that nothing comes between it and the freeze.
+            while self.fold_packs().await? {}
             self.save_maps();
             self.index.freeze();
             self.frozen_at.set(self.applied.get());
@@ -300,16 +279,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Free space and packs, as of what is applied, become part of the memtable that is frozen next.
+    /// Free space, as of what is applied, becomes part of the memtable that is frozen next.
     fn save_maps(&self) {
         for (drive, segment, bitmap) in self.space.drain_dirty() {
             self.index.apply(&key::space(drive, segment), Some(&bitmap));
-        }
-        let packs = self.packs.borrow();
-        for id in self.dirty_packs.take() {
-            if let Some(pack) = packs.get(&id) {
-                self.index.apply(&key::pack(id), Some(&pack.encode()));
-            }
         }
     }
 }

@@ -6,10 +6,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::compact;
 use super::core::Core;
 use super::pack;
 use super::shard::Shard;
-use crate::base::limits::TEND_TICK_MS;
+use crate::base::ids::ShardId;
+use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, TEND_TICK_MS};
 use crate::catalog::log::Log;
 
 /// Turns of the tick between two looks at empty segments.
@@ -27,7 +29,8 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
         if shard.log.is_over() {
             return;
         }
-        if shard.index.memtable_bytes() >= memtable_max
+        let folding = turn.is_multiple_of(FOLD_TICKS) && shard.owes_packs();
+        if (folding || shard.unsaved_bytes() >= memtable_max)
             && let Err(error) = shard.checkpoint().await
         {
             tracing::warn!(shard = %shard.id, %error, "checkpoint failed and is tried again");
@@ -73,6 +76,23 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, tell: bool) -> bool {
         log.set_stuck(false);
     }
     true
+}
+
+/// Empties packs that are mostly dead, a few of each shard in turn.
+pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
+    loop {
+        for _ in 0..COMPACT_TICKS {
+            tick().await;
+            if log.is_over() {
+                return;
+            }
+        }
+        for shard in &shards {
+            if let Err(error) = compact::compact(&core, *shard).await {
+                tracing::debug!(%shard, %error, "packs are not compacted now");
+            }
+        }
+    }
 }
 
 async fn tick() {

@@ -54,7 +54,10 @@ pub fn operation(operation: &Operation) -> String {
         },
         Operation::Delete { key } => format!("delete {}", self::key(key)),
         Operation::Free(extent) => format!("free {}", self::extent(extent)),
-        Operation::Unpack { pack } => format!("unpack an object of pack {pack:016x}"),
+        Operation::Unpack { pack, objects, bytes } => {
+            let objects = count((*objects).into(), "object");
+            format!("unpack {objects} of {bytes} bytes of pack {pack:016x}")
+        }
     }
 }
 
@@ -110,7 +113,8 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         Some(format!("{} in use", size(pages_used(bytes) * PAGE as u64)))
     } else if key::parse_pack(key).is_some() {
         let pack = PackValue::decode(bytes)?;
-        Some(format!("{} live, {}", count(pack.live.into(), "object"), extent(&pack.extent)))
+        let live = count(pack.live.into(), "object");
+        Some(format!("{live} live, {} of {} bytes, {}", pack.live_bytes, pack.bodies, extent(&pack.extent)))
     } else {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))
