@@ -4,6 +4,7 @@ pub mod error;
 pub mod condition;
 pub mod keylock;
 pub mod pins;
+pub mod settings;
 pub mod buckets;
 pub mod cache;
 pub mod runs;

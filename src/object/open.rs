@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::buckets::{BUCKET_SHARD, Buckets, Change};
+use super::buckets::{BUCKET_SHARD, Buckets};
 use super::cache::BodyCache;
 use super::core::{Bulletin, Core, Job, Peers};
 use super::error::ObjectError;
@@ -311,10 +311,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
-        for (name, value) in shard.load_buckets().await? {
-            shard.bulletin.announce(Change::Open(name, value)).await;
-        }
-        Ok(())
+        shard.announce_buckets().await
     }
 
     /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes

@@ -6,4 +6,5 @@
 mod harness;
 mod crash;
 mod drives;
+mod settings;
 mod space;
