@@ -254,6 +254,21 @@ pub const BATCH_BYTES: usize = 2 * MIB;
 pub const CORE_QUEUE_MAX: usize = 4096;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Part of the memory given to maps of free space: one in this many. A map takes a bit a page, 8 KiB
+/// for a segment of 256 MiB: 8 MiB of the default 256 MiB hold the maps of 1,024 segments, and a shard
+/// writes to one segment of each drive at a time. The rest is away, in the catalog. What grows with
+/// the drives then is some 60 bytes a segment (2,048 to 4,096 segments on the smallest drive, one for each
+/// 256 MiB of one above 1 TiB): 240 KiB a TiB, where the maps themselves took 64 MiB. One map of each
+/// drive stays with each shard, whatever the share: 64 KiB a drive with 8 shards.
+pub const SPACE_MAPS_SHARE: u64 = 32;
+/// What a change of space in a segment whose map is away takes in memory, and at most in its map:
+/// a run in each of two sets. Counted with the memtable, so a checkpoint comes before it matters.
+pub const SPACE_CHANGE_BYTES: usize = 32;
+/// Space maps that a checkpoint reads at a time.
+pub const SPACE_MAPS_SAVED_AT_ONCE: usize = 16;
+/// Segments whose maps are brought back for one piece of space before a new segment is claimed: a
+/// fragmented store must not be searched for every piece while there is untouched room.
+pub const SPACE_MAPS_TRIED: usize = 4;
 /// Segments of each drive that object bytes leave to the log and the catalog.
 pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the

@@ -36,8 +36,17 @@ struct Pile {
     bytes: usize,
 }
 
-/// Empties some sparse packs of a shard; how many.
+/// Empties some sparse packs of a shard; how many. When there is no room for what lives in them now,
+/// they are looked for again.
 pub async fn compact(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError> {
+    let result = empty_some(core, shard).await;
+    if result.is_err() {
+        core.tell(shard, |home| home.packs.walk_again());
+    }
+    result
+}
+
+async fn empty_some(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError> {
     let mut pile = Pile::default();
     for emptied in 0..PACKS_COMPACTED_AT_ONCE {
         let Some(sparse) = next(core, shard).await? else {

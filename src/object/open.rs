@@ -53,6 +53,8 @@ pub struct MemoryPlan {
     pub bodies: u64,
     /// Buffers of requests under way.
     pub buffers: usize,
+    /// Maps of free space, of all its shards.
+    pub maps: usize,
 }
 
 /// What all cores share; plain and cheap to clone.
@@ -215,9 +217,10 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
     let blocks = BlockCache::new(memory.blocks);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
+    let maps = memory.maps / seed.shards.len().max(1);
     for replay in seed.shards {
         let at = usize::from(replay.manifest.shard.0);
-        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
+        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay, maps);
         shards[at] = Some(opened.await?);
     }
     let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);

@@ -71,12 +71,17 @@ impl Packs {
         self.left.borrow().is_empty()
     }
 
+    /// Sparse packs were forgotten: look for them again.
+    pub fn walk_again(&self) {
+        self.forgot.set(true);
+    }
+
     fn remember(&self, pack: u64) {
         let mut sparse = self.sparse.borrow_mut();
         if sparse.len() < PACKS_SPARSE_MAX {
             sparse.insert(pack);
         } else if !sparse.contains(&pack) {
-            self.forgot.set(true);
+            self.walk_again();
         }
     }
 

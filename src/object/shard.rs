@@ -13,7 +13,9 @@ use super::keylock::KeyLocks;
 use super::packs::Packs;
 use super::pins::Pins;
 use super::runs::ShardRuns;
-use crate::base::ids::ShardId;
+use crate::base::ids::{DriveId, ShardId};
+use crate::base::join::join_all;
+use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::index::{Cached, Index};
 use crate::catalog::key;
@@ -22,8 +24,9 @@ use crate::catalog::record::{Operation, Sequence};
 use crate::catalog::replay::ShardReplay;
 use crate::catalog::value::{LogPosition, PackValue, PartValue, Storage, Version};
 use crate::pool::Pool;
+use crate::pool::error::PoolError;
 use crate::pool::manifest::Manifest;
-use crate::pool::place::ShardSpace;
+use crate::pool::place::{MapReader, ShardSpace};
 use crate::pool::stripe::Extent;
 
 pub struct Shard {
@@ -52,9 +55,10 @@ impl Shard {
         bulletin: Rc<Bulletin>,
         cache: Rc<BlockCache>,
         replay: ShardReplay,
+        maps_bytes: usize,
     ) -> Result<Rc<Self>, ObjectError> {
         let id = replay.manifest.shard;
-        let space = Rc::new(ShardSpace::new(pool.clone(), id));
+        let space = Rc::new(ShardSpace::new(pool.clone(), id, maps_bytes));
         replay.segments.iter().for_each(|(drive, segment)| space.add_segment(*drive, *segment));
         let runs = ShardRuns::new(pool.clone(), space.clone());
         let index = Index::open(runs, cache, id, &replay.manifest.levels).await?;
@@ -74,6 +78,7 @@ impl Shard {
             frozen_at: Cell::new(flushed),
             tending: tokio::sync::Mutex::new(()),
         });
+        shard.space.read_maps_with(map_reader(&shard));
         shard.load().await?;
         for record in replay.records {
             shard.apply_replayed(record.sequence, record.operations, record.body);
@@ -86,9 +91,9 @@ impl Shard {
     async fn load(&self) -> Result<(), ObjectError> {
         let (start, end) = key::spaces();
         let mut scan = self.index.scan(start, end);
-        while let Some((key, bitmap)) = scan.next().await? {
+        while let Some((key, map)) = scan.next().await? {
             let (drive, segment) = key::parse_space(&key).ok_or_else(|| damaged("space key"))?;
-            if !self.space.load(drive, segment, &bitmap) {
+            if !self.space.note(drive, segment, &map) {
                 return Err(damaged("space map"));
             }
         }
@@ -235,7 +240,7 @@ impl Shard {
 
     /// Memory that a checkpoint makes free: the memtable, and what it would get before it is frozen.
     pub fn unsaved_bytes(&self) -> usize {
-        self.index.memtable_bytes() + self.packs.unsaved_bytes()
+        self.index.memtable_bytes() + self.packs.unsaved_bytes() + self.space.unsaved_bytes()
     }
 
     /// Objects left packs that the catalog still counts.
@@ -259,10 +264,10 @@ impl Shard {
         if self.index.frozen_bytes() == 0 {
             // What came while the last turn waited is folded by another; a turn that finds nothing does
             // not wait, so that nothing comes between it and the freeze.
-            while self.fold_packs().await? {}
-            self.save_maps();
+            while self.fold_packs().await? || self.save_maps().await? {}
             self.index.freeze();
             self.frozen_at.set(self.applied.get());
+            self.space.send_away();
         }
         self.index.flush().await?;
         self.manifest.borrow_mut().flushed = self.frozen_at.get().0;
@@ -279,12 +284,40 @@ impl Shard {
         Ok(())
     }
 
-    /// Free space, as of what is applied, becomes part of the memtable that is frozen next.
-    fn save_maps(&self) {
-        for (drive, segment, bitmap) in self.space.drain_dirty() {
-            self.index.apply(&key::space(drive, segment), Some(&bitmap));
+    /// Puts changed space maps into the memtable. True when there was one, so that more may have changed
+    /// meanwhile; false at once when there was not.
+    async fn save_maps(&self) -> Result<bool, ObjectError> {
+        let changed = self.space.changed();
+        for (turn, group) in changed.chunks(SPACE_MAPS_SAVED_AT_ONCE).enumerate() {
+            if turn > 0 {
+                tokio::task::yield_now().await;
+            }
+            let save = |(drive, segment): &(DriveId, u32)| {
+                let (drive, segment) = (*drive, *segment);
+                let put = move |map: &[u8]| self.index.apply(&key::space(drive, segment), Some(map));
+                self.space.save(drive, segment, put)
+            };
+            let saved = join_all(group.iter().map(save)).await;
+            saved.into_iter().collect::<Result<(), PoolError>>()?;
         }
+        Ok(!changed.is_empty())
     }
+}
+
+/// How the shard's space reads its maps: in the catalog, which stands in that space.
+fn map_reader(shard: &Rc<Shard>) -> MapReader {
+    let shard = Rc::downgrade(shard);
+    Box::new(move |drive, segment| {
+        let shard = shard.clone();
+        Box::pin(async move {
+            let shard = shard.upgrade().ok_or(PoolError::Stopped)?;
+            let found = shard.get(&key::space(drive, segment)).await;
+            found.map_err(|error| {
+                tracing::warn!(shard = %shard.id, %drive, segment, %error, "a space map is not readable");
+                PoolError::Damaged("space map")
+            })
+        })
+    })
 }
 
 pub fn damaged(what: &str) -> ObjectError {

@@ -1,4 +1,6 @@
 """Full drives: a clear refusal of writes, reads and deletions that go on, and space that comes back."""
+import random
+
 from .content import KIB, MIB, content
 from .waiting import until
 
@@ -79,3 +81,37 @@ def test_the_same_space_is_used_again_and_again(new_basalt):
             until(lambda: wire.put(BUCKET, f"k{turn % 8}", body).status == 200, 60, "space of overwritten objects")
         for turn in range(312, 320):
             assert wire.get(BUCKET, f"k{turn % 8}").body == content(16 * MIB, str(turn % 3))
+
+
+def test_small_objects_deleted_at_random_give_their_space_back(new_basalt):
+    """Every pack keeps some of its objects, so none of them goes by itself."""
+    server = new_basalt(options=CAPACITY).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    size, chance = 15 * KIB, random.Random(5)
+    with server.wire() as wire:
+        fill(wire, 8 * MIB)
+        for number in range(12):
+            wire.delete(BUCKET, f"{8 * MIB}/{number:06}").expect(204)
+        count, refusal = fill(wire, size)
+        check_refusal(refusal)
+        assert count * size > 48 * MIB, count
+        kept = [number for number in range(count) if chance.random() < 0.25]
+        for number in sorted(set(range(count)) - set(kept)):
+            wire.delete(BUCKET, f"{size}/{number:06}").expect(204)
+        written = count
+
+        def as_many_again():
+            nonlocal written
+            written, _ = fill(wire, size, written)
+            return written - count >= (count - len(kept)) * 8 // 10
+
+        until(as_many_again, 180, "room for four in five of the deleted objects")
+        check_small(wire, size, kept + list(range(count, written)))
+        server.kill().start()
+    with server.wire() as wire:
+        check_small(wire, size, kept + list(range(count, written)))
+
+
+def check_small(wire, size, numbers):
+    for number in numbers[::7]:
+        assert wire.get(BUCKET, f"{size}/{number:06}").body == content(size, f"{size}/{number}"), number

@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 
 pub const BUCKET: &str = "bucket";
 pub const MEMORY: MemoryPlan =
-    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
+    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20, maps: 1 << 10 };
 const CAPACITY: u64 = 640 << 20;
 
 /// Runs a test in simulated time.

@@ -152,3 +152,53 @@ fn small_objects_deleted_at_random_give_their_space_back_on_full_drives() {
         server.stop().await;
     });
 }
+
+/// Segments of the first drive that have an owner.
+fn used(server: &Server) -> usize {
+    server.running.core.pool.tables[0].used()
+}
+
+/// Maps of free space that are in memory.
+fn maps(server: &Server) -> usize {
+    server.running.core.shards.iter().flatten().map(|shard| shard.space.maps()).sum()
+}
+
+#[test]
+fn a_store_full_of_holes_keeps_few_maps_in_memory_and_fills_the_holes() {
+    run(async {
+        let sim = world(24, 1);
+        let server = start(&sim, &request(1, 0)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let mut model = BTreeMap::new();
+        let put = async |server: &Server, model: &mut BTreeMap<String, Bytes>, number: u64| {
+            let (key, body) = (format!("hole/{number:05}"), body("hole", number, 17 << 10));
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        };
+        for number in 0..12_000 {
+            put(&server, &mut model, number).await;
+        }
+        for number in (0..12_000).step_by(2) {
+            let key = format!("hole/{number:05}");
+            server.delete(&key).await.expect("a delete");
+            model.remove(&key);
+        }
+        for shard in server.running.core.shards.iter().flatten() {
+            shard.checkpoint().await.expect("a checkpoint");
+        }
+        // The harness gives memory for none: each shard keeps one, and one that its last run went to.
+        assert!(maps(&server) <= 8, "{} maps of {} segments", maps(&server), used(&server));
+        let before = used(&server);
+        assert!(before > 24, "{before} segments are more than there are maps");
+        for number in 20_000..25_000 {
+            put(&server, &mut model, number).await;
+        }
+        assert!(used(&server) <= before + 4, "{} segments after {before}", used(&server));
+        server.check(&model).await;
+        server.stop().await;
+        let server = start(&sim, &request(1, 0)).await.expect("the same pool");
+        assert!(maps(&server) <= 8, "a start brings no map back but to write");
+        server.check(&model).await;
+        server.stop().await;
+    });
+}

@@ -17,7 +17,7 @@ use crate::pool::format::Request;
 const DEVICE: &str = "/dev0";
 const DEVICE_BYTES: u64 = 768 << 20;
 const MEMORY: MemoryPlan =
-    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
+    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20, maps: 1 << 10 };
 const LOG: Choice = Choice { segments: false, log: true, catalog: false };
 const SEGMENTS: Choice = Choice { segments: true, log: false, catalog: false };
 /// The first log segment, which is the first segment of all.

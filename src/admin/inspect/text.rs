@@ -13,6 +13,7 @@ use crate::catalog::value::{
     BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
 use crate::codec::wire::Broken;
+use crate::drive::bitmap;
 use crate::pool::stripe::Extent;
 
 /// Bytes of an unknown key that are shown.
@@ -116,7 +117,7 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);
         Some(format!("{} bytes of {}, {place}", part.size, moment(part.modified)))
     } else if key::parse_space(key).is_some() {
-        Some(format!("{} in use", size(pages_used(bytes) * PAGE as u64)))
+        Some(format!("{} in use", size(bitmap::pages_marked(bytes)?.saturating_mul(PAGE as u64))))
     } else if key::parse_pack(key).is_some() {
         let pack = PackValue::decode(bytes)?;
         let live = count(pack.live.into(), "object");
@@ -125,11 +126,6 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))
     }
-}
-
-/// Pages that a space map marks.
-pub fn pages_used(map: &[u8]) -> u64 {
-    map.iter().map(|byte| u64::from(byte.count_ones())).sum()
 }
 
 fn storage(storage: &Storage) -> String {
