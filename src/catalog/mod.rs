@@ -11,6 +11,7 @@ pub mod replay;
 
 pub mod cache;
 pub mod error;
+pub mod forge;
 pub mod index;
 pub mod levels;
 pub mod memtable;

@@ -42,7 +42,7 @@ pub struct Config {
     /// Lower case, without a trailing dot.
     pub domains: Vec<String>,
     pub connections_max: usize,
-    /// From the last answer, or from accept, to the end of a request's head.
+    /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
     pub drain: Duration,
     pub memory_bytes: u64,

@@ -127,9 +127,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
     pub connections_max: Option<usize>,
 
-    /// Seconds a client may take to send the headers of a request, or stay idle before it
+    /// Seconds a client may take to send the headers of a request
     ///
-    /// Default: 30.
+    /// From accept, or from the first byte of a further request; between two requests a connection may
+    /// stay idle for a minute. Default: 30.
     #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
     pub header_timeout: Option<u64>,
 

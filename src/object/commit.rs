@@ -50,7 +50,7 @@ impl Shard {
     }
 
     async fn try_put_version(&self, put: PutVersion) -> Result<ObjectMeta, ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let at = key::version(put.bucket.id, &put.key, key::ORDER_UNVERSIONED);
         let _guard = self.locks.lock(&at).await;
         let current = self.version(&at).await?;

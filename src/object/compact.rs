@@ -7,16 +7,19 @@
 //! next checkpoint folds its count; on full drives, where moves take from the reserve, that
 //! checkpoint is made at once, so that moving never takes more than one pack ahead.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::core::{Core, Loan};
 use super::error::ObjectError;
+use super::pace::{Pace, Urgency};
 use super::pack::{self, Candidate, Origin};
 use super::shard::damaged;
 use crate::base::ids::ShardId;
 use crate::base::limits::{PACK_BYTES, PACK_DIRECTORY_BYTES_MAX, PACKS_COMPACTED_AT_ONCE};
+use crate::base::metrics::JobKind;
 use crate::catalog::directory;
 use crate::catalog::value::PackValue;
 use crate::pool::segments::Purpose;
@@ -39,27 +42,44 @@ struct Pile {
 /// Empties some sparse packs of a shard; how many. When there is no room for what lives in them now,
 /// they are looked for again.
 pub async fn compact(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError> {
-    let result = empty_some(core, shard).await;
+    let result = delegate(core, shard).await;
     if result.is_err() {
         core.tell(shard, |home| home.packs.walk_again());
     }
     result
 }
 
-async fn empty_some(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError> {
-    let mut pile = Pile::default();
+/// Does it on the background core if there is one.
+async fn delegate(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError> {
+    let work = move |core: Rc<Core>| async move {
+        let pace = Pace::new(&core, JobKind::Pack, Urgency::default());
+        empty_some(&core, shard, &pace).await
+    };
+    match core.foreman.is_open() {
+        true => core.foreman.hire(work).await.unwrap_or(Err(ObjectError::SlowDown)),
+        false => work(core.clone()).await,
+    }
+}
+
+async fn empty_some(core: &Rc<Core>, shard: ShardId, pace: &Pace) -> Result<usize, ObjectError> {
+    let (mut pile, mut seen) = (Pile::default(), BTreeSet::new());
     for emptied in 0..PACKS_COMPACTED_AT_ONCE {
         let Some(sparse) = next(core, shard).await? else {
             move_pile(core, shard, pile).await?;
             return Ok(emptied);
         };
+        // A checkpoint may name it again before its objects have moved.
+        if !seen.insert(sparse.id) {
+            continue;
+        }
         if pile.bytes + sparse.value.live_bytes as usize > PACK_BYTES {
             move_pile(core, shard, std::mem::take(&mut pile)).await?;
         }
-        let pack = sparse.id;
+        let (pack, size) = (sparse.id, sparse.value.extent.size);
         if let Err(error) = gather(core, shard, sparse, &mut pile).await {
             tracing::warn!(%shard, pack, %error, "a pack is not compacted");
         }
+        pace.step(size).await?;
     }
     move_pile(core, shard, pile).await?;
     Ok(PACKS_COMPACTED_AT_ONCE)

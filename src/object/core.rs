@@ -7,9 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::background::{Duty, Foreman, Pulse};
 use super::buckets::{Buckets, Change};
 use super::cache::BodyCache;
 use super::error::ObjectError;
@@ -27,15 +29,24 @@ pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
 /// How to reach the cores, by index.
 #[derive(Clone)]
 pub struct Peers {
-    pub inboxes: std::sync::Arc<[mpsc::Sender<Job>]>,
+    pub inboxes: Arc<[mpsc::Sender<Job>]>,
+    /// Of the background cores, one beside each of the others.
+    pub background: Arc<[mpsc::Sender<Job>]>,
+    /// What clients ask of each data core.
+    pub pulses: Arc<[Pulse]>,
     /// For what must arrive and asks for nothing: giving back what was lent, so never more than is
     /// lent out.
-    pub news: std::sync::Arc<[mpsc::UnboundedSender<Job>]>,
+    pub news: Arc<[mpsc::UnboundedSender<Job>]>,
     /// The core that owns each shard, by shard.
-    pub owners: std::sync::Arc<[usize]>,
+    pub owners: Arc<[usize]>,
 }
 
 impl Peers {
+    /// Another number whenever a client has asked any core for something.
+    pub fn pulse(&self) -> u64 {
+        self.pulses.iter().fold(0, |sum, pulse| sum.wrapping_add(pulse.count()))
+    }
+
     fn tell(&self, shard: ShardId, news: impl FnOnce(&Rc<Shard>) + Send + 'static) {
         let owner = self.owners[usize::from(shard.0)];
         let job: Job = Box::new(move |core| {
@@ -104,7 +115,9 @@ impl Bulletin {
 }
 
 pub struct Core {
+    /// Of a background core, that of the data core beside it.
     pub index: usize,
+    pub role: Role,
     pub peers: Peers,
     /// By shard; `None` for those of other cores.
     pub shards: Vec<Option<Rc<Shard>>>,
@@ -117,7 +130,18 @@ pub struct Core {
     pub writes_large: Rc<WritePath>,
     pub bodies: BodyCache,
     pub turn: Cell<usize>,
+    pub foreman: Rc<Foreman>,
+    pub duty: Duty,
     pub(super) reporter: RefCell<Option<Reporter>>,
+}
+
+/// What a core is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Serves clients; owns shards.
+    Data,
+    /// Does what nobody waits for; owns no shards.
+    Background,
 }
 
 /// Gathers the figures of a core.
@@ -140,9 +164,18 @@ impl Core {
         F: Future<Output = Result<T, ObjectError>> + 'static,
         W: FnOnce(Rc<Shard>) -> F + Send + 'static,
     {
+        self.beat();
         match self.local(shard) {
             Some(shard) => work(shard.clone()).await,
             None => self.send(shard, work).await,
+        }
+    }
+
+    /// A client has asked for something: background work takes its time.
+    #[inline]
+    pub fn beat(&self) {
+        if self.role == Role::Data {
+            self.peers.pulses[self.index].beat();
         }
     }
 
@@ -153,6 +186,7 @@ impl Core {
         F: Future<Output = Result<T, ObjectError>> + 'static,
         W: FnOnce(Rc<Shard>) -> F + Send + 'static,
     {
+        self.beat();
         match self.local(shard) {
             Some(shard) => match tokio::task::spawn_local(work(shard.clone())).await {
                 Ok(result) => result,
@@ -176,7 +210,11 @@ impl Core {
                 let _ = answer.send(work(shard).await);
             });
         });
-        self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?;
+        match self.role {
+            Role::Data => self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?,
+            // Nobody waits for this, so it waits.
+            Role::Background => self.inbox(shard).send(job).await.map_err(|_| ObjectError::SlowDown)?,
+        }
         wait.await.unwrap_or(Err(ObjectError::SlowDown))
     }
 

@@ -13,15 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::background::{Background, Duty, Foreman, Pulse};
 use super::buckets::{BUCKET_SHARD, Buckets};
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Peers};
+use super::core::{Bulletin, Core, Job, Peers, Role};
 use super::error::ObjectError;
+use super::pace::Urgency;
+use super::pressure::Pressure;
 use super::shard::Shard;
 use super::tend;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
-    CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
+    BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
+    SYSTEM_SEGMENTS,
 };
 use crate::base::metrics::DriveState;
 use crate::catalog::cache::BlockCache;
@@ -55,6 +59,8 @@ pub struct MemoryPlan {
     pub buffers: usize,
     /// Maps of free space, of all its shards.
     pub maps: usize,
+    /// Buffers of the background core beside it.
+    pub background: usize,
 }
 
 /// What all cores share; plain and cheap to clone.
@@ -86,6 +92,22 @@ pub struct CoreSeed {
     sealed: Vec<Sealed>,
     inbox: mpsc::Receiver<Job>,
     news: mpsc::UnboundedReceiver<Job>,
+}
+
+/// What one background core begins with.
+pub struct BackgroundSeed {
+    pub index: usize,
+    pub shared: Shared,
+    pub peers: Peers,
+    jobs: mpsc::Receiver<Job>,
+}
+
+/// What `deal` makes of a pool.
+pub struct Dealt {
+    pub assembly: Assembly,
+    pub cores: Vec<CoreSeed>,
+    /// One for each core.
+    pub background: Vec<BackgroundSeed>,
 }
 
 /// A core at work.
@@ -178,14 +200,18 @@ fn open_pool(world: &World, shared: &Shared) -> Pool {
     }
 }
 
-/// Deals shards and old log segments out to `cores` cores.
-pub fn deal(opening: Opening, cores: usize) -> (Assembly, Vec<CoreSeed>) {
+/// Deals shards and old log segments out to `cores` cores, each with a background core beside it.
+pub fn deal(opening: Opening, cores: usize) -> Dealt {
     assert!(cores > 0);
     let Opening { assembly, shared, recovered } = opening;
     let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(CORE_QUEUE_MAX)).unzip();
     let (news, heard): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
+    let (background, jobs): (Vec<_>, Vec<_>) =
+        (0..cores).map(|_| mpsc::channel(BACKGROUND_QUEUE_MAX)).unzip();
     let owners = (0..usize::from(shared.geometry.shards)).map(|shard| shard % cores).collect();
-    let peers = Peers { inboxes: inboxes.into(), news: news.into(), owners };
+    let pulses = (0..cores).map(|_| Pulse::default()).collect();
+    let (inboxes, background) = (inboxes.into(), background.into());
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),
@@ -202,7 +228,12 @@ pub fn deal(opening: Opening, cores: usize) -> (Assembly, Vec<CoreSeed>) {
     for (index, (sealed, _)) in recovered.logs.into_iter().enumerate() {
         seeds[index % cores].sealed.push(sealed);
     }
-    (assembly, seeds)
+    let background = |(index, jobs)| {
+        let (shared, peers) = (shared.clone(), peers.clone());
+        BackgroundSeed { index, shared, peers, jobs }
+    };
+    let background = jobs.into_iter().enumerate().map(background).collect();
+    Dealt { assembly, cores: seeds, background }
 }
 
 /// Opens the shards of a core and starts its log and its upkeep.
@@ -216,24 +247,34 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let (index, peers) = (seed.index, seed.peers);
     let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
     let blocks = BlockCache::new(memory.blocks);
+    let foreman = Foreman::new(peers.clone(), index);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
     let maps = memory.maps / seed.shards.len().max(1);
     for replay in seed.shards {
         let at = usize::from(replay.manifest.shard.0);
-        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay, maps);
+        let upkeep = (foreman.clone(), Pressure::new(memory.memtable));
+        let (log, blocks) = (log.clone(), blocks.clone());
+        let opened = Shard::open(pool.clone(), log, bulletin.clone(), blocks, upkeep, replay, maps);
         shards[at] = Some(opened.await?);
     }
-    let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
+    let home = Home { index, role: Role::Data, peers, foreman, shards, buckets };
+    let core = build_core(home, pool, seed.shared.directory, memory.buffers, memory.bodies, 0);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
-    let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
+    let packing = Urgency::default();
+    let mut upkeep = vec![
+        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
+        tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
+    ];
     let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
     upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
-        upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+        upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
+        upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
     }
+    core.foreman.open();
     Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
 }
 
@@ -246,20 +287,47 @@ fn log_segments_max(pool: &Pool, cores: usize) -> usize {
     quick.min(segments / 4 / mirrors / cores).max(LOG_SEGMENTS_MIN)
 }
 
-fn build_core(
+/// A core without shards, and its queue.
+pub(super) fn build_background(
+    world: &World,
+    seed: BackgroundSeed,
+    memory: MemoryPlan,
+) -> (Rc<Core>, mpsc::Receiver<Job>) {
+    let BackgroundSeed { index, shared, peers, jobs } = seed;
+    let pool = Rc::new(open_pool(world, &shared));
+    let shards = (0..pool.geometry.shards).map(|_| None).collect();
+    let foreman = Foreman::new(peers.clone(), index);
+    let home = Home { index, role: Role::Background, peers, foreman, shards, buckets: Rc::default() };
+    let merging = Background::merging(&memory);
+    let core = build_core(home, pool, shared.directory, memory.background - merging, 0, merging);
+    (core, jobs)
+}
+
+/// What makes a core this one.
+struct Home {
     index: usize,
+    role: Role,
     peers: Peers,
+    foreman: Rc<Foreman>,
     shards: Vec<Option<Rc<Shard>>>,
     buckets: Rc<Buckets>,
+}
+
+/// `buffers`, `bodies` and `merging` are bytes of memory.
+fn build_core(
+    home: Home,
     pool: Rc<Pool>,
     logs: LogDirectory,
-    memory: MemoryPlan,
+    buffers: usize,
+    bodies: u64,
+    merging: usize,
 ) -> Rc<Core> {
+    let Home { index, role, peers, foreman, shards, buckets } = home;
     let geometry = pool.geometry;
     let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
     let coder = Rc::new(ErasureCoder::new(k, m));
     // A reader holds what a slow client has not taken; it must not starve writers.
-    let (writing, reading) = (BufferBudget::new(memory.buffers / 2), BufferBudget::new(memory.buffers / 2));
+    let (writing, reading) = (BufferBudget::new(buffers / 2), BufferBudget::new(buffers / 2));
     let on_damage = Box::new(|damage: &crate::pool::read::Damage| {
         tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
     });
@@ -268,6 +336,9 @@ fn build_core(
         |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());
     Rc::new(Core {
         index,
+        role,
+        foreman,
+        duty: Duty::new(merging),
         peers,
         shards,
         buckets,
@@ -275,7 +346,7 @@ fn build_core(
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
         logs,
-        bodies: BodyCache::new(memory.bodies),
+        bodies: BodyCache::new(bodies),
         turn: Cell::default(),
         reporter: RefCell::default(),
         pool,
@@ -324,6 +395,7 @@ impl Running {
         for task in self.upkeep {
             let _ = task.await;
         }
+        self.core.foreman.close();
         for shard in self.core.shards.iter().flatten() {
             while shard.flushed() < shard.applied() {
                 if let Err(error) = shard.checkpoint().await {

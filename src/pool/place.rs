@@ -359,7 +359,10 @@ impl ShardSpace {
         let saved = self.spaces.borrow_mut()[usize::from(drive.0)].save(segment);
         let away = match saved {
             Saved::Clean => return Ok(()),
-            Saved::Map(map) => return Ok(put(&map)),
+            Saved::Map(map) => {
+                put(&map);
+                return Ok(());
+            }
             Saved::Needs(away) => away,
         };
         let value = self.read_map(drive, away).await?;

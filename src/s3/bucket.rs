@@ -10,7 +10,7 @@ use http::header::{HeaderName, LOCATION};
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
-use super::service::Call;
+use super::service::{Call, rest};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::codec::date::iso8601_ms;
 use crate::codec::xml::{
@@ -119,12 +119,13 @@ pub(super) async fn list_buckets(call: Call<'_>) -> Result<Reply> {
         })
         .collect();
     let token = next.map(|next| call.edge.tokens.seal(BUCKETS, &next));
-    Ok(xml(list_document(&ListAllMyBucketsResult {
+    let result = ListAllMyBucketsResult {
         owner: Owner { id: &settings.owner_id, display_name: &settings.owner_name },
         buckets: &entries,
         continuation_token: token.as_deref(),
         prefix,
-    })))
+    };
+    Ok(xml(list_document(&result, rest).await))
 }
 
 /// What a continuation token of a bucket listing belongs to; no bucket has this name.

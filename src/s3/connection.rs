@@ -144,7 +144,6 @@ struct Open<'s>(&'s Shared);
 
 impl<'s> Open<'s> {
     fn new(shared: &'s Shared) -> Self {
-        shared.stats.connections.accepted.increment();
         shared.stats.connections.open.add(1);
         Open(shared)
     }

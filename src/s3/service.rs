@@ -5,6 +5,8 @@
 //! Owns the dispatch and the headers every answer has. The hot operations run in place; the others
 //! are boxed, so that their size does not burden every request.
 
+use std::time::Duration;
+
 use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
@@ -16,6 +18,7 @@ use super::response::{Body, Reply, failure};
 use super::route::{Operation, Target, route, target};
 use super::stats::Ticket;
 use super::{Shared, attributes, bucket, copy, delete, get, headers, list, multipart, put};
+use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -229,6 +232,11 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::ListMultipartUploads => multipart::list_uploads(call).await,
         _ => bucket::get_setting(operation, call).await,
     }
+}
+
+/// A pause in a long computation, for the other tasks of the core: rule R1.
+pub(super) async fn rest() {
+    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
 }
 
 /// Where an object is found, as `Location` says it.

@@ -183,7 +183,8 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
 /// Asks every core for its figures.
 async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
     let mut totals = core.report();
-    for (_, inbox) in core.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != core.index) {
+    let others = core.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != core.index);
+    for inbox in others.map(|(_, inbox)| inbox).chain(core.peers.background.iter()) {
         let (tell, told) = oneshot::channel();
         let job: crate::object::core::Job = Box::new(move |core| {
             let _ = tell.send(core.report());
@@ -233,12 +234,29 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             log: log.counters.snapshot(),
             caches: vec![block_cache, core.bodies.metrics()],
-            queues: vec![buffers(&core)],
+            queues: vec![core.foreman.queue(), buffers(&core)],
+            jobs: Vec::new(),
             operations: stats.operations(),
             connections: stats.connections(),
             buckets: 0,
         }
     }));
+}
+
+/// How a background core reports itself: what it moved, and the work it did.
+pub fn background_reporter(core: &Rc<Core>) -> impl Fn() -> CoreSnapshot + use<> {
+    let core = Rc::downgrade(core);
+    move || {
+        let Some(core) = core.upgrade() else { return CoreSnapshot::default() };
+        let budget = core.writes.budget();
+        let (depth, depth_max) = (budget.bytes_used() as u64, budget.bytes_max() as u64);
+        CoreSnapshot {
+            drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
+            queues: vec![QueueMetrics { name: "background_buffer", depth, depth_max, refused: 0 }],
+            jobs: core.duty.metrics(),
+            ..CoreSnapshot::default()
+        }
+    }
 }
 
 fn buffers(core: &Core) -> QueueMetrics {

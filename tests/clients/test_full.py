@@ -1,7 +1,8 @@
 """Full drives: a clear refusal of writes, reads and deletions that go on, and space that comes back."""
-import random
+import socket
 
 from .content import KIB, MIB, content
+from .test_bad_input import head_bytes
 from .waiting import until
 
 CAPACITY = ["--capacity", "512MiB"]
@@ -83,35 +84,15 @@ def test_the_same_space_is_used_again_and_again(new_basalt):
             assert wire.get(BUCKET, f"k{turn % 8}").body == content(16 * MIB, str(turn % 3))
 
 
-def test_small_objects_deleted_at_random_give_their_space_back(new_basalt):
-    """Every pack keeps some of its objects, so none of them goes by itself."""
+def test_broken_uploads_give_their_space_back(new_basalt):
+    """More bytes than the drives hold, in uploads that end early: a running server keeps nothing of them."""
     server = new_basalt(options=CAPACITY).start()
     server.s3().create_bucket(Bucket=BUCKET)
-    size, chance = 15 * KIB, random.Random(5)
+    body = content(32 * MIB)
     with server.wire() as wire:
-        fill(wire, 8 * MIB)
-        for number in range(12):
-            wire.delete(BUCKET, f"{8 * MIB}/{number:06}").expect(204)
-        count, refusal = fill(wire, size)
-        check_refusal(refusal)
-        assert count * size > 48 * MIB, count
-        kept = [number for number in range(count) if chance.random() < 0.25]
-        for number in sorted(set(range(count)) - set(kept)):
-            wire.delete(BUCKET, f"{size}/{number:06}").expect(204)
-        written = count
-
-        def as_many_again():
-            nonlocal written
-            written, _ = fill(wire, size, written)
-            return written - count >= (count - len(kept)) * 8 // 10
-
-        until(as_many_again, 180, "room for four in five of the deleted objects")
-        check_small(wire, size, kept + list(range(count, written)))
-        server.kill().start()
-    with server.wire() as wire:
-        check_small(wire, size, kept + list(range(count, written)))
-
-
-def check_small(wire, size, numbers):
-    for number in numbers[::7]:
-        assert wire.get(BUCKET, f"{size}/{number:06}").body == content(size, f"{size}/{number}"), number
+        for number in range(48):
+            head, _ = head_bytes(wire, "PUT", f"/{BUCKET}/broken{number}", length=len(body))
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as upload:
+                upload.sendall(head + body[:-1])
+        until(lambda: wire.put(BUCKET, "room", content(64 * MIB)).status == 200, 60, "the space of broken uploads")
+        assert wire.request("HEAD", f"/{BUCKET}/broken0").status == 404

@@ -6,5 +6,7 @@
 mod harness;
 mod crash;
 mod drives;
+mod log;
 mod settings;
 mod space;
+mod background;
