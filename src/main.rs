@@ -9,12 +9,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use basalt::admin::accounts::{self, AccountCommand};
+use basalt::admin::client::{AdminRequest, ClientError};
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
 use basalt::admin::inspect::{self, Choice, InspectError};
-use basalt::admin::status::{self, StatusError, StatusRequest};
+use basalt::admin::status;
 use basalt::base::time::Nanos;
 use basalt::config::{
-    Command, CommandLine, Config, InspectOptions, LogConfig, LogFormat, ServeOptions, StatusOptions,
+    AccountAction, AdminCommand, Command, CommandLine, Config, InspectOptions, LogConfig, LogFormat,
+    ServeOptions, ServerOptions,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(*options),
         Command::Inspect(options) => inspect(&options),
         Command::Status(options) => ask(&options),
+        Command::Admin(AdminCommand::Account(action)) => account(action),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -78,16 +82,10 @@ fn inspect(options: &InspectOptions) -> ExitCode {
     }
 }
 
-fn ask(options: &StatusOptions) -> ExitCode {
-    let credentials = match status_credentials(options) {
-        Ok(credentials) => credentials,
-        Err(error) => return fail(FAILED, &format!("{error}; name the server's file with --credentials")),
-    };
-    let request = StatusRequest {
-        endpoint: options.endpoint.clone(),
-        credentials,
-        region: options.region.clone(),
-        now: now(),
+fn ask(options: &ServerOptions) -> ExitCode {
+    let request = match admin_request(options) {
+        Ok(request) => request,
+        Err(code) => return code,
     };
     match status::ask(&request) {
         Ok(answer) => {
@@ -98,12 +96,41 @@ fn ask(options: &StatusOptions) -> ExitCode {
             let printed = print(&text);
             if answer.report.ready { printed } else { ExitCode::from(NOT_READY) }
         }
-        Err(error @ StatusError::Endpoint(_)) => fail(WRONG, &error),
-        Err(error) => fail(FAILED, &error),
+        Err(error) => fail_asking(&error),
     }
 }
 
-fn status_credentials(options: &StatusOptions) -> Result<Credentials, CredentialsError> {
+fn account(action: AccountAction) -> ExitCode {
+    let (command, options) = match action {
+        AccountAction::Create(of) => (AccountCommand::Create(of.name), of.server),
+        AccountAction::List(options) => (AccountCommand::List, options),
+        AccountAction::Disable(of) => (AccountCommand::Disable(of.name), of.server),
+        AccountAction::Enable(of) => (AccountCommand::Enable(of.name), of.server),
+        AccountAction::Delete(of) => (AccountCommand::Delete(of.name), of.server),
+    };
+    let request = match admin_request(&options) {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
+    match accounts::ask(&request, &command) {
+        Ok((json, _)) if options.json => print(&format!("{json}\n")),
+        Ok((_, reports)) => print(&accounts::render(&command, &reports)),
+        Err(error) => fail_asking(&error),
+    }
+}
+
+fn admin_request(options: &ServerOptions) -> Result<AdminRequest, ExitCode> {
+    let credentials = root_credentials(options)
+        .map_err(|error| fail(FAILED, &format!("{error}; name the server's file with --credentials")))?;
+    let (endpoint, region) = (options.endpoint.clone(), options.region.clone());
+    Ok(AdminRequest { endpoint, credentials, region, now: now() })
+}
+
+fn fail_asking(error: &ClientError) -> ExitCode {
+    fail(if matches!(error, ClientError::Endpoint(_)) { WRONG } else { FAILED }, error)
+}
+
+fn root_credentials(options: &ServerOptions) -> Result<Credentials, CredentialsError> {
     match (&options.access_key, &options.secret_key) {
         (Some(access_key), Some(secret_key)) => Credentials::new(access_key.clone(), secret_key.clone()),
         _ => Credentials::read(options.credentials.as_deref().unwrap_or(Path::new(CREDENTIALS_FILE_DEFAULT))),

@@ -19,6 +19,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::access::{Access, Refused};
+use super::accounts::{AccountCommand, AccountReport};
 use super::report::Report;
 use super::{metrics, process};
 use crate::base::limits::SNAPSHOT_SECONDS_MAX;
@@ -32,15 +33,20 @@ pub type SnapshotSource = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Snapshot>>>
 /// Whether every core can serve and commit now, or the reason why not, fit for a person.
 pub type Ready = Rc<dyn Fn() -> Result<(), String>>;
 
+/// Does something with accounts.
+pub type AccountDoer = Rc<dyn Fn(AccountCommand) -> Pin<Box<dyn Future<Output = Done>>>>;
+type Done = Result<Vec<AccountReport>, (StatusCode, Refused)>;
+
 pub struct Operator {
     snapshot: SnapshotSource,
     ready: Ready,
     access: Access,
+    accounts: AccountDoer,
 }
 
 impl Operator {
-    pub fn new(snapshot: SnapshotSource, ready: Ready, access: Access) -> Operator {
-        Operator { snapshot, ready, access }
+    pub fn new(snapshot: SnapshotSource, ready: Ready, access: Access, accounts: AccountDoer) -> Operator {
+        Operator { snapshot, ready, access, accounts }
     }
 
     /// Whether a path is the operator's, before anything else is known of the request.
@@ -50,6 +56,10 @@ impl Operator {
 
     /// Answers one request. Bodies are not read: no operation here takes one.
     pub async fn handle(&self, request: &Parts) -> Response<Bytes> {
+        let query = request.uri.query().unwrap_or_default();
+        if let Some(command) = AccountCommand::of(&request.method, request.uri.path(), query) {
+            return self.accounts(request, command).await;
+        }
         let endpoint = match request.uri.path() {
             "/-/health/live" => Endpoint::Live,
             "/-/health/ready" => Endpoint::Ready,
@@ -93,6 +103,29 @@ impl Operator {
             return json(StatusCode::SERVICE_UNAVAILABLE, &Refused { code: "ServiceUnavailable", message });
         };
         json(StatusCode::OK, &Report::new(&snapshot, (self.ready)()))
+    }
+
+    async fn accounts(
+        &self,
+        request: &Parts,
+        command: Result<AccountCommand, StatusCode>,
+    ) -> Response<Bytes> {
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        let command = match command {
+            Ok(command) => command,
+            Err(status) => {
+                let message = "the request is none that accounts have".to_owned();
+                return json(status, &Refused { code: "BadRequest", message });
+            }
+        };
+        let one = command != AccountCommand::List;
+        match (self.accounts)(command).await {
+            Ok(reports) if one => json(StatusCode::OK, &reports.first()),
+            Ok(reports) => json(StatusCode::OK, &reports),
+            Err((status, refused)) => json(status, &refused),
+        }
     }
 
     /// None when a core does not answer in time.
@@ -143,7 +176,12 @@ mod tests {
             Rc::new(|| Box::pin(async { sample::snapshot() })),
             Rc::new(move || ready.clone()),
             access(),
+            no_accounts(),
         )
+    }
+
+    fn no_accounts() -> AccountDoer {
+        Rc::new(|_| Box::pin(async { Ok(Vec::new()) }))
     }
 
     fn plain(method: Method, path: &str) -> Parts {
@@ -192,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), access());
+        let operator = Operator::new(silent, Rc::new(|| Ok(())), access(), no_accounts());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -218,7 +256,8 @@ mod tests {
         let state = Rc::new(RefCell::new(Err("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let operator = Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access());
+        let ready: Ready = Rc::new(move || asked.borrow().clone());
+        let operator = Operator::new(snapshot, ready, access(), no_accounts());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

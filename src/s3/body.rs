@@ -164,6 +164,11 @@ impl Promise {
         Ok(Promise { size, sha256: payload, md5, checksum: None, trailer: None })
     }
 
+    /// Bytes that the client announces.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
     pub(super) fn algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.checksum.as_ref().map(Checksum::algorithm).or(self.trailer)
     }

@@ -63,5 +63,6 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
     if object.version_id.as_deref().is_some_and(|version| version != "null") {
         return Err(S3Error::not_implemented("VersionId"));
     }
+    call.admit_delete(&object.key, object.version_id.as_deref())?;
     Ok(call.edge.store.delete(call.bucket, &object.key, conditions::of_entry(object)).await?)
 }

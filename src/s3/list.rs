@@ -160,9 +160,12 @@ fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) 
 /// The one storage class.
 pub(super) const STANDARD: &str = "STANDARD";
 
-pub(super) fn owner<'r>(call: &Call<'r>) -> Owner<'r> {
-    let settings = &call.edge.settings;
-    Owner { id: &settings.owner_id, display_name: &settings.owner_name }
+/// Of the bucket.
+pub(super) fn owner<'c>(call: &'c Call<'_>) -> Owner<'c> {
+    match &call.rules {
+        Some(rules) => Owner { id: &rules.owner, display_name: &rules.owner_name },
+        None => Owner { id: "", display_name: "" },
+    }
 }
 
 fn result<'p>(

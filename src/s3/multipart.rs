@@ -41,7 +41,8 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     let stored = headers::stored(call.headers)?;
     let (algorithm, kind) = checksum_of_upload(call.headers)?;
     let store = &call.edge.store;
-    let owner = &call.edge.settings.owner_id;
+    // Nobody in particular uploads for the owner of the bucket.
+    let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
     let upload = store.create_upload(call.bucket, call.key, owner, stored, Some((algorithm, kind))).await?;
     let (bucket, key, upload_id) = (call.bucket, call.key, &*upload.upload_id);
     let result = InitiateMultipartUploadResult { bucket, key, upload_id };

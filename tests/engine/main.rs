@@ -7,5 +7,7 @@ mod harness;
 mod crash;
 mod drives;
 mod log;
+mod recovery;
 mod settings;
 mod space;
+mod background;
