@@ -390,6 +390,8 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
+/// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
+pub const VERSIONS_TOLD_MAX: usize = 128;
 /// Entries a scan passes before it lets other tasks run: about 100 us.
 pub const SCAN_STEPS_MAX: u32 = 1024;
 

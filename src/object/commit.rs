@@ -220,7 +220,7 @@ impl Shard {
                 change.operations.push(Operation::Put { key: key::null_order(id, key), value });
                 match newest {
                     Some(newest) if newest.version.null => Some(newest),
-                    _ => self.null_version(bucket, key).await?,
+                    _ => Box::pin(self.null_version(bucket, key)).await?,
                 }
             }
         };

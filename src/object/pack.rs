@@ -243,7 +243,7 @@ impl Shard {
         extent: Extent,
         moves: Vec<Move>,
     ) -> Result<(), ObjectError> {
-        let _guards = self.locks.lock_all(moves.iter().map(|moved| key::lock_of(&moved.key)).collect()).await;
+        let _guards = self.locks.lock_all(moves.iter().map(|moved| moved.key.clone()).collect()).await;
         let result = self.try_install_pack(id, &extent, moves).await;
         match &result {
             Ok(true) => {}
