@@ -47,7 +47,9 @@ fn covers(granted: Permission, wanted: Permission) -> bool {
 pub fn of_bucket(action: Action) -> Option<Permission> {
     Some(match action {
         Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => Permission::Read,
+        // Who may make an object says what its ACL is to be.
         Action::PutObject
+        | Action::PutObjectAcl
         | Action::DeleteObject
         | Action::DeleteObjectVersion
         | Action::AbortMultipartUpload
