@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
-use basalt::admin::inspect::{self, Choice, InspectError};
 use basalt::admin::accounts::{self, AccountCommand};
 use basalt::admin::client::{AdminRequest, ClientError};
+use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
+use basalt::admin::inspect::{self, Choice, InspectError};
 use basalt::admin::status;
 use basalt::base::time::Nanos;
 use basalt::config::{

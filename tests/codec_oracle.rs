@@ -58,7 +58,8 @@ fn check(oracle: &Oracle, request: &Request, cache: &mut SigningKeyCache) -> Res
         return Err("another session token".into());
     }
     let now = Nanos::from_seconds(oracle.now);
-    verify(&claim, &oracle.secret, &view, now, &Terms::s3(&oracle.region), cache).map_err(|error| error.to_string())
+    verify(&claim, &oracle.secret, &view, now, &Terms::s3(&oracle.region), cache)
+        .map_err(|error| error.to_string())
 }
 
 #[test]

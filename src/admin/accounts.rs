@@ -87,7 +87,10 @@ fn decoded(text: &str) -> Result<String, StatusCode> {
 // ---- In the server ----
 
 /// Does it. The answer is a list of accounts, of one where one was asked for.
-pub async fn run(store: &Store, command: AccountCommand) -> Result<Vec<AccountReport>, (StatusCode, Refused)> {
+pub async fn run(
+    store: &Store,
+    command: AccountCommand,
+) -> Result<Vec<AccountReport>, (StatusCode, Refused)> {
     let one = |info: AccountInfo| vec![AccountReport::from(info)];
     let done = match command {
         AccountCommand::List => {
@@ -138,7 +141,10 @@ impl From<AccountInfo> for AccountReport {
 // ---- The command ----
 
 /// Asks a server; the JSON is a list for `List` and one account otherwise.
-pub fn ask(request: &AdminRequest, command: &AccountCommand) -> Result<(String, Vec<AccountReport>), ClientError> {
+pub fn ask(
+    request: &AdminRequest,
+    command: &AccountCommand,
+) -> Result<(String, Vec<AccountReport>), ClientError> {
     let (method, path, query) = command.request();
     let json = client::send(request, &method, &path, &query)?;
     let strange = || client::not_ours(request, "the answer is not an account");

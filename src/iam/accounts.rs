@@ -76,7 +76,9 @@ pub async fn create(store: &Store, name: &str) -> Result<NewAccount> {
             return Err(IamError::EntityAlreadyExists(format!("Account {name} already exists.")));
         }
         if accounts.len() >= ACCOUNTS_MAX {
-            return Err(IamError::LimitExceeded(format!("There cannot be more than {ACCOUNTS_MAX} accounts.")));
+            return Err(IamError::LimitExceeded(format!(
+                "There cannot be more than {ACCOUNTS_MAX} accounts."
+            )));
         }
         let mut fill = |bytes: &mut [u8]| world.random(bytes);
         let key = new_key(all, world.now(), &mut fill);
@@ -127,9 +129,9 @@ pub async fn delete(store: &Store, which: &str) -> Result<AccountInfo> {
 fn find(all: &Identities, which: &str) -> Result<std::rc::Rc<Account>> {
     let accounts = all.accounts();
     let mut found = accounts.into_iter().filter(|account| account.id == which || account.value.name == which);
-    let account = found.next().ok_or_else(|| {
-        IamError::NoSuchEntity(format!("The account {which} cannot be found."))
-    })?;
+    let account = found
+        .next()
+        .ok_or_else(|| IamError::NoSuchEntity(format!("The account {which} cannot be found.")))?;
     if all.is_root(&account.id) {
         return Err(IamError::DeleteConflict("The account of the server's own root cannot be changed."));
     }

@@ -28,7 +28,9 @@ pub fn granted(grants: &[Grant], wanted: Permission, caller: &Caller, public: bo
                 Caller::Root(_) => found.direct = true,
                 _ => found.account = true,
             },
-            Grantee::Group(Group::AllUsers) if public => found.direct |= !matches!(caller, Caller::Service(_)),
+            Grantee::Group(Group::AllUsers) if public => {
+                found.direct |= !matches!(caller, Caller::Service(_))
+            }
             Grantee::Group(Group::AuthenticatedUsers) if public => found.direct |= caller.account().is_some(),
             Grantee::Group(Group::LogDelivery) => {
                 found.direct |= matches!(caller, Caller::Service(name) if *name == LOG_DELIVERY);
@@ -46,7 +48,9 @@ fn covers(granted: Permission, wanted: Permission) -> bool {
 /// The permission in the ACL of a bucket that allows an action.
 pub fn of_bucket(action: Action) -> Option<Permission> {
     Some(match action {
-        Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => Permission::Read,
+        Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => {
+            Permission::Read
+        }
         // Who may make an object says what its ACL is to be.
         Action::PutObject
         | Action::PutObjectAcl
@@ -75,9 +79,8 @@ pub fn of_object(action: Action) -> Option<Permission> {
 
 /// Whether somebody nobody has named is let in.
 pub fn is_public(grants: &[Grant]) -> bool {
-    let open = |grant: &Grant| {
-        matches!(&grant.grantee, Grantee::Group(Group::AllUsers | Group::AuthenticatedUsers))
-    };
+    let open =
+        |grant: &Grant| matches!(&grant.grantee, Grantee::Group(Group::AllUsers | Group::AuthenticatedUsers));
     grants.iter().any(open)
 }
 
@@ -242,11 +245,7 @@ mod tests {
         let parsed = parse_grantees(&format!("id=\"a\", uri={all},emailAddress=\"x@y\"")).unwrap();
         assert_eq!(
             parsed,
-            [
-                Grantee::User(owner("a")),
-                Grantee::Group(Group::AllUsers),
-                Grantee::Email("x@y".into())
-            ]
+            [Grantee::User(owner("a")), Grantee::Group(Group::AllUsers), Grantee::Email("x@y".into())]
         );
         for wrong in ["", "a", "id", "name=\"a\"", "uri=\"http://x\"", "id=\"a\","] {
             assert_eq!(parse_grantees(wrong), None, "{wrong}");

@@ -96,7 +96,9 @@ impl Caller {
     pub fn asker(&self) -> Asker<'_> {
         match self {
             Caller::Anonymous => Asker::Anonymous,
-            Caller::Root(account) => Asker::Root { account: &account.id, canonical: &account.value.canonical },
+            Caller::Root(account) => {
+                Asker::Root { account: &account.id, canonical: &account.value.canonical }
+            }
             Caller::User(user) => Asker::User {
                 account: &user.account.id,
                 canonical: &user.account.value.canonical,

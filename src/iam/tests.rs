@@ -167,7 +167,9 @@ fn the_owners_root_mends_a_policy_and_nobody_else_does() {
     let locked = closed(&[of_bucket("Deny", "\"*\"")]);
     let may = |caller: &Caller, action| allowed(caller, action, &locked, None);
     assert!(may(&root(ONE), Action::PutBucketPolicy) && may(&root(ONE), Action::DeleteBucketPolicy));
-    assert!(!may(&root(ONE), Action::PutBucketAcl) && !may(&user(ONE, &[own("Allow")]), Action::PutBucketPolicy));
+    assert!(
+        !may(&root(ONE), Action::PutBucketAcl) && !may(&user(ONE, &[own("Allow")]), Action::PutBucketPolicy)
+    );
     assert!(!may(&root(TWO), Action::DeleteBucketPolicy));
     let mut unreadable = closed(&[]);
     unreadable.unreadable = true;
@@ -217,7 +219,11 @@ fn who_comes_through_by_acls() {
         (vec![grant(known, Permission::Read)], root(TWO), true),
     ] {
         let object = ObjectSide { owner: &owner, grants: &grants };
-        assert_eq!(allowed(&caller, Action::GetObject, &rules, Some(&object)), expected, "{grants:?} {caller:?}");
+        assert_eq!(
+            allowed(&caller, Action::GetObject, &rules, Some(&object)),
+            expected,
+            "{grants:?} {caller:?}"
+        );
         rules.grants = Some(grants);
         assert_eq!(allowed(&caller, Action::ListBucket, &rules, None), expected, "{:?}", rules.grants);
     }

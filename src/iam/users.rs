@@ -135,7 +135,8 @@ pub async fn create_key(store: &Store, owner: KeyOwner) -> Result<KeyValue> {
         let keyed = Keyed::find_to_change(all, &owner)?;
         let mut keys = keyed.keys().to_vec();
         if keys.len() >= ACCESS_KEYS_PER_IDENTITY_MAX {
-            let message = format!("Cannot exceed quota for AccessKeysPerUser: {ACCESS_KEYS_PER_IDENTITY_MAX}");
+            let message =
+                format!("Cannot exceed quota for AccessKeysPerUser: {ACCESS_KEYS_PER_IDENTITY_MAX}");
             return Err(IamError::LimitExceeded(message));
         }
         let key = new_key(all, world.now(), &mut |bytes| world.random(bytes));
@@ -194,7 +195,8 @@ impl Keyed {
         match &owner.user {
             Some(name) => Ok(Keyed::User(find(all, &owner.account, name)?)),
             None => {
-                let gone = || IamError::NoSuchEntity(format!("The account {} cannot be found.", owner.account));
+                let gone =
+                    || IamError::NoSuchEntity(format!("The account {} cannot be found.", owner.account));
                 Ok(Keyed::Root(all.account(&owner.account).ok_or_else(gone)?))
             }
         }
@@ -202,7 +204,8 @@ impl Keyed {
 
     fn find_to_change(all: &Identities, owner: &KeyOwner) -> Result<Keyed> {
         if owner.user.is_none() && all.is_root(&owner.account) {
-            let message = "The key of the server's own root stands in its credentials file and is changed there.";
+            let message =
+                "The key of the server's own root stands in its credentials file and is changed there.";
             return Err(IamError::ValidationError(message.to_owned()));
         }
         Keyed::find(all, owner)
@@ -326,7 +329,8 @@ fn check_name(name: &str, what: &str, bytes_max: usize) -> Result<()> {
 }
 
 fn check_path(path: &str) -> Result<()> {
-    let formed = path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..0x7f).contains(&b));
+    let formed =
+        path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..0x7f).contains(&b));
     if formed && path.len() <= IAM_PATH_BYTES_MAX {
         return Ok(());
     }

@@ -190,10 +190,9 @@ impl IdentityChange {
             IdentityChange::Account(id, value) => {
                 (Identity::Account(id.clone()), value.as_ref().map(|value| value.encode()))
             }
-            IdentityChange::User(account, name, value) => (
-                Identity::User(account.clone(), name.clone()),
-                value.as_ref().map(|value| value.encode()),
-            ),
+            IdentityChange::User(account, name, value) => {
+                (Identity::User(account.clone(), name.clone()), value.as_ref().map(|value| value.encode()))
+            }
         };
         let key = key::identity(&identity);
         match value {

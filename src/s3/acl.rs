@@ -14,9 +14,7 @@ use super::service::Call;
 use super::versions::{asked_version, version_header};
 use crate::base::limits::GRANTS_MAX;
 use crate::codec::policy::Action;
-use crate::codec::xml::{
-    Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError,
-};
+use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
 use crate::iam::acl::{GRANT_HEADERS, Parties, canned, encode, is_public, parse_grantees};
 use crate::iam::rules::Rules;
 use crate::object::amend::Amendment;
@@ -161,7 +159,8 @@ fn refuse_public(rules: &Rules, grants: &[Grant]) -> Result<()> {
     if !(rules.block.block_public_acls && is_public(grants)) {
         return Ok(());
     }
-    let message = "Access Denied: public ACLs are prevented by the BlockPublicAcls setting in S3 Block Public Access.";
+    let message =
+        "Access Denied: public ACLs are prevented by the BlockPublicAcls setting in S3 Block Public Access.";
     Err(S3Error::with(Code::AccessDenied, message))
 }
 
@@ -177,7 +176,9 @@ async fn new_grants(call: &mut Call<'_>, parties: &Parties<'_>) -> Result<Vec<Gr
     }
     if document.is_empty() {
         let message = "Your request was missing a required header: x-amz-acl";
-        return Err(S3Error::with(Code::MissingSecurityHeader, message).field("MissingHeaderName", "x-amz-acl"));
+        return Err(
+            S3Error::with(Code::MissingSecurityHeader, message).field("MissingHeaderName", "x-amz-acl")
+        );
     }
     let acl = Acl::parse(&document).map_err(|error| match error {
         XmlError::Malformed(_) => Code::MalformedACLError.into(),

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use super::error::{Code, Result, S3Error};
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
-use crate::codec::sigv4::{self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind};
+use crate::codec::sigv4::{
+    self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
+};
 use crate::iam::Caller;
 use crate::object::identities::Identities;
 

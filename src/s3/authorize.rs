@@ -59,7 +59,11 @@ fn need(operation: Operation, version: bool) -> Need {
         GetObjectAttributes => {
             Need::Opened(of(Action::GetObjectAttributes, Action::GetObjectVersionAttributes))
         }
-        PutObject | CopyObject | CreateMultipartUpload | UploadPart | UploadPartCopy
+        PutObject
+        | CopyObject
+        | CreateMultipartUpload
+        | UploadPart
+        | UploadPartCopy
         | CompleteMultipartUpload => Need::Object(Action::PutObject),
         DeleteObject => Need::Object(of(Action::DeleteObject, Action::DeleteObjectVersion)),
         AbortMultipartUpload => Need::Object(Action::AbortMultipartUpload),
@@ -104,10 +108,8 @@ fn need(operation: Operation, version: bool) -> Need {
 /// What the headers of a write ask for besides.
 fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2]> {
     let mut more: SmallVec<[Action; 2]> = smallvec![];
-    let writes = matches!(
-        operation,
-        Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload
-    );
+    let writes =
+        matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
     if writes {
         if has_acl(headers) {
             more.push(Action::PutObjectAcl);
@@ -131,7 +133,8 @@ fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2
 
 /// Whether a request brings an ACL.
 pub(super) fn has_acl(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-amz-acl") || acl::GRANT_HEADERS.iter().any(|(name, _)| headers.contains_key(*name))
+    headers.contains_key("x-amz-acl")
+        || acl::GRANT_HEADERS.iter().any(|(name, _)| headers.contains_key(*name))
 }
 
 /// A key in a bucket, and what the bucket lays down.
@@ -157,6 +160,10 @@ pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
 async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
+        // Nobody in particular has no rights of its own, and this bucket gives none away.
+        Need::Nothing if call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|r| r.is_plain()) => {
+            return Err(Code::AccessDenied.into());
+        }
         Need::Nothing => return Ok(()),
         Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*"),
         Need::NewBucket => return admit_new_bucket(call),

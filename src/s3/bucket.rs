@@ -16,8 +16,7 @@ use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUC
 use crate::codec::date::iso8601_ms;
 use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
-    XmlWriter,
-    list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
+    XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
 use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;

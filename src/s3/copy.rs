@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
@@ -17,7 +18,6 @@ use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
 use super::response::{Reply, checksum_text, etag_text, late, set, xml};
 use super::route::check_key;
 use super::service::Call;
-use super::authorize::Site;
 use super::versions::{SOURCE_VERSION_ID, version_header};
 use super::{bucket, conditions, tagging};
 use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYTES_MAX};

@@ -125,9 +125,7 @@ impl Context for Facts<'_> {
             Name::UserAgent => self.header("user-agent"),
             Name::Referer => self.header("referer"),
             Name::PrincipalArn => self.caller.arn().map(Cow::Owned),
-            Name::PrincipalAccount => {
-                self.caller.account().map(|account| Cow::Borrowed(account.id.as_str()))
-            }
+            Name::PrincipalAccount => self.caller.account().map(|account| Cow::Borrowed(account.id.as_str())),
             Name::PrincipalType => own(self.caller.kind()),
             Name::UserId => Some(Cow::Borrowed(self.caller.id())),
             Name::UserName => match self.caller {

@@ -216,8 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let refused =
-            |name, value: &str| check_features(&headers(&[(name, value)])).map_err(|e| e.code());
+        let refused = |name, value: &str| check_features(&headers(&[(name, value)])).map_err(|e| e.code());
         for (name, value) in [
             ("x-amz-storage-class", "GLACIER"),
             ("x-amz-server-side-encryption", "AES256"),

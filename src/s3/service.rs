@@ -13,16 +13,16 @@ use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 
+use super::auth::Proof;
 use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
 use super::route::{Operation, Target, route, target};
 use super::stats::Ticket;
-use super::auth::Proof;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, delete, get, headers, list, lock, multipart, policy, put, query,
-    tagging, versioning,
+    Shared, acl, attributes, authorize, bucket, copy, delete, get, headers, list, lock, multipart, policy,
+    put, query, tagging, versioning,
 };
 use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;

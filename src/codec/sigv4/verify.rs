@@ -12,9 +12,7 @@ use super::canonical::{Reading, RequestView, Scope, append_string_to_sign, readi
 use super::claim::{Claim, malformed_header};
 use super::error::{AuthError, Mismatch};
 use super::key::{ChunkSeed, SigningKey, SigningKeyCache};
-use super::{
-    STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD,
-};
+use super::{STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
 use crate::base::time::Nanos;
 

@@ -146,7 +146,11 @@ impl Query<'_> {
     fn account(&self) -> Result<&Account> {
         match self.identified.caller.account() {
             Some(account) => Ok(account),
-            None => Err(Failure::new("MissingAuthenticationToken", 403, "Request is missing Authentication Token")),
+            None => Err(Failure::new(
+                "MissingAuthenticationToken",
+                403,
+                "Request is missing Authentication Token",
+            )),
         }
     }
 
@@ -171,7 +175,8 @@ impl Query<'_> {
             return Ok(());
         }
         let arn = caller.arn().unwrap_or_default();
-        let message = format!("User: {arn} is not authorized to perform: {} on resource: {resource}", action.name());
+        let message =
+            format!("User: {arn} is not authorized to perform: {} on resource: {resource}", action.name());
         Err(Failure::new("AccessDenied", 403, message))
     }
 

@@ -51,8 +51,10 @@ pub(super) async fn dispatch(service: &str, mut query: Query<'_>) -> Result<Answ
 }
 
 fn no_action(action: &str, version: Option<&str>) -> Failure {
-    let message =
-        format!("Could not find operation {action} for version {}", version.unwrap_or("NO_VERSION_SPECIFIED"));
+    let message = format!(
+        "Could not find operation {action} for version {}",
+        version.unwrap_or("NO_VERSION_SPECIFIED")
+    );
     Failure::new("InvalidAction", 400, message)
 }
 
@@ -73,7 +75,8 @@ fn caller_identity(query: &mut Query<'_>) -> Result<Answer> {
 // ---- Users ----
 
 async fn create_user(query: &mut Query<'_>) -> Result<Answer> {
-    let (name, path) = (query.form.need("UserName")?, query.form.take("Path").unwrap_or_else(|| "/".to_owned()));
+    let (name, path) =
+        (query.form.need("UserName")?, query.form.take("Path").unwrap_or_else(|| "/".to_owned()));
     query.form.end()?;
     let account = query.account()?.id.clone();
     query.admit(Action::CreateUser, &format!("arn:aws:iam::{account}:user{path}{name}"))?;
