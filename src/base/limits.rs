@@ -29,6 +29,17 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Grants of one ACL.
 pub const GRANTS_MAX: usize = 100;
+/// Rules of a CORS, of a website and of a lifecycle configuration, and the ids of rules.
+pub const CORS_RULES_MAX: usize = 100;
+pub const ROUTING_RULES_MAX: usize = 50;
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+pub const RULE_ID_CHARS_MAX: usize = 255;
+/// Noncurrent versions that a lifecycle rule can keep.
+pub const NONCURRENT_VERSIONS_MAX: u32 = 100;
+pub const NOTIFICATIONS_MAX: usize = 100;
+pub const INVENTORIES_MAX: usize = 1000;
+pub const INVENTORIES_LISTED_MAX: usize = 100;
+pub const INVENTORY_ID_BYTES_MAX: usize = 64;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
@@ -327,11 +338,13 @@ pub const INDEX_LEVELS_MAX: usize = 16;
 /// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
 /// a level, a reader meets up to three sequences a level.
 pub const INDEX_FANOUT: usize = 4;
-/// Sequences of all levels at which merging takes no rest: three on each of four levels, the deepest, and what
-/// comes in while a merge runs.
-pub const INDEX_TIERS_CROWDED: usize = 16;
-/// Sequences of all levels at which writers wait for merges: a lookup of an absent key asks the filter of each.
-pub const INDEX_TIERS_MAX: usize = 2 * INDEX_TIERS_CROWDED;
+/// Sequences beyond what merging leaves on each level, at which it takes no rest: one merge is under way and
+/// the next one is due.
+pub const INDEX_BACKLOG_URGENT: usize = 2 * INDEX_FANOUT;
+/// The same at which writers wait for merges: a lookup of an absent key asks the filter of each sequence.
+pub const INDEX_BACKLOG_MAX: usize = 6 * INDEX_FANOUT;
+/// A merge of less than this takes a second or two and does not wait for larger ones, which take minutes.
+pub const MERGE_SMALL_BYTES: u64 = 64 << 20;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
 /// How often a look at the versions of a key begins anew because versions of its shard were removed

@@ -41,7 +41,7 @@ pub enum Input {
 pub enum Piece {
     /// The input run of this name keeps its place on the drives.
     Kept(u64),
-    Made(RunFacts, Warm),
+    Made(Box<RunFacts>, Warm),
 }
 
 /// Filter and index blocks of a new run by their numbers, so that it answers without reading.
@@ -58,6 +58,14 @@ pub async fn here<S: RunStore>(store: &S, work: Work) -> Result<Vec<Piece>> {
 }
 
 impl Work {
+    /// Bytes of runs that are read and written again.
+    pub fn input_bytes(&self) -> u64 {
+        match &self.input {
+            Input::Table(_) => 0,
+            Input::Tiers(tiers) => tiers.iter().flatten().map(|facts| facts.footer.bytes).sum(),
+        }
+    }
+
     /// Memory the work takes, its input left out: what is read ahead of each tier, and what is being written.
     pub fn bytes(&self) -> usize {
         let tiers = match &self.input {

@@ -248,9 +248,9 @@ impl<S: RunStore> Index<S> {
         }
     }
 
-    /// Sorted sequences a reader may have to ask, which merging keeps few.
-    pub fn tiers(&self) -> usize {
-        self.levels.borrow().tiers().count()
+    /// Sorted sequences beyond those that merging leaves.
+    pub fn backlog(&self) -> usize {
+        self.levels.borrow().backlog()
     }
 
     /// All extents of the runs of the durable list.
@@ -302,7 +302,7 @@ impl<S: RunStore> Index<S> {
                 Piece::Made(facts, warm) => {
                     unused = facts.root.id + 1;
                     let (store, cache) = (self.store.clone(), self.cache.clone());
-                    let run = Run::known(store, cache, self.shard, facts, Fate::Free);
+                    let run = Run::known(store, cache, self.shard, *facts, Fate::Free);
                     run.warm(warm);
                     Some(Rc::new(run))
                 }

@@ -24,7 +24,7 @@ use crate::catalog::union::{Source, Union, Value};
 pub enum Draft<S: RunStore> {
     /// An input run, by name.
     Kept(u64),
-    Made(Fresh<S>),
+    Made(Box<Fresh<S>>),
 }
 
 /// Where new runs go: one writer after the other.
@@ -71,7 +71,7 @@ impl<S: RunStore> Draft<S> {
             Draft::Kept(name) => Piece::Kept(name),
             Draft::Made(fresh) => {
                 let (facts, warm) = fresh.take_over();
-                Piece::Made(facts, warm)
+                Piece::Made(Box::new(facts), warm)
             }
         }
     }
@@ -116,7 +116,7 @@ impl<'a, S: RunStore> Output<'a, S> {
         if let Some(writer) = self.writer.take() {
             let fresh = writer.finish().await?;
             self.warm_left = fresh.warm_left();
-            self.drafts.push(Draft::Made(fresh));
+            self.drafts.push(Draft::Made(Box::new(fresh)));
         }
         Ok(())
     }

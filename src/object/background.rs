@@ -111,9 +111,10 @@ pub struct Duty {
     over: Cell<bool>,
     ended: Notify,
     engaged: Rc<Engagements>,
-    /// One flush at a time.
+    /// One flush at a time, and one small merge.
     pub flushing: tokio::sync::Mutex<()>,
-    /// Memory of merges.
+    pub merging_small: tokio::sync::Mutex<()>,
+    /// Memory of large merges.
     pub merging: BufferBudget,
     counters: [JobCounters; JobKind::ALL.len()],
 }
@@ -136,6 +137,7 @@ impl Duty {
             ended: Notify::new(),
             engaged: Rc::default(),
             flushing: tokio::sync::Mutex::new(()),
+            merging_small: tokio::sync::Mutex::new(()),
             merging: BufferBudget::new(merging),
             counters: Default::default(),
         }

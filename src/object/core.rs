@@ -202,7 +202,7 @@ impl Core {
         }
     }
 
-    /// A client has asked for something: background work takes its time.
+    /// A client asks for something or goes on with it: background work takes its time.
     #[inline]
     pub fn beat(&self) {
         if self.role == Role::Data {

@@ -17,6 +17,7 @@ use super::pace::{GivenUp, Pace, Urgency};
 use super::runs::store_error;
 use super::shard::Shard;
 use crate::base::ids::ShardId;
+use crate::base::limits::MERGE_SMALL_BYTES;
 use crate::base::metrics::JobKind;
 use crate::catalog::error::CatalogError;
 use crate::catalog::forge::{self, Input, Piece, Work};
@@ -32,9 +33,12 @@ pub type Forged = (Vec<Piece>, Loan);
 /// Does one job on a background core.
 pub async fn perform(core: Rc<Core>, work: Work, urgency: Urgency) -> Result<Forged, CatalogError> {
     let shard = work.shard;
-    // A flush never waits for a merge, which takes long; the memory of one flush is small.
-    let (kind, _alone, _memory) = match &work.input {
+    // What is short waits for nothing that is long, and takes one turn at a time; the memory of that is small.
+    let (kind, _turn, _memory) = match &work.input {
         Input::Table(_) => (JobKind::Flush, Some(core.duty.flushing.lock().await), None),
+        Input::Tiers(_) if work.input_bytes() < MERGE_SMALL_BYTES => {
+            (JobKind::Merge, Some(core.duty.merging_small.lock().await), None)
+        }
         Input::Tiers(_) => (JobKind::Merge, None, Some(core.duty.merging.acquire(work.bytes()).await)),
     };
     let pace = Rc::new(Pace::new(&core, kind, urgency));

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::error::ObjectError;
 use super::pace::Urgency;
 use super::shard::Shard;
-use crate::base::limits::{INDEX_TIERS_CROWDED, INDEX_TIERS_MAX};
+use crate::base::limits::{INDEX_BACKLOG_MAX, INDEX_BACKLOG_URGENT};
 
 pub struct Pressure {
     /// Bytes of a full memtable.
@@ -69,7 +69,7 @@ impl Shard {
         let pressure = &self.pressure;
         let full = self.index.memtable_bytes() >= pressure.memtable_max / 2;
         pressure.flush.set(full && self.index.frozen_bytes() > 0);
-        pressure.merge.set(self.index.tiers() >= INDEX_TIERS_CROWDED);
+        pressure.merge.set(self.index.backlog() >= INDEX_BACKLOG_URGENT);
         if self.log.is_over() {
             pressure.relieved.notify_waiters();
         }
@@ -81,6 +81,6 @@ impl Shard {
         if full && self.index.frozen_bytes() > 0 {
             return Some(&self.pressure.flush_failed);
         }
-        (self.index.tiers() >= INDEX_TIERS_MAX).then_some(&self.pressure.merge_failed)
+        (self.index.backlog() >= INDEX_BACKLOG_MAX).then_some(&self.pressure.merge_failed)
     }
 }

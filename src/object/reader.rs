@@ -56,6 +56,7 @@ impl Object {
         key: &str,
         id: Option<&str>,
     ) -> Result<Object> {
+        core.beat();
         let ((version, version_id, pack), pin) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
@@ -194,6 +195,7 @@ pub struct ObjectStream {
 impl ObjectStream {
     /// The next bytes; `None` at the end or behind an error.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        self.object.core.beat();
         while !self.ended {
             if let Some(reader) = &mut self.reader {
                 match reader.next().await {

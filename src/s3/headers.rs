@@ -233,7 +233,6 @@ mod tests {
             ("x-amz-tagging", "a=b"),
             ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-storage-class", "STANDARD"),
-            ("x-amz-expected-bucket-owner", "me"),
             ("x-amz-date", "20130524T000000Z"),
             ("x-amz-meta-grant-read", "x"),
         ] {

@@ -1,22 +1,24 @@
 //! Background cores: they reach shards through the inbox of the owner, work that lasts ends when it is told
-//! to, and nothing that was lent to a job stays lent.
+//! to and rests beside clients unless it is urgent, and nothing that was lent to a job stays lent.
 //!
 //! The background core of these tests runs on the thread of the data core, as everything simulated does; what
 //! it must not share with it is `Rc` and would not compile.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use basalt::base::ids::{DriveId, ShardId};
 use basalt::base::limits::PAGE;
 use basalt::base::metrics::JobKind;
 use basalt::drive::device::Area;
 use basalt::io::buffer::AlignedBuf;
+use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::core::{Core, Loan};
 use basalt::object::error::ObjectError;
 use basalt::object::pace::{Pace, Urgency};
 
-use crate::harness::{BUCKET, body, request, run, start, world};
+use crate::harness::{BUCKET, body, paths, request, run, start, world};
 
 #[test]
 fn a_job_reaches_shards_and_brings_back_what_they_say() {
@@ -93,5 +95,39 @@ fn work_that_lasts_ends_with_its_core() {
         server.stop().await;
         let merges = core.duty.metrics().into_iter().find(|job| job.kind == JobKind::Merge);
         assert_eq!(merges.map(|job| (job.jobs, job.bytes)), Some((1, u64::from(steps.get()))));
+    });
+}
+
+/// Ten steps that wait for a slow drive, with or without clients who ask for something meanwhile.
+async fn ten_steps(sim: &SimWorld, data: &Core, core: &Rc<Core>, clients: bool, urgent: bool) -> Duration {
+    let urgency = Urgency::default();
+    urgency.set(urgent);
+    let pace = Pace::new(core, JobKind::Merge, urgency);
+    let begun = tokio::time::Instant::now();
+    for _ in 0..10 {
+        let slow = Fault::Stall(Duration::from_millis(20));
+        sim.inject(paths(4)[0].join("basalt.meta"), OpKind::Read, 0, slow);
+        let drive = core.pool.drives.get(DriveId(0)).expect("the first drive");
+        drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), 0).await.expect("a page of it");
+        if clients {
+            data.beat();
+        }
+        pace.step(0).await.expect("the core is not to end");
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn work_rests_beside_clients_unless_it_is_urgent() {
+    run(async {
+        let sim = world(34, 4);
+        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
+        let (data, core) = (server.running.core.clone(), server.background.core.clone());
+        let alone = ten_steps(&sim, &data, &core, false, false).await;
+        let urgent = ten_steps(&sim, &data, &core, true, true).await;
+        let beside = ten_steps(&sim, &data, &core, true, false).await;
+        assert!(beside > alone * 3 / 2, "alone {alone:?}, beside clients {beside:?}");
+        assert!(urgent < alone * 3 / 2, "alone {alone:?}, urgent {urgent:?}");
+        server.stop().await;
     });
 }

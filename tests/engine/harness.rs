@@ -24,7 +24,7 @@ pub const MEMORY: MemoryPlan = MemoryPlan {
     buffers: 32 << 20,
     background: 8 << 20,
 };
-const CAPACITY: u64 = 640 << 20;
+pub const CAPACITY: u64 = 640 << 20;
 
 /// Runs a test in simulated time.
 pub fn run(test: impl Future<Output = ()> + 'static) {

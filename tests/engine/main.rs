@@ -5,6 +5,7 @@
 
 mod harness;
 mod crash;
+mod damage;
 mod drives;
 mod log;
 mod settings;

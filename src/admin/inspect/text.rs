@@ -10,7 +10,7 @@ use crate::base::limits::PAGE;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
 use crate::catalog::meta::Attached;
-use crate::catalog::record::{Operation, Sequence};
+use crate::catalog::record::Operation;
 use crate::catalog::value::{
     BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
@@ -58,11 +58,6 @@ fn identity(identity: &Identity, bytes: &[u8]) -> Option<String> {
 /// Epoch, stream and number.
 pub fn log(id: LogId) -> String {
     format!("{}.{}.{}", id.0 >> 32, id.0 >> 24 & 0xff, id.0 & 0xff_ffff)
-}
-
-/// Epoch and number in it.
-pub fn sequence(sequence: Sequence) -> String {
-    format!("{}:{}", sequence.epoch(), sequence.0 - Sequence::first(sequence.epoch()).0)
 }
 
 pub fn operation(operation: &Operation) -> String {
@@ -207,8 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_in_their_parts() {
+    fn a_log_id_is_told_in_its_parts() {
         assert_eq!(log(LogId(3 << 32 | 1 << 24 | 9)), "3.1.9");
-        assert_eq!(sequence(Sequence::first(7).next()), "7:1");
     }
 }

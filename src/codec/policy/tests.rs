@@ -1,4 +1,7 @@
 //! Documents and questions as a table: what a policy says, what is refused, what is public.
+//!
+//! A row is a document or a request and the answer that AWS documents for it. Uses the parent alone,
+//! and no store: what a request is stands in the row.
 
 use std::borrow::Cow;
 
