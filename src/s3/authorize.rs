@@ -160,6 +160,10 @@ pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
 async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
+        // Nobody in particular has no rights of its own, and this bucket gives none away.
+        Need::Nothing if call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|r| r.is_plain()) => {
+            return Err(Code::AccessDenied.into());
+        }
         Need::Nothing => return Ok(()),
         Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*"),
         Need::NewBucket => return admit_new_bucket(call),
