@@ -256,8 +256,8 @@ mod tests {
         let state = Rc::new(RefCell::new(Err("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let ready: Ready = Rc::new(move || asked.borrow().clone());
-        let operator = Operator::new(snapshot, ready, access(), no_accounts());
+        let operator =
+            Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access(), no_accounts());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

@@ -3,7 +3,9 @@
 //! A tag byte names the family; the rest orders its members as they are listed. Object keys are
 //! escaped (0x00 becomes 0x00 0xff) and end with 0x00 0x01, so that `a` sorts before `a/b` and no
 //! key is a prefix of another. Versions of a key sort newest first; the null version of a bucket
-//! that was never versioned has order 0 and so sorts behind every later one.
+//! that was never versioned has order 0 and so sorts behind every later one. Where a null version
+//! has another order, because it was written while versioning was suspended, the family of null
+//! orders says which, so that it is found without a look at the others.
 //! Layout: `docs/FORMAT.md`, section Catalog keys.
 
 use crate::base::ids::{DriveId, ShardId};
@@ -12,6 +14,7 @@ const BUCKET: u8 = 0x10;
 const IDENTITY: u8 = 0x14;
 const SETTING: u8 = 0x18;
 const VERSION: u8 = 0x20;
+const NULL_ORDER: u8 = 0x24;
 const UPLOAD: u8 = 0x28;
 const PART: u8 = 0x30;
 const SPACE: u8 = 0x40;
@@ -96,6 +99,39 @@ pub fn version(bucket: u64, key: &str, order: u64) -> Vec<u8> {
 
 pub fn is_version(key: &[u8]) -> bool {
     key.first() == Some(&VERSION)
+}
+
+/// The key under whose lock everything about a key is decided: itself, or of a version that of order
+/// 0, so that all versions of an object have the same.
+pub fn lock_of(key: &[u8]) -> Vec<u8> {
+    let mut lock = key.to_vec();
+    if is_version(key) {
+        lock.iter_mut().rev().take(8).for_each(|byte| *byte = 0xff);
+    }
+    lock
+}
+
+/// The object in the key of a version: equal for its versions, and only for them.
+pub fn object_of(version: &[u8]) -> &[u8] {
+    version.split_last_chunk::<8>().map_or(version, |(object, _)| object)
+}
+
+/// Behind exactly this version, in front of the next older one.
+pub fn version_after(bucket: u64, key: &str, order: u64) -> Vec<u8> {
+    match order.checked_sub(1) {
+        Some(older) => version(bucket, key, older),
+        None => versions_after(bucket, key.as_bytes()),
+    }
+}
+
+/// Which order the null version of an object has, when it is not 0.
+pub fn null_order(bucket: u64, key: &str) -> Vec<u8> {
+    object(NULL_ORDER, bucket, key.as_bytes())
+}
+
+pub fn parse_null_order(key: &[u8]) -> Option<Vec<u8>> {
+    let (name, rest) = unescape(key.strip_prefix(&[NULL_ORDER])?.get(8..)?)?;
+    rest.is_empty().then_some(name)
 }
 
 /// Everything in front of which no version of a key that begins with `prefix` sorts.
@@ -215,6 +251,7 @@ pub fn family(key: &[u8]) -> Option<&'static str> {
         IDENTITY => "identity",
         SETTING => "setting",
         VERSION => "object",
+        NULL_ORDER => "null order",
         UPLOAD => "upload",
         PART => "part",
         SPACE => "space",
@@ -224,9 +261,10 @@ pub fn family(key: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The bucket of a version's, an upload's or a setting's catalog key.
+/// The bucket of a version's, a null order's, an upload's or a setting's catalog key.
 pub fn bucket_of(key: &[u8]) -> Option<u64> {
-    let rest = [VERSION, UPLOAD, SETTING].iter().find_map(|family| key.strip_prefix(&[*family]))?;
+    let families = [VERSION, NULL_ORDER, UPLOAD, SETTING];
+    let rest = families.iter().find_map(|family| key.strip_prefix(&[*family]))?;
     rest.first_chunk().map(|bucket| u64::from_be_bytes(*bucket))
 }
 
@@ -332,12 +370,18 @@ mod tests {
 
         #[test]
         fn versions_come_back(key: String, order: u64) {
-            prop_assert_eq!(parse_version(&version(1, &key, order)), Some((key.into_bytes(), order)));
+            let at = version(1, &key, order);
+            prop_assert_eq!(lock_of(&at), version(1, &key, 0));
+            prop_assert!(object_of(&at) == object_of(&version(1, &key, 0)));
+            prop_assert!(at < version_after(1, &key, order));
+            prop_assert_eq!(parse_null_order(&null_order(1, &key)), Some(key.clone().into_bytes()));
+            prop_assert_eq!(parse_version(&at), Some((key.into_bytes(), order)));
         }
 
         #[test]
         fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
             let _ = (parse_version(&bytes), parse_upload(&bytes), parse_part(&bytes), parse_space(&bytes));
+            let _ = (lock_of(&bytes), object_of(&bytes), parse_null_order(&bytes));
         }
     }
 }

@@ -1,8 +1,12 @@
-//! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers.
-//! Plain values without behaviour of the store; `catalog::value` gives them their bytes on disk.
+//! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers, and what
+//! is attached to a version and may change: tags, lock, owner, grants.
+//!
+//! Plain values without behaviour of the store; `catalog::value` gives them their bytes on disk. May use
+//! `codec::{checksum, xml}` for words they share with requests.
 
 use crate::base::time::Nanos;
 pub use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType as ChecksumKind};
+pub use crate::codec::xml::RetentionMode;
 
 /// The entity tag: MD5 of the body, or MD5 of the parts' MD5s and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,13 +41,35 @@ pub struct Headers {
 }
 
 /// One state of one key, without its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectMeta {
     pub size: u64,
     pub modified: Nanos,
     pub etag: ETag,
     pub checksum: Option<Checksum>,
     pub headers: Headers,
+    pub attached: Attached,
+}
+
+/// What is attached to a version and may change while its bytes and headers stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// In the order in which they were given.
+    pub tags: Vec<(String, String)>,
+    pub retention: Option<Retention>,
+    /// `None`: nobody ever set it.
+    pub legal_hold: Option<bool>,
+    /// Canonical id of the account it belongs to; `None`: whoever owns the bucket.
+    pub owner: Option<String>,
+    /// The grants of its ACL, as whoever judges them encodes them; `None`: the owner's alone.
+    pub grants: Option<Vec<u8>>,
+}
+
+/// Until when a version may not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub mode: RetentionMode,
+    pub until: Nanos,
 }
 
 impl ETag {

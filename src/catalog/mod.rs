@@ -2,8 +2,10 @@
 
 pub mod key;
 pub mod meta;
+mod attached;
 pub mod value;
 pub mod identity;
+pub mod directory;
 pub mod record;
 pub mod batch;
 pub mod log;

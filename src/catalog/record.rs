@@ -5,6 +5,8 @@
 //! same function applies them when they are committed and when they are replayed.
 //! Layout: `docs/FORMAT.md`, section Log record.
 
+use std::fmt;
+
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::codec::wire::{Put, Take};
@@ -33,6 +35,20 @@ impl Sequence {
         assert!(next.epoch() == self.epoch(), "the records of one epoch fit its counter");
         next
     }
+
+    /// Whether nothing lies between `before` and this: the next of its epoch, or the first of a
+    /// later one.
+    pub fn follows(self, before: Self) -> bool {
+        let base = if self.epoch() == before.epoch() { before } else { Sequence::first(self.epoch()) };
+        self > before && self.0 - base.0 == 1
+    }
+}
+
+/// Epoch and number in it.
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch(), self.0 - Sequence::first(self.epoch()).0)
+    }
 }
 
 /// One change.
@@ -48,9 +64,11 @@ pub enum Operation {
     },
     /// The extent has no owner any more.
     Free(Extent),
-    /// One object less lives in the pack; at none the pack itself is deleted and freed.
+    /// Objects less that live in the pack, and bytes; at none the pack itself is deleted and freed.
     Unpack {
         pack: u64,
+        objects: u32,
+        bytes: u32,
     },
 }
 
@@ -95,7 +113,7 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
             Operation::Put { key, value } => put.u8(PUT).bytes(key).bytes(value),
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
             Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
-            Operation::Unpack { pack } => put.u8(UNPACK).u64(*pack),
+            Operation::Unpack { pack, objects, bytes } => put.u8(UNPACK).u64(*pack).u32(*objects).u32(*bytes),
         };
     }
     put.0
@@ -112,7 +130,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
             }
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
             FREE => Operation::Free(extent_from(take.bytes()?)?),
-            UNPACK => Operation::Unpack { pack: take.u64()? },
+            UNPACK => Operation::Unpack { pack: take.u64()?, objects: take.u32()?, bytes: take.u32()? },
             _ => return None,
         });
     }
@@ -126,12 +144,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<u64>) {
+        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<(u64, u32, u32)>) {
             let change = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
                 Some(value) => Operation::Put { key, value },
                 None => Operation::Delete { key },
             };
-            let unpack = |pack| Operation::Unpack { pack };
+            let unpack = |(pack, objects, bytes)| Operation::Unpack { pack, objects, bytes };
             let operations: Vec<Operation> =
                 pairs.into_iter().map(change).chain(packs.into_iter().map(unpack)).collect();
             prop_assert_eq!(decode(&encode(&operations)), Some(operations));

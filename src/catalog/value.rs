@@ -5,13 +5,15 @@
 //! inline body stands at a fixed place of the value, because it is only known when the batch that
 //! carries it is written. Layout: `docs/FORMAT.md`, section Catalog values.
 
-use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
+use super::attached;
+use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::base::ids::LogId;
 use crate::base::time::Nanos;
 use crate::codec::wire::{Put, Take};
 use crate::pool::stripe::Extent;
 
 const LAYOUT: u8 = 1;
+const VERSION_LAYOUT: u8 = 2;
 
 /// Where a body stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Storage {
     Striped(Extent),
     /// The parts of a multipart upload, in order; their extents stay in the part records.
     Parts { upload: u128, parts: Vec<PartRef> },
+    /// A delete marker: no object at all.
+    Marker,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,13 @@ pub struct PartRef {
 pub struct Version {
     pub meta: ObjectMeta,
     pub storage: Storage,
+    /// Its id is `null`: it was written while its bucket was not versioned. A key has at most one.
+    pub null: bool,
 }
+
+/// Where the null version of a key stands, when its order is not 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NullOrder(pub u64);
 
 /// What a listing shows of a version, decoded without the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +89,8 @@ pub struct UploadValue {
     pub owner: String,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// What the object will have.
+    pub attached: Attached,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +109,11 @@ pub struct PackValue {
     pub extent: Extent,
     /// Objects in it that are still current.
     pub live: u32,
+    /// Their bytes.
+    pub live_bytes: u32,
+    /// Bytes of all objects it was made with. Behind them, to the end of the extent, stands the
+    /// directory (`catalog::directory`).
+    pub bodies: u32,
 }
 
 /// Parts that nothing refers to any more, still to be freed.
@@ -114,52 +131,96 @@ const KIND_INLINE: u8 = 1;
 const KIND_PACKED: u8 = 2;
 const KIND_STRIPED: u8 = 3;
 const KIND_PARTS: u8 = 4;
+const KIND_MARKER: u8 = 5;
+/// Added to the kind of a null version.
+const NULL: u8 = 0x80;
 
 impl Version {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put(Vec::with_capacity(160));
-        put.u8(LAYOUT);
+        put.u8(VERSION_LAYOUT);
+        let null = if self.null { NULL } else { 0 };
+        let meta = &self.meta;
         match &self.storage {
             Storage::Empty => {
-                put.u8(KIND_EMPTY);
+                put.u8(KIND_EMPTY | null);
             }
             Storage::Inline { at, crc } => {
-                put.u8(KIND_INLINE).u64(at.log.0).u32(at.offset).u32(*crc);
+                put.u8(KIND_INLINE | null).u64(at.log.0).u32(at.offset).u32(*crc);
             }
             Storage::Packed { pack, offset, crc } => {
-                put.u8(KIND_PACKED).u64(*pack).u32(*offset).u32(*crc);
+                put.u8(KIND_PACKED | null).u64(*pack).u32(*offset).u32(*crc);
             }
             Storage::Striped(extent) => {
-                put.u8(KIND_STRIPED).bytes(&extent_bytes(extent));
+                put.u8(KIND_STRIPED | null).bytes(&extent_bytes(extent));
             }
             Storage::Parts { upload, parts } => {
-                put.u8(KIND_PARTS).u128(*upload).varint(parts.len() as u64);
+                put.u8(KIND_PARTS | null).u128(*upload).varint(parts.len() as u64);
                 parts.iter().for_each(|part| put_part_ref(&mut put, part));
             }
+            Storage::Marker => {
+                put.u8(KIND_MARKER | null).u64(meta.modified.0);
+                attached::put(&mut put, &meta.attached);
+                return put.0;
+            }
         }
-        let meta = &self.meta;
         put.varint(meta.size).u64(meta.modified.0).raw(&meta.etag.md5).u16(meta.etag.parts);
         put_checksum(&mut put, meta.checksum.as_ref());
         put_headers(&mut put, &meta.headers);
+        attached::put(&mut put, &meta.attached);
         put.0
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = Take(bytes);
-        let storage = take_storage(&mut take)?;
+        let (storage, null) = take_storage(&mut take)?;
+        if storage == Storage::Marker {
+            let mut marker = Version::marker(Nanos(take.u64()?));
+            (marker.null, marker.meta.attached) = (null, attached::take(&mut take)?);
+            return Some(marker);
+        }
         let listed = take_listed(&mut take)?;
         let checksum = take_checksum(&mut take)?;
         let headers = take_headers(&mut take)?;
         let (size, modified, etag) = (listed.0, listed.1, listed.2);
-        Some(Version { meta: ObjectMeta { size, modified, etag, checksum, headers }, storage })
+        let attached = attached::take(&mut take)?;
+        Some(Version {
+            meta: ObjectMeta { size, modified, etag, checksum, headers, attached },
+            storage,
+            null,
+        })
     }
 
-    /// Writes the location of an inline body into an encoded version; false if it has none.
+    /// A delete marker.
+    pub fn marker(modified: Nanos) -> Self {
+        let meta = ObjectMeta { modified, ..ObjectMeta::default() };
+        Version { meta, storage: Storage::Marker, null: false }
+    }
+
+    pub fn is_marker(&self) -> bool {
+        self.storage == Storage::Marker
+    }
+
+    /// Whether an encoded version is a delete marker.
+    pub fn encodes_marker(encoded: &[u8]) -> bool {
+        kind(encoded) == Some(KIND_MARKER)
+    }
+
+    /// Whether an encoded version is a null version.
+    pub fn encodes_null(encoded: &[u8]) -> bool {
+        encoded.get(1).is_some_and(|kind| kind & NULL != 0)
+    }
+
+    /// Writes the location of an inline body into an encoded version that comes with it; false if
+    /// it has none, or has one already because its body came with an earlier record.
     pub fn patch_location(encoded: &mut [u8], at: LogPosition) -> bool {
-        if encoded.get(1) != Some(&KIND_INLINE) {
+        if kind(encoded) != Some(KIND_INLINE) {
             return false;
         }
         let Some(place) = encoded.get_mut(INLINE_AT..INLINE_AT + 12) else { return false };
+        if place[..8].iter().any(|byte| *byte != 0) {
+            return false;
+        }
         place[..8].copy_from_slice(&at.log.0.to_le_bytes());
         place[8..].copy_from_slice(&at.offset.to_le_bytes());
         true
@@ -167,19 +228,26 @@ impl Version {
 
     /// Whether an encoded version has stripes of its own.
     pub fn is_striped(encoded: &[u8]) -> bool {
-        encoded.get(1) == Some(&KIND_STRIPED)
+        kind(encoded) == Some(KIND_STRIPED)
     }
 
     /// The storage alone.
     pub fn decode_storage(bytes: &[u8]) -> Option<Storage> {
-        take_storage(&mut Take(bytes))
+        Some(take_storage(&mut Take(bytes))?.0)
     }
+}
+
+fn kind(encoded: &[u8]) -> Option<u8> {
+    encoded.get(1).map(|kind| kind & !NULL)
 }
 
 impl Listed {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = Take(bytes);
-        skip_storage(&mut take)?;
+        if skip_storage(&mut take)? == KIND_MARKER {
+            let (modified, etag) = (Nanos(take.u64()?), ETag::default());
+            return Some(Listed { size: 0, modified, etag, checksum: None });
+        }
         let (size, modified, etag) = take_listed(&mut take)?;
         let checksum = take_checksum_head(&mut take)?;
         Some(Listed { size, modified, etag, checksum })
@@ -191,11 +259,13 @@ fn take_listed(take: &mut Take<'_>) -> Option<(u64, Nanos, ETag)> {
     Some((size, modified, ETag { md5: take.array()?, parts: take.u16()? }))
 }
 
-fn take_storage(take: &mut Take<'_>) -> Option<Storage> {
-    if take.u8()? != LAYOUT {
+/// The storage, and whether the version is null.
+fn take_storage(take: &mut Take<'_>) -> Option<(Storage, bool)> {
+    if take.u8()? != VERSION_LAYOUT {
         return None;
     }
-    Some(match take.u8()? {
+    let kind = take.u8()?;
+    let storage = match kind & !NULL {
         KIND_EMPTY => Storage::Empty,
         KIND_INLINE => {
             let at = LogPosition { log: LogId(take.u64()?), offset: take.u32()? };
@@ -207,16 +277,20 @@ fn take_storage(take: &mut Take<'_>) -> Option<Storage> {
             let (upload, count) = (take.u128()?, take.varint()?);
             Storage::Parts { upload, parts: (0..count).map(|_| take_part_ref(take)).collect::<Option<_>>()? }
         }
+        KIND_MARKER => Storage::Marker,
         _ => return None,
-    })
+    };
+    Some((storage, kind & NULL != 0))
 }
 
-fn skip_storage(take: &mut Take<'_>) -> Option<()> {
-    if take.u8()? != LAYOUT {
+/// Gives the kind.
+fn skip_storage(take: &mut Take<'_>) -> Option<u8> {
+    if take.u8()? != VERSION_LAYOUT {
         return None;
     }
-    match take.u8()? {
-        KIND_EMPTY => {}
+    let kind = take.u8()? & !NULL;
+    match kind {
+        KIND_EMPTY | KIND_MARKER => {}
         KIND_INLINE | KIND_PACKED => drop(take.raw(16)?),
         KIND_STRIPED => drop(take.bytes()?),
         KIND_PARTS => {
@@ -227,7 +301,7 @@ fn skip_storage(take: &mut Take<'_>) -> Option<()> {
         }
         _ => return None,
     }
-    Some(())
+    Some(kind)
 }
 
 fn put_part_ref(put: &mut Put, part: &PartRef) {
@@ -274,6 +348,7 @@ impl UploadValue {
         put.u8(LAYOUT).u64(self.initiated.0).bytes(self.owner.as_bytes());
         put_checksum_head(&mut put, self.checksum);
         put_headers(&mut put, &self.headers);
+        attached::put(&mut put, &self.attached);
         put.0
     }
 
@@ -281,7 +356,8 @@ impl UploadValue {
         let mut take = layout(bytes)?;
         let (initiated, owner) = (Nanos(take.u64()?), take_text(&mut take)?);
         let checksum = take_checksum_head(&mut take)?;
-        Some(UploadValue { initiated, owner, headers: take_headers(&mut take)?, checksum })
+        let (headers, attached) = (take_headers(&mut take)?, attached::take(&mut take)?);
+        Some(UploadValue { initiated, owner, headers, checksum, attached })
     }
 }
 
@@ -306,16 +382,36 @@ impl PartValue {
     }
 }
 
+impl NullOrder {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).u64(self.0);
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(NullOrder(layout(bytes)?.u64()?))
+    }
+}
+
 impl PackValue {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
-        put.u8(LAYOUT).u32(self.live).bytes(&extent_bytes(&self.extent));
+        put.u8(LAYOUT).u32(self.live).u32(self.live_bytes).u32(self.bodies);
+        put.bytes(&extent_bytes(&self.extent));
         put.0
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = layout(bytes)?;
-        Some(PackValue { live: take.u32()?, extent: extent_from(take.bytes()?)? })
+        let (live, live_bytes, bodies) = (take.u32()?, take.u32()?, take.u32()?);
+        let extent = extent_from(take.bytes()?)?;
+        (u64::from(bodies) <= extent.size).then_some(PackValue { extent, live, live_bytes, bodies })
+    }
+
+    /// Less than half of what it was made with is alive: worth writing anew.
+    pub fn is_sparse(&self) -> bool {
+        u64::from(self.live_bytes) * 2 < u64::from(self.bodies)
     }
 }
 
@@ -451,6 +547,7 @@ fn take_text(take: &mut Take<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::attached::tests::any_attached;
     use proptest::prelude::*;
 
     fn headers() -> impl Strategy<Value = Headers> {
@@ -468,7 +565,7 @@ mod tests {
         });
         prop_oneof![
             Just(Storage::Empty),
-            (any::<u64>(), any::<u32>(), any::<u32>()).prop_map(|(log, offset, crc)| Storage::Inline {
+            (0u64..3, any::<u32>(), any::<u32>()).prop_map(|(log, offset, crc)| Storage::Inline {
                 at: LogPosition { log: LogId(log), offset },
                 crc
             }),
@@ -479,6 +576,7 @@ mod tests {
             }),
             (any::<u128>(), prop::collection::vec(part, 0..5))
                 .prop_map(|(upload, parts)| Storage::Parts { upload, parts }),
+            Just(Storage::Marker),
         ]
     }
 
@@ -489,10 +587,17 @@ mod tests {
             value: value.to_vec(),
             parts: 0,
         }));
-        (any::<u64>(), any::<u64>(), any::<[u8; 16]>(), checksum, headers(), storage()).prop_map(
-            |(size, modified, md5, checksum, headers, storage)| {
+        let numbers = (any::<u64>(), any::<u64>(), any::<[u8; 16]>(), any::<bool>());
+        (numbers, checksum, headers(), storage(), any_attached()).prop_map(
+            |((size, modified, md5, null), checksum, headers, storage, attached)| {
                 let (modified, etag) = (Nanos(modified), ETag { md5, parts: 0 });
-                Version { meta: ObjectMeta { size, modified, etag, checksum, headers }, storage }
+                if storage == Storage::Marker {
+                    let mut marker = Version::marker(modified);
+                    (marker.null, marker.meta.attached) = (null, attached);
+                    return marker;
+                }
+                let meta = ObjectMeta { size, modified, etag, checksum, headers, attached };
+                Version { meta, storage, null }
             },
         )
     }
@@ -506,6 +611,8 @@ mod tests {
             let listed = Listed::decode(&encoded).expect("what decodes whole decodes in part");
             prop_assert_eq!(listed.size, version.meta.size);
             prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());
+            prop_assert_eq!(Version::encodes_marker(&encoded), version.is_marker());
+            prop_assert_eq!(Version::encodes_null(&encoded), version.null);
         }
 
         #[test]
@@ -513,6 +620,7 @@ mod tests {
             let _ = (Version::decode(&bytes), Listed::decode(&bytes), PartValue::decode(&bytes));
             let _ = (UploadValue::decode(&bytes), BucketValue::decode(&bytes), PackValue::decode(&bytes));
             let _ = SettingValue::decode(&bytes);
+            let _ = (NullOrder::decode(&bytes), Version::encodes_null(&bytes), Version::encodes_marker(&bytes));
         }
 
         #[test]
@@ -521,9 +629,11 @@ mod tests {
             let mut encoded = version.encode();
             let patched = Version::patch_location(&mut encoded, at);
             let decoded = Version::decode(&encoded).expect("still a version");
-            match decoded.storage {
-                Storage::Inline { at: found, .. } => prop_assert!(patched && found == at),
-                other => prop_assert!(!patched && other == version.storage),
+            match (decoded.storage, &version.storage) {
+                (Storage::Inline { at: found, .. }, Storage::Inline { at: before, .. }) if before.log.0 == 0 => {
+                    prop_assert!(patched && found == at)
+                }
+                (other, before) => prop_assert!(!patched && other == *before),
             }
         }
     }

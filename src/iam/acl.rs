@@ -51,7 +51,9 @@ pub fn of_bucket(action: Action) -> Option<Permission> {
         Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => {
             Permission::Read
         }
+        // Who may make an object says what its ACL is to be.
         Action::PutObject
+        | Action::PutObjectAcl
         | Action::DeleteObject
         | Action::DeleteObjectVersion
         | Action::AbortMultipartUpload

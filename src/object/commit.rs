@@ -2,19 +2,26 @@
 //!
 //! A mutation reads what is there, checks the conditions, and commits one record that installs the
 //! new state and disowns the old one. It runs in a task of its own, so that a client who goes away
-//! cannot leave a lock or a record half way.
+//! cannot leave a lock or a record half way. What it does to the versions of the key follows from
+//! the settings of the bucket that hold when its record takes its place in the log. No version goes
+//! away but through `removal`, which asks whether it is locked.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
+use super::retention;
 use super::shard::{Shard, damaged};
-use crate::catalog::key;
+use super::versions::{self, Found};
+use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
-use crate::catalog::value::{GarbageValue, Storage, Version};
+use crate::catalog::value::{GarbageValue, NullOrder, Storage, Version};
+use crate::codec::xml::Versioning;
 use crate::pool::stripe::Extent;
 
 /// A bucket as a request names it: records go to `id`, and only while `name` still means it.
@@ -29,15 +36,56 @@ pub struct BucketRef {
 pub struct PutVersion {
     pub bucket: BucketRef,
     pub key: String,
+    /// Whether it is null and what retention it has by default is decided at the owner.
     pub version: Version,
     pub body: Bytes,
     pub conditions: Conditions,
 }
 
+/// What became of a put.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    pub meta: ObjectMeta,
+    /// In a bucket that is or was versioned.
+    pub version_id: Option<String>,
+}
+
+/// What to delete: the current version, or for good the one of an id.
+#[derive(Clone, Debug, Default)]
+pub struct Deletion {
+    pub version_id: Option<String>,
+    pub conditions: Conditions,
+    /// The caller may and wants to ignore governance.
+    pub bypass: bool,
+}
+
+impl From<Conditions> for Deletion {
+    fn from(conditions: Conditions) -> Self {
+        Deletion { conditions, ..Deletion::default() }
+    }
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// The version that was removed, or the delete marker that was made.
+    pub version_id: Option<String>,
+    /// What was made or removed is a delete marker.
+    pub marker: bool,
+}
+
+/// A record in the making.
+pub struct Change {
+    pub operations: Vec<Operation>,
+    pub version_id: Option<String>,
+    /// It leaves parts behind to be freed.
+    pub garbage: bool,
+}
+
 impl Shard {
-    /// Installs a version in place of the current one. Space of a striped version is the shard's
-    /// from the call on, whether it succeeds or not.
-    pub async fn put_version(self: Rc<Self>, put: PutVersion) -> Result<ObjectMeta, ObjectError> {
+    /// Installs a version as the newest of its key. Space of a striped version is the shard's from
+    /// the call on, whether it succeeds or not.
+    pub async fn put_version(self: Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
         let extent = match &put.version.storage {
             Storage::Striped(extent) => Some(extent.clone()),
             _ => None,
@@ -49,40 +97,182 @@ impl Shard {
         result
     }
 
-    async fn try_put_version(&self, put: PutVersion) -> Result<ObjectMeta, ObjectError> {
+    async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
         self.admit().await?;
-        let at = key::version(put.bucket.id, &put.key, key::ORDER_UNVERSIONED);
-        let _guard = self.locks.lock(&at).await;
-        let current = self.version(&at).await?;
-        put.conditions.check_write(current.as_ref().map(|version| &version.meta))?;
-        let mut operations = vec![Operation::Put { key: at, value: put.version.encode() }];
-        operations.extend(current.and_then(disown));
-        self.commit(&put.bucket, operations, &put.body).await?;
-        Ok(put.version.meta)
+        let PutVersion { bucket: named, key, mut version, body, conditions } = put;
+        let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
+        let given = version.meta.attached.retention;
+        loop {
+            let bucket = self.bucket(&named)?;
+            version.meta.attached.retention = given;
+            let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
+            let change = self.installing(&bucket, &key, &mut version, check).await?;
+            if self.commit_under(&named, &bucket, change.operations, &body).await? {
+                if change.garbage {
+                    self.collect_later();
+                }
+                return Ok(Installed { meta: version.meta, version_id: change.version_id });
+            }
+        }
     }
 
-    /// Removes the current version; an absent key is fine unless a condition asks for it.
+    /// Deletes the current version, which is what it is called in a bucket that is not versioned and
+    /// leaves a delete marker in one that is, or one version for good. What is absent is fine unless
+    /// a condition asks for it.
     pub async fn delete_version(
         self: Rc<Self>,
-        bucket: BucketRef,
+        named: BucketRef,
         name: String,
-        conditions: Conditions,
-    ) -> Result<(), ObjectError> {
-        let at = key::version(bucket.id, &name, key::ORDER_UNVERSIONED);
-        let guard = self.locks.lock(&at).await;
-        let Some(current) = self.version(&at).await? else {
-            return conditions.check_delete(None);
-        };
-        conditions.check_delete(Some(&current.meta))?;
-        let garbage = matches!(current.storage, Storage::Parts { .. });
-        let mut operations = vec![Operation::Delete { key: at }];
-        operations.extend(disown(current));
-        self.commit(&bucket, operations, &[]).await?;
-        drop(guard);
-        if garbage {
-            self.collect_later();
+        deletion: Deletion,
+    ) -> Result<Deleted, ObjectError> {
+        if self.bucket(&named)?.settings.versioning == Some(Versioning::Enabled) {
+            // A marker takes room and gives none back. Waiting with the lock would keep packing out.
+            self.admit().await?;
         }
+        let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        loop {
+            let bucket = self.bucket(&named)?;
+            let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+                (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
+                (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
+                    Some(removed) => removed,
+                    None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
+                },
+            };
+            if self.commit_under(&named, &bucket, change.operations, &[]).await? {
+                drop(guard);
+                if change.garbage {
+                    self.collect_later();
+                }
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// A delete marker as the newest version.
+    async fn marking(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        deletion: &Deletion,
+    ) -> Result<(Change, Deleted), ObjectError> {
+        let mut marker = Version::marker(self.pool.world.now());
+        let check = |current: Option<&ObjectMeta>| deletion.conditions.check_delete(current);
+        let change = self.installing(bucket, key, &mut marker, check).await?;
+        let version_id = change.version_id.clone();
+        Ok((change, Deleted { version_id, marker: true }))
+    }
+
+    /// One version gone for good; `None` when there is none.
+    async fn removing(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        id: Option<&str>,
+        deletion: &Deletion,
+    ) -> Result<Option<(Change, Deleted)>, ObjectError> {
+        let found = match id {
+            None => self.newest(bucket, key).await?,
+            Some(id) => self.named(bucket, key, id).await?,
+        };
+        let object = found.as_ref().filter(|found| !found.version.is_marker());
+        deletion.conditions.check_delete(object.map(|found| &found.version.meta))?;
+        let Some(found) = found else { return Ok(None) };
+        let deleted = Deleted { version_id: id.map(str::to_owned), marker: found.version.is_marker() };
+        let mut change = Change { operations: Vec::new(), version_id: None, garbage: false };
+        if found.version.null && found.order != ORDER_UNVERSIONED {
+            change.operations.push(Operation::Delete { key: key::null_order(bucket.value.id, key) });
+        }
+        self.removal(bucket, key, found, deletion.bypass, &mut change)?;
+        Ok(Some((change, deleted)))
+    }
+
+    /// What makes `version` the newest of its key, as the settings of the bucket have it. `check` is
+    /// asked with the current object, if there is one.
+    pub async fn installing(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        version: &mut Version,
+        check: impl Fn(Option<&ObjectMeta>) -> Result<(), ObjectError>,
+    ) -> Result<Change, ObjectError> {
+        let newest = self.newest(bucket, key).await?;
+        let current = newest.as_ref().filter(|found| !found.version.is_marker());
+        check(current.map(|found| &found.version.meta))?;
+        if !version.is_marker() && version.meta.attached.retention.is_none() {
+            version.meta.attached.retention = retention::default_of(bucket, self.pool.world.now());
+        }
+        let id = bucket.value.id;
+        let versioning = bucket.settings.versioning;
+        let order = versioning.map_or(ORDER_UNVERSIONED, |_| self.order_behind(newest.as_ref()));
+        version.null = versioning != Some(Versioning::Enabled);
+        let at = key::version(id, key, order);
+        let mut change = Change {
+            operations: vec![Operation::Put { key: at, value: version.encode() }],
+            version_id: versioning.map(|_| versions::id(id, key, order, version.null)),
+            garbage: false,
+        };
+        let replaced = match versioning {
+            None => newest,
+            Some(Versioning::Enabled) => None,
+            Some(Versioning::Suspended) => {
+                let value = NullOrder(order).encode();
+                change.operations.push(Operation::Put { key: key::null_order(id, key), value });
+                match newest {
+                    Some(newest) if newest.version.null => Some(newest),
+                    _ => Box::pin(self.null_version(bucket, key)).await?,
+                }
+            }
+        };
+        if let Some(found) = replaced {
+            self.removal(bucket, key, found, false, &mut change)?;
+        }
+        Ok(change)
+    }
+
+    /// Adds what takes a version away, unless it is locked. A version of order 0 that is replaced by
+    /// one of order 0 is not deleted first.
+    fn removal(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        found: Found,
+        bypass: bool,
+        change: &mut Change,
+    ) -> Result<(), ObjectError> {
+        retention::check_removal(&found.version.meta.attached, self.pool.world.now(), bypass)?;
+        let at = key::version(bucket.value.id, key, found.order);
+        let replaced = |operation: &Operation| matches!(operation, Operation::Put { key, .. } if *key == at);
+        if !change.operations.iter().any(replaced) {
+            change.operations.push(Operation::Delete { key: at });
+        }
+        change.garbage |= matches!(found.version.storage, Storage::Parts { .. });
+        change.operations.extend(disown(found.version));
         Ok(())
+    }
+
+    /// As `commit`, if the settings are still those that `bucket` has when the record takes its
+    /// place; false if they are not, and nothing is committed.
+    pub async fn commit_under(
+        &self,
+        named: &BucketRef,
+        bucket: &Rc<Bucket>,
+        operations: Vec<Operation>,
+        body: &[u8],
+    ) -> Result<bool, ObjectError> {
+        let changed = Cell::new(false);
+        let check = || {
+            let buckets = &self.bulletin.common.buckets;
+            if !buckets.accepts(&named.name, named.id) {
+                return Err(ObjectError::NoSuchBucket);
+            }
+            changed.set(buckets.get(&named.name).is_none_or(|now| !Rc::ptr_eq(&now, bucket)));
+            if changed.get() { Err(ObjectError::SlowDown) } else { Ok(()) }
+        };
+        match self.log.commit(self.id, operations, body, check).await {
+            Err(_) if changed.get() => Ok(false),
+            result => result.map(|()| true),
+        }
     }
 
     /// Commits a record into a bucket that still takes records when its place in the log is fixed.
@@ -138,11 +328,18 @@ impl Shard {
     }
 }
 
+/// The size of an object in a pack, as packs count it: what a drive says may be anything.
+pub fn packed_bytes(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// What a record has to say about the bytes of a version that it replaces or removes.
 pub fn disown(version: Version) -> Option<Operation> {
     match version.storage {
-        Storage::Empty | Storage::Inline { .. } => None,
-        Storage::Packed { pack, .. } => Some(Operation::Unpack { pack }),
+        Storage::Empty | Storage::Inline { .. } | Storage::Marker => None,
+        Storage::Packed { pack, .. } => {
+            Some(Operation::Unpack { pack, objects: 1, bytes: packed_bytes(version.meta.size) })
+        }
         Storage::Striped(extent) => Some(Operation::Free(extent)),
         Storage::Parts { upload, .. } => {
             Some(Operation::Put { key: key::garbage(upload), value: GarbageValue { upload }.encode() })

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use crate::base::time::Nanos;
 use crate::catalog::error::CatalogError;
 use crate::catalog::log::LogError;
 use crate::pool::error::PoolError;
@@ -29,6 +30,17 @@ pub enum ObjectError {
     TooManyConfigurations(&'static str),
     #[error("no such key")]
     NoSuchKey,
+    /// The id is of no version of this key.
+    #[error("no such version")]
+    NoSuchVersion,
+    #[error("invalid version id")]
+    InvalidVersionId,
+    /// What was to be read is a delete marker; `named`: its id was asked for.
+    #[error("a delete marker")]
+    DeleteMarker { version: String, modified: Nanos, named: bool },
+    /// A version under object lock may not be removed, nor its lock be weakened.
+    #[error("object protected by object lock")]
+    Locked,
     #[error("no such upload")]
     NoSuchUpload,
     /// A part named in CompleteMultipartUpload is absent or has another ETag or checksum.

@@ -3,21 +3,28 @@
 //! A shard scans its own keys in order and rolls up those that share a prefix up to the delimiter,
 //! seeking past each such group. The core that serves the request asks every shard for a share of
 //! the page, merges by key, and asks a shard again only when its share is used up before the page
-//! is full. Exact under concurrent writes: no key twice, none skipped that existed throughout.
+//! is full. Exact under concurrent writes: no key twice, none skipped that existed throughout, and
+//! the same for versions.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
+use super::commit::BucketRef;
 use super::error::ObjectError;
+use super::runs::ShardRuns;
 use super::shard::{Shard, damaged};
 use crate::base::ids::ShardId;
+use crate::base::limits::{SCAN_RETRIES_MAX, VERSIONS_STEPPED_MAX};
 use crate::catalog::key;
-use crate::catalog::value::{Listed, UploadValue};
+use crate::catalog::scan::Scan;
+use crate::catalog::value::{Listed, UploadValue, Version};
 
 /// Which keys of one bucket, in one shard.
 #[derive(Clone, Debug)]
 pub struct ShardQuery {
-    pub bucket: u64,
+    pub bucket: BucketRef,
     pub prefix: String,
     pub delimiter: String,
     pub after: After,
@@ -35,6 +42,43 @@ pub enum After {
     Prefix(String),
     /// Behind this upload of this key.
     Upload(String, u128),
+    /// Behind the version of this order of this key.
+    Version(String, u64),
+}
+
+/// What a listing of versions shows of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVersion {
+    pub order: u64,
+    pub null: bool,
+    pub marker: bool,
+    /// The newest of its key.
+    pub latest: bool,
+    pub listed: Listed,
+}
+
+/// Something with a place in a listing.
+pub trait Placed {
+    /// Where a listing goes on that showed this under `name`.
+    fn after(&self, name: &str) -> After;
+}
+
+impl Placed for Listed {
+    fn after(&self, name: &str) -> After {
+        After::Key(name.to_owned())
+    }
+}
+
+impl Placed for (u128, UploadValue) {
+    fn after(&self, name: &str) -> After {
+        After::Upload(name.to_owned(), self.0)
+    }
+}
+
+impl Placed for ListedVersion {
+    fn after(&self, name: &str) -> After {
+        After::Version(name.to_owned(), self.order)
+    }
 }
 
 /// One line of a shard's page.
@@ -84,27 +128,97 @@ fn group_of<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> 
     Some(&key[..prefix.len() + at + delimiter.len()])
 }
 
+/// The versions of a bucket in one shard, from some place on. While versions go away it begins anew
+/// from the place that its user has reached, so that it misses no key that had one throughout.
+struct Walk<'s> {
+    shard: &'s Shard,
+    scan: Scan<ShardRuns>,
+    /// Everything before is dealt with; kept only where there are versions.
+    reached: Vec<u8>,
+    end: Vec<u8>,
+    removals: u64,
+    versioned: bool,
+}
+
+impl<'s> Walk<'s> {
+    fn new(shard: &'s Shard, start: Vec<u8>, end: Vec<u8>, versioned: bool) -> Self {
+        let removals = shard.removals();
+        let scan = shard.index.scan(start.clone(), end.clone());
+        Walk { shard, scan, reached: start, end, removals, versioned }
+    }
+
+    async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ObjectError> {
+        for _ in 0..SCAN_RETRIES_MAX {
+            let found = self.scan.next().await?;
+            if !self.versioned || self.shard.removals() == self.removals {
+                return Ok(found);
+            }
+            let reached = std::mem::take(&mut self.reached);
+            *self = Walk::new(self.shard, reached, std::mem::take(&mut self.end), true);
+        }
+        Err(ObjectError::SlowDown)
+    }
+
+    fn reach(&mut self, place: Vec<u8>) {
+        self.reached = place;
+    }
+
+    fn seek(&mut self, place: Vec<u8>) {
+        self.scan.seek(&place);
+        self.reached = place;
+    }
+}
+
+fn name_of(at: &[u8]) -> Result<(String, u64), ObjectError> {
+    let (name, order) = key::parse_version(at).ok_or_else(|| damaged("version key"))?;
+    Ok((String::from_utf8(name).map_err(|_| damaged("version key"))?, order))
+}
+
+/// The first place of a listing of versions.
+fn start_of(query: &ShardQuery) -> Vec<u8> {
+    let bucket = query.bucket.id;
+    let first = key::versions_from(bucket, query.prefix.as_bytes());
+    let start = match &query.after {
+        After::Start => return first,
+        After::Key(name) | After::Upload(name, _) => key::versions_after(bucket, name.as_bytes()),
+        After::Prefix(group) => key::versions_end(bucket, group.as_bytes()),
+        After::Version(name, order) => key::version_after(bucket, name, *order),
+    };
+    start.max(first)
+}
+
 impl Shard {
-    /// Current objects of a bucket.
+    /// Current objects of a bucket: of each key the newest version, unless it is a delete marker.
     pub async fn list(self: Rc<Self>, query: ShardQuery) -> Result<ShardPage<Listed>, ObjectError> {
-        let bucket = query.bucket;
-        let start = match &query.after {
-            After::Start => key::versions_from(bucket, query.prefix.as_bytes()),
-            After::Key(name) | After::Upload(name, _) => key::versions_after(bucket, name.as_bytes()),
-            After::Prefix(group) => key::versions_end(bucket, group.as_bytes()),
-        };
-        let start = start.max(key::versions_from(bucket, query.prefix.as_bytes()));
-        let mut scan = self.index.scan(start, key::versions_end(bucket, query.prefix.as_bytes()));
+        let bucket = query.bucket.id;
+        let versioned = self.bucket(&query.bucket)?.settings.versioning.is_some();
+        let end = key::versions_end(bucket, query.prefix.as_bytes());
+        let mut walk = Walk::new(&self, start_of(&query), end, versioned);
         let mut page = ShardPage { rows: VecDeque::new(), more: false };
-        while let Some((at, value)) = scan.next().await? {
+        let (mut last, mut stepped) = (Bytes::new(), 0);
+        while let Some((at, value)) = walk.next().await? {
+            if walk.versioned && key::object_of(&at) == key::object_of(&last) {
+                stepped += 1;
+                if stepped == VERSIONS_STEPPED_MAX {
+                    walk.seek(walk.reached.clone());
+                }
+                continue;
+            }
             if page.rows.len() == query.limit {
                 page.more = true;
                 break;
             }
-            let (name, _) = key::parse_version(&at).ok_or_else(|| damaged("version key"))?;
-            let name = String::from_utf8(name).map_err(|_| damaged("version key"))?;
+            let (name, order) = name_of(&at)?;
+            walk.versioned |= order != key::ORDER_UNVERSIONED;
+            if walk.versioned {
+                walk.reach(key::versions_after(bucket, name.as_bytes()));
+                (last, stepped) = (at, 0);
+            }
+            if Version::encodes_marker(&value) {
+                continue;
+            }
             if let Some(group) = group_of(&name, &query.prefix, &query.delimiter) {
-                scan.seek(&key::versions_end(bucket, group.as_bytes()));
+                walk.seek(key::versions_end(bucket, group.as_bytes()));
                 page.rows.push_back(Row::Prefix(group.to_owned()));
             } else {
                 let listed = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
@@ -114,15 +228,56 @@ impl Shard {
         Ok(page)
     }
 
+    /// All versions and delete markers, those of a key newest first.
+    pub async fn list_versions(
+        self: Rc<Self>,
+        query: ShardQuery,
+    ) -> Result<ShardPage<ListedVersion>, ObjectError> {
+        let bucket = query.bucket.id;
+        let settings = self.bucket(&query.bucket)?;
+        let end = key::versions_end(bucket, query.prefix.as_bytes());
+        let mut walk = Walk::new(&self, start_of(&query), end, settings.settings.versioning.is_some());
+        let mut page = ShardPage { rows: VecDeque::new(), more: false };
+        let mut last = Bytes::new();
+        // The version that the page begins behind may be gone, and the first one of the page the newest.
+        let mut newest = None;
+        if let After::Version(name, order) = &query.after {
+            last = key::version(bucket, name, *order).into();
+            newest = self.newest(&settings, name).await?.map(|found| found.order);
+        }
+        while let Some((at, value)) = walk.next().await? {
+            if page.rows.len() == query.limit {
+                page.more = true;
+                break;
+            }
+            let (name, order) = name_of(&at)?;
+            if let Some(group) = group_of(&name, &query.prefix, &query.delimiter) {
+                walk.seek(key::versions_end(bucket, group.as_bytes()));
+                page.rows.push_back(Row::Prefix(group.to_owned()));
+                continue;
+            }
+            walk.versioned |= order != key::ORDER_UNVERSIONED;
+            let same = key::object_of(&at) == key::object_of(&last);
+            let resumed = newest.take();
+            let latest = !same || resumed == Some(order);
+            let (null, marker) = (Version::encodes_null(&value), Version::encodes_marker(&value));
+            let listed = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
+            walk.reach(key::version_after(bucket, &name, order));
+            last = at;
+            page.rows.push_back(Row::Key(name, ListedVersion { order, null, marker, latest, listed }));
+        }
+        Ok(page)
+    }
+
     /// Uploads in progress, by key and then by the time they began, which their ids begin with.
     pub async fn list_uploads(
         self: Rc<Self>,
         query: ShardQuery,
     ) -> Result<ShardPage<(u128, UploadValue)>, ObjectError> {
-        let bucket = query.bucket;
+        let bucket = query.bucket.id;
         let start = match &query.after {
             After::Start => key::uploads_from(bucket, query.prefix.as_bytes()),
-            After::Key(name) => key::uploads_after(bucket, name.as_bytes()),
+            After::Key(name) | After::Version(name, _) => key::uploads_after(bucket, name.as_bytes()),
             After::Prefix(group) => key::uploads_end(bucket, group.as_bytes()),
             After::Upload(name, upload) => key::upload(bucket, name, upload.saturating_add(1)),
         };
@@ -147,7 +302,7 @@ impl Shard {
         Ok(page)
     }
 
-    /// Whether the bucket holds no object.
+    /// Whether the bucket holds no version of any object, delete markers among them.
     pub async fn is_empty_bucket(self: Rc<Self>, bucket: u64) -> Result<bool, ObjectError> {
         let mut scan = self.index.scan(key::versions_from(bucket, b""), key::versions_end(bucket, b""));
         Ok(scan.next().await?.is_none())
@@ -162,9 +317,8 @@ pub struct Merge<T> {
 struct Source<T> {
     shard: ShardId,
     page: ShardPage<T>,
-    /// The last row taken from this shard: behind it the next page begins.
-    last: Option<String>,
-    last_is_group: bool,
+    /// Behind the last row taken from this shard: there its next page begins.
+    after: After,
 }
 
 /// What a merge does next.
@@ -175,9 +329,9 @@ pub enum Next<T> {
     End,
 }
 
-impl<T> Merge<T> {
+impl<T: Placed> Merge<T> {
     pub fn new(pages: impl IntoIterator<Item = (ShardId, ShardPage<T>)>) -> Self {
-        let source = |(shard, page)| Source { shard, page, last: None, last_is_group: false };
+        let source = |(shard, page)| Source { shard, page, after: After::Start };
         Merge { pages: pages.into_iter().map(source).collect() }
     }
 
@@ -188,7 +342,7 @@ impl<T> Merge<T> {
 
     pub fn step(&mut self) -> Next<T> {
         if let Some(dry) = self.pages.iter().find(|source| source.page.rows.is_empty() && source.page.more) {
-            return Next::Refill(dry.shard, dry.after());
+            return Next::Refill(dry.shard, dry.after.clone());
         }
         let heads = self.pages.iter().enumerate();
         let heads = heads.filter_map(|(at, source)| source.page.rows.front().map(|row| (row.name(), at)));
@@ -207,28 +361,24 @@ impl<T> Merge<T> {
     }
 }
 
-impl<T> Source<T> {
+impl<T: Placed> Source<T> {
     fn take(&mut self) -> Option<Row<T>> {
         let row = self.page.rows.pop_front()?;
         if self.page.rows.is_empty() {
-            self.last_is_group = matches!(row, Row::Prefix(_));
-            self.last = Some(row.name().to_owned());
+            self.after = match &row {
+                Row::Prefix(group) => After::Prefix(group.clone()),
+                Row::Key(name, shown) => shown.after(name),
+            };
         }
         Some(row)
-    }
-
-    fn after(&self) -> After {
-        match (&self.last, self.last_is_group) {
-            (None, _) => After::Start,
-            (Some(name), true) => After::Prefix(name.clone()),
-            (Some(name), false) => After::Key(name.clone()),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Nanos;
+    use crate::catalog::meta::ETag;
 
     #[test]
     fn keys_are_rolled_up_at_the_first_delimiter_behind_the_prefix() {
@@ -250,10 +400,11 @@ mod tests {
 
     #[test]
     fn pages_merge_in_order_and_groups_only_once() {
+        let listed = || Listed { size: 0, modified: Nanos(0), etag: ETag::default(), checksum: None };
         let page = |rows: &[&str]| {
             let row = |name: &&str| match name.ends_with('/') {
                 true => Row::Prefix(name.to_string()),
-                false => Row::Key(name.to_string(), ()),
+                false => Row::Key(name.to_string(), listed()),
             };
             ShardPage { rows: rows.iter().map(row).collect(), more: false }
         };

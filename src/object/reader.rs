@@ -9,11 +9,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::buckets::Bucket;
 use super::cache::Place;
+use super::commit::BucketRef;
 use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
 use super::pins::Pin;
+use super::shard::{Shard, damaged};
 use super::store::Result;
 use crate::base::ids::ShardId;
 use crate::base::limits::INLINE_BYTES_MAX;
@@ -27,6 +30,8 @@ pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
     version: Version,
+    /// In a bucket that is or was versioned.
+    version_id: Option<String>,
     pack: Option<Rc<Extent>>,
     #[expect(dead_code, reason = "held for its Drop")]
     pin: Keep,
@@ -39,32 +44,46 @@ enum Keep {
     There(Loan),
 }
 
+/// What a lookup at the owner gives.
+type Opened = (Version, Option<String>, Option<Extent>);
+
 impl Object {
-    /// Looks up the catalog key `at` in a shard.
-    pub(super) async fn open(core: Rc<Core>, shard: ShardId, at: Vec<u8>) -> Result<Object> {
+    /// Looks up the current version of a key, or the one of an id, in its shard.
+    pub(super) async fn open(
+        core: Rc<Core>,
+        shard: ShardId,
+        (name, bucket): (&str, Rc<Bucket>),
+        key: &str,
+        id: Option<&str>,
+    ) -> Result<Object> {
         core.beat();
-        let (version, pack, pin) = match core.local(shard) {
+        let ((version, version_id, pack), pin) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
                 let pin = home.pins.pin();
-                let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
-                let pack = pack_of(home, &version)?;
-                (version, pack, Keep::Here(pin))
+                (look_up(home, &bucket, key, id).await?, Keep::Here(pin))
             }
             None => {
                 let peers = core.peers.clone();
+                let named = BucketRef { name: name.to_owned(), id: bucket.value.id };
+                let (key, id) = (key.to_owned(), id.map(str::to_owned));
                 let opened = core.on_shard(shard, move |home| async move {
                     let generation = home.pins.enter();
                     let loan = Loan::new(&peers, shard, move |home| home.pins.leave(generation));
-                    let version = home.version(&at).await?.ok_or(ObjectError::NoSuchKey)?;
-                    let pack = pack_of(&home, &version)?;
-                    Ok((version, pack, loan))
+                    // The settings that the owner goes by, which may be newer than ours.
+                    let bucket = home.bucket(&named)?;
+                    Ok((look_up(&home, &bucket, &key, id.as_deref()).await?, loan))
                 });
-                let (version, pack, loan) = opened.await?;
-                (version, pack, Keep::There(loan))
+                let (opened, loan) = opened.await?;
+                (opened, Keep::There(loan))
             }
         };
-        Ok(Object { core, shard, version, pack: pack.map(Rc::new), pin })
+        Ok(Object { core, shard, version, version_id, pack: pack.map(Rc::new), pin })
+    }
+
+    /// In a bucket that is or was versioned.
+    pub fn version_id(&self) -> Option<&str> {
+        self.version_id.as_deref()
     }
 
     pub fn meta(&self) -> &ObjectMeta {
@@ -99,7 +118,7 @@ impl Object {
     /// The whole body of a small object in one go; `None` for a larger one, which is streamed.
     pub async fn small(&self) -> Result<Option<Bytes>> {
         match &self.version.storage {
-            Storage::Empty => Ok(Some(Bytes::new())),
+            Storage::Empty | Storage::Marker => Ok(Some(Bytes::new())),
             Storage::Inline { at, crc } => self.inline(*at, *crc).await.map(Some),
             Storage::Packed { pack, offset, crc } => self.packed(*pack, *offset, *crc).await.map(Some),
             Storage::Striped(_) | Storage::Parts { .. } => Ok(None),
@@ -110,7 +129,7 @@ impl Object {
         let len = usize::try_from(self.meta().size).unwrap_or(usize::MAX);
         match len <= INLINE_BYTES_MAX {
             true => Ok(len),
-            false => Err(super::shard::damaged("length of a small object")),
+            false => Err(damaged("length of a small object")),
         }
     }
 
@@ -120,7 +139,7 @@ impl Object {
             return Ok(body);
         }
         let len = self.small_len()?;
-        let mirrors = self.core.logs.get(at.log).ok_or_else(|| super::shard::damaged("log reference"))?;
+        let mirrors = self.core.logs.get(at.log).ok_or_else(|| damaged("log reference"))?;
         let intact = |bytes: &[u8]| crc32c::crc32c(bytes) == crc;
         let turn = self.core.next_turn();
         let body = logs::read(&self.core.pool, &mirrors, at.offset, len, turn, intact).await?;
@@ -134,10 +153,10 @@ impl Object {
             return Ok(body);
         }
         let len = self.small_len()?;
-        let extent = self.pack.as_ref().ok_or_else(|| super::shard::damaged("pack reference"))?;
+        let extent = self.pack.as_ref().ok_or_else(|| damaged("pack reference"))?;
         let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
         if crc32c::crc32c(&body) != crc {
-            return Err(super::shard::damaged("object in a pack"));
+            return Err(damaged("object in a pack"));
         }
         self.core.bodies.insert(place, &body);
         Ok(body)
@@ -150,9 +169,16 @@ impl Object {
     }
 }
 
-fn pack_of(shard: &super::shard::Shard, version: &Version) -> Result<Option<Extent>> {
+async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Opened> {
+    let found = home.find(bucket, key, id).await?;
+    let pack = pack_of(home, &found.version).await?;
+    let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
+    Ok((found.version, version_id, pack))
+}
+
+async fn pack_of(shard: &Shard, version: &Version) -> Result<Option<Extent>> {
     match version.storage {
-        Storage::Packed { pack, .. } => shard.pack_extent(pack).map(Some),
+        Storage::Packed { pack, .. } => shard.pack_extent(pack).await.map(Some),
         _ => Ok(None),
     }
 }
@@ -202,7 +228,7 @@ impl ObjectStream {
             Storage::Striped(extent) => {
                 let extent = Rc::new(extent.clone());
                 if range.end > extent.size {
-                    return Err(super::shard::damaged("size of an object"));
+                    return Err(damaged("size of an object"));
                 }
                 self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
                 self.rest = range.end..range.end;
@@ -210,13 +236,10 @@ impl ObjectStream {
             }
             Storage::Parts { .. } => self.advance_part().await.map(|()| None),
             _ => {
-                let body = self.object.small().await?.ok_or_else(|| super::shard::damaged("storage"))?;
+                let body = self.object.small().await?.ok_or_else(|| damaged("storage"))?;
                 self.rest = range.end..range.end;
                 let (start, end) = (range.start as usize, range.end as usize);
-                (end <= body.len())
-                    .then(|| body.slice(start..end))
-                    .map(Some)
-                    .ok_or_else(|| super::shard::damaged("size"))
+                (end <= body.len()).then(|| body.slice(start..end)).map(Some).ok_or_else(|| damaged("size"))
             }
         }
     }
@@ -224,15 +247,14 @@ impl ObjectStream {
     /// A reader for the rest of the part in which the rest of the range begins.
     async fn advance_part(&mut self) -> Result<()> {
         let Storage::Parts { upload, parts } = &self.object.version.storage else { return Ok(()) };
-        let (number, bounds) =
-            locate(parts, self.rest.start).ok_or_else(|| super::shard::damaged("parts"))?;
+        let (number, bounds) = locate(parts, self.rest.start).ok_or_else(|| damaged("parts"))?;
         let upload = *upload;
         let found = self.object.core.on_shard(self.object.shard, move |home| home.part_of(upload, number));
-        let extent = found.await?.extent.ok_or_else(|| super::shard::damaged("part"))?;
+        let extent = found.await?.extent.ok_or_else(|| damaged("part"))?;
         let end = self.rest.end.min(bounds.end);
         let inside = self.rest.start - bounds.start..end - bounds.start;
         if inside.end > extent.size {
-            return Err(super::shard::damaged("size of a part"));
+            return Err(damaged("size of a part"));
         }
         self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
         self.rest.start = end;

@@ -6,23 +6,26 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::amend::Amendment;
 use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
 use super::error::ObjectError;
 use super::identities::{Decision, Identities};
-use super::list::{After, Merge, Next, Row, ShardPage, ShardQuery};
-use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
+use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
+use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
 use super::settings::{Setting, SettingId};
 use super::shard::Shard;
 use super::uploads::{self, UploadRef};
+use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX};
+use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 
+pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
 pub use super::writer::Writer;
 
@@ -71,12 +74,8 @@ pub struct Commit {
     pub headers: Headers,
     pub etag: ETag,
     pub checksum: Option<Checksum>,
+    pub attached: Attached,
     pub conditions: Conditions,
-}
-
-#[derive(Debug, Clone)]
-pub struct Committed {
-    pub meta: ObjectMeta,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +109,42 @@ pub struct ListPage {
     pub truncated: bool,
 }
 
+#[derive(Debug)]
+pub struct VersionQuery {
+    pub bucket: String,
+    pub prefix: String,
+    pub delimiter: String,
+    /// Start behind all versions of this key, or behind the one below.
+    pub key_marker: String,
+    /// A version of the marker's key, or empty.
+    pub version_id_marker: String,
+    pub limit: usize,
+}
+
+#[derive(Debug)]
+pub struct VersionInfo {
+    pub key: String,
+    pub version_id: String,
+    pub is_latest: bool,
+    pub is_delete_marker: bool,
+    pub listed: Listed,
+}
+
+#[derive(Debug)]
+pub enum VersionEntry {
+    Version(VersionInfo),
+    Prefix(String),
+}
+
+#[derive(Debug, Default)]
+pub struct VersionPage {
+    pub entries: Vec<VersionEntry>,
+    pub truncated: bool,
+    /// With the key of the last entry, if that is a version: where to go on. A null version may move
+    /// meanwhile; this place stays.
+    pub next_version: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct UploadInfo {
     pub key: String,
@@ -118,6 +153,17 @@ pub struct UploadInfo {
     pub owner: String,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    pub attached: Attached,
+}
+
+/// What an upload is begun with.
+#[derive(Debug, Clone, Default)]
+pub struct NewUpload {
+    /// Canonical id of who begins it.
+    pub owner: String,
+    pub headers: Headers,
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    pub attached: Attached,
 }
 
 #[derive(Debug, Clone)]
@@ -329,23 +375,42 @@ impl Store {
         Ok(Target { bucket, key: key.to_owned(), shard, part })
     }
 
+    /// The current version.
     pub async fn open(&self, bucket: &str, key: &str) -> Result<Object> {
-        let bucket = self.core.common.buckets.id(bucket).ok_or(ObjectError::NoSuchBucket)?;
-        let at = key::version(bucket, key, key::ORDER_UNVERSIONED);
-        Object::open(self.core.clone(), self.shard_of(bucket, key), at).await
+        self.open_version(bucket, key, None).await
     }
 
-    /// Deletes durably; an absent key is fine unless a condition asks for it.
-    pub async fn delete(&self, bucket: &str, key: &str, conditions: Conditions) -> Result<()> {
-        let bucket = self.bucket_ref(bucket)?;
+    /// The version of an id, or the current one.
+    pub async fn open_version(&self, bucket: &str, key: &str, id: Option<&str>) -> Result<Object> {
+        let settings = self.settings(bucket)?;
+        let shard = self.shard_of(settings.value.id, key);
+        Object::open(self.core.clone(), shard, (bucket, settings), key, id).await
+    }
+
+    /// Deletes durably; an absent key or version is fine unless a condition asks for it.
+    pub async fn delete(&self, bucket: &str, key: &str, deletion: impl Into<Deletion>) -> Result<Deleted> {
+        let (bucket, deletion) = (self.bucket_ref(bucket)?, deletion.into());
         let (shard, key) = (self.shard_of(bucket.id, key), key.to_owned());
-        self.core.on_shard_whole(shard, move |shard| shard.delete_version(bucket, key, conditions)).await
+        self.core.on_shard_whole(shard, move |shard| shard.delete_version(bucket, key, deletion)).await
+    }
+
+    /// Changes what is attached to a version; gives its id in a bucket that is or was versioned.
+    pub async fn amend(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: Option<&str>,
+        amendment: Amendment,
+    ) -> Result<Option<String>> {
+        let bucket = self.bucket_ref(bucket)?;
+        let (shard, key, id) = (self.shard_of(bucket.id, key), key.to_owned(), id.map(str::to_owned));
+        self.core.on_shard_whole(shard, move |shard| shard.amend_version(bucket, key, id, amendment)).await
     }
 
     // ---- Listings ----
 
     pub async fn list(&self, query: ListQuery) -> Result<ListPage> {
-        let bucket = self.core.common.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let bucket = self.bucket_ref(&query.bucket)?;
         if query.limit == 0 {
             return Ok(ListPage { entries: Vec::new(), truncated: false });
         }
@@ -374,6 +439,61 @@ impl Store {
         Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })
     }
 
+    /// Versions and delete markers, those of a key newest first.
+    pub async fn list_versions(&self, query: VersionQuery) -> Result<VersionPage> {
+        let bucket = self.bucket_ref(&query.bucket)?;
+        let id = bucket.id;
+        let after = match query.version_id_marker.is_empty() {
+            true => After::marker(&query.key_marker, &query.prefix, &query.delimiter),
+            false => self.behind_version(&bucket, query.key_marker, &query.version_id_marker).await?,
+        };
+        if query.limit == 0 {
+            return Ok(VersionPage::default());
+        }
+        let (prefix, delimiter) = (query.prefix, query.delimiter);
+        let asked = ShardQuery { bucket, after, prefix, delimiter, limit: self.share(query.limit) };
+        let fetch = |shard: ShardId, query: ShardQuery| {
+            let core = self.core.clone();
+            async move { core.on_shard(shard, move |shard| shard.list_versions(query)).await }
+        };
+        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
+        let next_version = match rows.back() {
+            Some(Row::Key(key, version)) => Some(versions::place(id, key, version.order)),
+            _ => None,
+        };
+        let mut entries = Vec::with_capacity(rows.len());
+        for (index, row) in rows.into_iter().enumerate() {
+            if index % VERSIONS_TOLD_MAX == VERSIONS_TOLD_MAX - 1 {
+                tokio::task::yield_now().await;
+            }
+            entries.push(match row {
+                Row::Prefix(name) => VersionEntry::Prefix(name),
+                Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),
+            });
+        }
+        Ok(VersionPage { entries, truncated, next_version })
+    }
+
+    /// Where a listing goes on behind a version. A null version may have moved or gone: then all of
+    /// its key was shown.
+    async fn behind_version(&self, bucket: &BucketRef, key: String, id: &str) -> Result<After> {
+        let order = match versions::parse_id(bucket.id, &key, id)? {
+            Named::Order(order) => Some(order),
+            Named::Elsewhere => return Err(ObjectError::InvalidVersionId),
+            Named::Null => {
+                let (named, name) = (bucket.clone(), key.clone());
+                let found = self.core.on_shard(self.shard_of(bucket.id, &key), move |shard| async move {
+                    shard.null_version(&*shard.bucket(&named)?, &name).await
+                });
+                found.await?.map(|found| found.order)
+            }
+        };
+        Ok(match order {
+            Some(order) => After::Version(key, order),
+            None => After::Key(key),
+        })
+    }
+
     /// What to ask of each shard for a page of `limit`: its even share and what chance may add.
     fn share(&self, limit: usize) -> usize {
         let even = limit.div_ceil(usize::from(self.core.shard_count()));
@@ -381,7 +501,7 @@ impl Store {
     }
 
     /// The first `limit` rows of all shards, and whether there are more.
-    async fn merge<T, F>(
+    async fn merge<T: Placed, F>(
         &self,
         query: ShardQuery,
         limit: usize,
@@ -409,18 +529,12 @@ impl Store {
 
     // ---- Uploads ----
 
-    pub async fn create_upload(
-        &self,
-        bucket: &str,
-        key: &str,
-        owner: &str,
-        headers: Headers,
-        checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
-    ) -> Result<UploadInfo> {
+    pub async fn create_upload(&self, bucket: &str, key: &str, new: NewUpload) -> Result<UploadInfo> {
         let target = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
-        let value = UploadValue { initiated: now, owner: owner.to_owned(), headers, checksum };
+        let NewUpload { owner, headers, checksum, attached } = new;
+        let value = UploadValue { initiated: now, owner, headers, checksum, attached };
         let info = describe_upload(key.to_owned(), upload, value.clone());
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
         self.core.on_shard_whole(target.shard, move |shard| shard.begin_upload(upload, value)).await?;
@@ -467,7 +581,7 @@ impl Store {
         let (shard, upload) = self.upload_ref(bucket, key, upload_id)?;
         let now = self.now();
         let link = move |shard: Rc<super::shard::Shard>| shard.complete_upload(upload, complete, now);
-        Ok(Committed { meta: self.core.on_shard_whole(shard, link).await? })
+        self.core.on_shard_whole(shard, link).await
     }
 
     pub async fn abort_upload(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> {
@@ -497,7 +611,7 @@ impl Store {
     }
 
     pub async fn list_uploads(&self, query: UploadQuery) -> Result<UploadPage> {
-        let bucket = self.core.common.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let bucket = self.bucket_ref(&query.bucket)?;
         if query.limit == 0 {
             return Ok(UploadPage { entries: Vec::new(), truncated: false });
         }
@@ -510,8 +624,7 @@ impl Store {
             after,
             prefix: query.prefix,
             delimiter: query.delimiter,
-            // Uploads of one key lie together in one shard, so a share would not do.
-            limit: query.limit + 1,
+            limit: self.share(query.limit),
         };
         let fetch = |shard: ShardId, query: ShardQuery| {
             let core = self.core.clone();
@@ -541,7 +654,14 @@ fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo 
         owner: value.owner,
         headers: value.headers,
         checksum: value.checksum,
+        attached: value.attached,
     }
+}
+
+fn describe_version(bucket: u64, key: String, version: ListedVersion) -> VersionInfo {
+    let ListedVersion { order, null, marker, latest, listed } = version;
+    let version_id = versions::id(bucket, &key, order, null);
+    VersionInfo { key, version_id, is_latest: latest, is_delete_marker: marker, listed }
 }
 
 fn parse_upload_id(text: &str) -> Option<u128> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::commit::{BucketRef, disown};
+use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
 use super::shard::{Shard, damaged};
@@ -122,42 +122,46 @@ impl Shard {
         upload: UploadRef,
         complete: Complete,
         now: Nanos,
-    ) -> Result<ObjectMeta, ObjectError> {
-        let version_key = key::version(upload.bucket.id, &upload.key, key::ORDER_UNVERSIONED);
-        let guards = self.locks.lock_all(vec![upload.catalog_key(), version_key.clone()]).await;
+    ) -> Result<Installed, ObjectError> {
+        let object = key::version(upload.bucket.id, &upload.key, key::ORDER_UNVERSIONED);
+        let guards = self.locks.lock_all(vec![upload.catalog_key(), object]).await;
         let value = match self.upload_value(&upload).await {
-            Err(ObjectError::NoSuchUpload) => return self.completed_before(&upload, &version_key).await,
+            Err(ObjectError::NoSuchUpload) => return self.completed_before(&upload).await,
             value => value?,
         };
         let stored: BTreeMap<u16, PartValue> =
             self.parts(upload.upload, 0, usize::MAX).await?.into_iter().collect();
-        let version = link(&upload, value, &complete, &stored, now)?;
-        let current = self.version(&version_key).await?;
-        complete.conditions.check_write(current.as_ref().map(|version| &version.meta))?;
-        let meta = version.meta.clone();
-        let mut operations = vec![
-            Operation::Put { key: version_key, value: version.encode() },
-            Operation::Delete { key: upload.catalog_key() },
-        ];
-        operations.extend(current.and_then(disown));
-        self.commit(&upload.bucket, operations, &[]).await?;
+        let linked = link(&upload, value, &complete, &stored, now)?;
+        let installed = loop {
+            let bucket = self.bucket(&upload.bucket)?;
+            let mut version = linked.clone();
+            let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
+            let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
+            change.operations.push(Operation::Delete { key: upload.catalog_key() });
+            if self.commit_under(&upload.bucket, &bucket, change.operations, &[]).await? {
+                break Installed { meta: version.meta, version_id: change.version_id };
+            }
+        };
         drop(guards);
         let used: std::collections::BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
         if used.len() < stored.len() {
             self.free_parts(upload.upload, |number| !used.contains(&number)).await?;
         }
         self.collect_later();
-        Ok(meta)
+        Ok(installed)
     }
 
     /// A client whose answer was lost asks again: as long as the object is what the upload made it, the
     /// answer is the same.
-    async fn completed_before(&self, upload: &UploadRef, at: &[u8]) -> Result<ObjectMeta, ObjectError> {
-        match self.version(at).await? {
-            Some(Version { meta, storage: Storage::Parts { upload: made_by, .. } })
+    async fn completed_before(&self, upload: &UploadRef) -> Result<Installed, ObjectError> {
+        let bucket = self.bucket(&upload.bucket)?;
+        let newest = self.newest(&bucket, &upload.key).await?.ok_or(ObjectError::NoSuchUpload)?;
+        let version_id = bucket.settings.versioning.map(|_| newest.id(upload.bucket.id, &upload.key));
+        match newest.version {
+            Version { meta, storage: Storage::Parts { upload: made_by, .. }, .. }
                 if made_by == upload.upload =>
             {
-                Ok(meta)
+                Ok(Installed { meta, version_id })
             }
             _ => Err(ObjectError::NoSuchUpload),
         }
@@ -238,9 +242,10 @@ fn link(
     }
     let checksum = combine(&value, complete, &parts)?;
     let etag = multipart_etag(parts.iter().map(|(_, part)| &part.etag.md5), parts.len());
-    let meta = ObjectMeta { size, modified: now, etag, checksum, headers: value.headers };
+    let (headers, attached) = (value.headers, value.attached);
+    let meta = ObjectMeta { size, modified: now, etag, checksum, headers, attached };
     let parts = parts.into_iter().map(|(part, _)| part).collect();
-    Ok(Version { meta, storage: Storage::Parts { upload: upload.upload, parts } })
+    Ok(Version { meta, storage: Storage::Parts { upload: upload.upload, parts }, null: false })
 }
 
 fn check_order(claims: &[PartClaim]) -> Result<(), ObjectError> {

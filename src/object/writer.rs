@@ -101,16 +101,16 @@ impl Writer {
             etag: commit.etag,
             checksum: commit.checksum,
             headers: commit.headers,
+            attached: commit.attached,
         };
         let put = PutVersion {
             bucket: target.bucket,
             key: target.key,
-            version: Version { meta, storage },
+            version: Version { meta, storage, null: false },
             body,
             conditions: commit.conditions,
         };
-        let meta = core.on_shard_whole(target.shard, move |shard| shard.put_version(put)).await?;
-        Ok(Committed { meta })
+        core.on_shard_whole(target.shard, move |shard| shard.put_version(put)).await
     }
 
     /// For a writer from `upload_part`: records the part durably.

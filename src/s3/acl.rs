@@ -6,16 +6,19 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::authorize::has_acl;
+use super::authorize::{grants_of, has_acl, owner_of};
 use super::error::{Code, Result, S3Error};
 use super::headers;
 use super::response::{Reply, empty, xml};
 use super::service::Call;
+use super::versions::{asked_version, version_header};
 use crate::base::limits::GRANTS_MAX;
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
-use crate::iam::acl::{GRANT_HEADERS, Parties, canned, is_public, parse_grantees};
+use crate::iam::acl::{GRANT_HEADERS, Parties, canned, encode, is_public, parse_grantees};
 use crate::iam::rules::Rules;
+use crate::object::amend::Amendment;
+use crate::object::meta::Attached;
 use crate::object::settings::Setting;
 
 // ---- Of a bucket ----
@@ -29,7 +32,7 @@ pub(super) async fn get_bucket_acl(call: Call<'_>) -> Result<Reply> {
 
 pub(super) async fn put_bucket_acl(mut call: Call<'_>) -> Result<Reply> {
     let rules = call.rules()?.clone();
-    let owner = AclOwner { id: rules.owner.clone(), display_name: None };
+    let owner = user(&rules.owner);
     let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
     let grants = new_grants(&mut call, &parties).await?;
     refuse_where_off(&rules)?;
@@ -44,7 +47,7 @@ pub(super) fn of_new_bucket(
     ownership: ObjectOwnership,
     blocked: bool,
 ) -> Result<Option<Acl>> {
-    let owner = AclOwner { id: call.caller.canonical().unwrap_or("").to_owned(), display_name: None };
+    let owner = user(call.caller.canonical().unwrap_or(""));
     let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
     let Some(grants) = of_headers(call, &parties)? else { return Ok(None) };
     if ownership == ObjectOwnership::BucketOwnerEnforced {
@@ -63,10 +66,87 @@ pub(super) fn of_new_bucket(
 // ---- Of an object ----
 
 pub(super) async fn get_object_acl(call: Call<'_>) -> Result<Reply> {
-    let found = call.edge.store.open(call.bucket, call.key).await;
-    call.opened(Action::GetObjectAcl, found)?;
-    let owner = named(&call, &call.rules()?.owner);
-    Ok(xml(Acl::private(owner).render()))
+    let id = asked_version(call.query);
+    let action = id.map_or(Action::GetObjectAcl, |_| Action::GetObjectVersionAcl);
+    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
+    let object = call.opened(action, found)?;
+    let rules = call.rules()?;
+    let owner = named(&call, owner_of(object.meta(), rules));
+    let grants = rules.has_acls().then(|| grants_of(object.meta(), rules));
+    let mut reply = xml(document(&call, owner, grants).render());
+    version_header(reply.headers_mut(), object.version_id());
+    Ok(reply)
+}
+
+/// Whether the caller may was asked before.
+pub(super) async fn put_object_acl(mut call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?.clone();
+    let id = asked_version(call.query);
+    let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
+    let owner = user(owner_of(object.meta(), &rules));
+    let bucket_owner = user(&rules.owner);
+    let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
+    let grants = new_grants(&mut call, &parties).await?;
+    refuse_where_off(&rules)?;
+    refuse_public(&rules, &grants)?;
+    let amendment = Amendment::Grants { owner: foreign(&owner, &rules), grants: stored(&owner, &grants) };
+    let version = call.edge.store.amend(call.bucket, call.key, id, amendment).await?;
+    let mut reply = empty(StatusCode::OK);
+    version_header(reply.headers_mut(), version.as_deref());
+    Ok(reply)
+}
+
+/// Owner and grants of an object that is being made, from the headers.
+pub(super) fn of_new_object(call: &Call<'_>, attached: &mut Attached) -> Result<()> {
+    let rules = call.rules()?;
+    let bucket_owner = user(&rules.owner);
+    if !rules.has_acls() {
+        return check_where_off(call, &bucket_owner);
+    }
+    let gives_away = call.headers.get("x-amz-acl").is_some_and(|name| name == BUCKET_OWNER);
+    let owner = match call.caller.canonical() {
+        _ if gives_away && rules.ownership == ObjectOwnership::BucketOwnerPreferred => bucket_owner.clone(),
+        // Nobody in particular writes for the owner of the bucket.
+        None => bucket_owner.clone(),
+        Some(writer) => user(writer),
+    };
+    let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
+    if let Some(grants) = of_headers(call, &parties)? {
+        refuse_public(rules, &grants)?;
+        attached.grants = stored(&owner, &grants);
+    }
+    attached.owner = foreign(&owner, rules);
+    Ok(())
+}
+
+const BUCKET_OWNER: &str = "bucket-owner-full-control";
+
+/// Where ACLs are off, an object may come with what holds anyway.
+fn check_where_off(call: &Call<'_>, bucket_owner: &AclOwner) -> Result<()> {
+    if !has_acl(call.headers) {
+        return Ok(());
+    }
+    let parties = Parties { owner: bucket_owner, bucket_owner, on_bucket: false };
+    let grants = of_headers(call, &parties)?;
+    let private = call.headers.get("x-amz-acl").is_some_and(|name| name != BUCKET_OWNER);
+    match grants == Some(Acl::private(bucket_owner.clone()).grants) && !private {
+        true => Ok(()),
+        false => Err(Code::AccessControlListNotSupported.into()),
+    }
+}
+
+/// Grants as they are stored; nothing for what an object has anyway.
+fn stored(owner: &AclOwner, grants: &[Grant]) -> Option<Vec<u8>> {
+    (grants != Acl::private(owner.clone()).grants).then(|| encode(grants))
+}
+
+/// The owner as it is stored; nothing for the owner of the bucket.
+fn foreign(owner: &AclOwner, rules: &Rules) -> Option<String> {
+    (owner.id != rules.owner).then(|| owner.id.clone())
+}
+
+fn user(canonical: &str) -> AclOwner {
+    AclOwner { id: canonical.to_owned(), display_name: None }
 }
 
 // ---- Shared ----
@@ -143,15 +223,18 @@ fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
 }
 
 /// Grantees are groups, and accounts that there are.
-fn check_grants(call: &Call<'_>, grants: Vec<Grant>) -> Result<Vec<Grant>> {
+fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
     if grants.len() > GRANTS_MAX {
         return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
     }
-    for grant in &grants {
-        match &grant.grantee {
+    for grant in &mut grants {
+        match &mut grant.grantee {
             Grantee::Group(_) => {}
             Grantee::Email(_) => return Err(Code::UnresolvableGrantByEmailAddress.into()),
-            Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {}
+            Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {
+                // Names are looked up when an ACL is shown.
+                user.display_name = None;
+            }
             Grantee::User(user) => return Err(S3Error::argument("CanonicalUser/ID", &user.id, "Invalid id")),
         }
     }

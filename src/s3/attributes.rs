@@ -9,6 +9,7 @@ use super::error::{Result, S3Error};
 use super::list::STANDARD;
 use super::response::{Reply, checksum_text, etag_text, last_modified, xml};
 use super::service::Call;
+use super::versions::{asked_version, version_header};
 use super::{conditions, headers};
 use crate::base::limits::LIST_KEYS_MAX;
 use crate::codec::policy::Action;
@@ -56,7 +57,7 @@ pub(super) async fn get_object_attributes(call: Call<'_>) -> Result<Reply> {
     let asked = Asked::read(&call)?;
     let limit = headers::number(call.headers, "x-amz-max-parts")?.unwrap_or(LIST_KEYS_MAX as u64);
     let marker = headers::number(call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
-    let found = call.edge.store.open(call.bucket, call.key).await;
+    let found = call.edge.store.open_version(call.bucket, call.key, asked_version(call.query)).await;
     let object = call.opened(Action::GetObjectAttributes, found)?;
     conditions::of_read(call.headers)?.check_read(object.meta())?;
     let meta = object.meta();
@@ -84,6 +85,7 @@ pub(super) async fn get_object_attributes(call: Call<'_>) -> Result<Reply> {
     w.close("GetObjectAttributesResponse");
     let mut reply = xml(w.finish());
     reply.headers_mut().insert(LAST_MODIFIED, last_modified(meta.modified));
+    version_header(reply.headers_mut(), object.version_id());
     Ok(reply)
 }
 

@@ -18,7 +18,7 @@ use super::headers;
 use super::route::Operation;
 use super::service::Call;
 use crate::codec::policy::Action;
-use crate::codec::xml::Grant;
+use crate::codec::xml::{Acl, AclOwner, Grant};
 use crate::iam::acl;
 use crate::iam::judge::{ObjectSide, Wish};
 use crate::iam::rules::Rules;
@@ -28,7 +28,7 @@ use crate::object::store::Object;
 
 /// What an operation needs.
 enum Need {
-    /// Nothing, or what the operation asks itself for each thing it touches.
+    /// Nothing, or what the operation asks itself when it knows more.
     Nothing,
     /// Of the caller's own account.
     Account(Action),
@@ -70,7 +70,18 @@ fn need(operation: Operation, version: bool) -> Need {
         ListParts => Need::Object(Action::ListMultipartUploadParts),
         GetObjectAcl => Need::Opened(of(Action::GetObjectAcl, Action::GetObjectVersionAcl)),
         PutObjectAcl => Need::Looked(of(Action::PutObjectAcl, Action::PutObjectVersionAcl)),
-        GetObjectTagging => Need::Opened(of(Action::GetObjectTagging, Action::GetObjectVersionTagging)),
+        GetObjectTagging => Need::Looked(of(Action::GetObjectTagging, Action::GetObjectVersionTagging)),
+        DeleteObjectTagging => {
+            Need::Looked(of(Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging))
+        }
+        // Asks when it knows the tags.
+        PutObjectTagging => Need::Nothing,
+        GetObjectRetention => Need::Looked(Action::GetObjectRetention),
+        PutObjectRetention => Need::Looked(Action::PutObjectRetention),
+        GetObjectLegalHold => Need::Looked(Action::GetObjectLegalHold),
+        PutObjectLegalHold => Need::Looked(Action::PutObjectLegalHold),
+        PutBucketVersioning => Need::Bucket(Action::PutBucketVersioning),
+        PutObjectLockConfiguration => Need::Bucket(Action::PutBucketObjectLockConfiguration),
         GetBucketAcl => Need::Bucket(Action::GetBucketAcl),
         PutBucketAcl => Need::Bucket(Action::PutBucketAcl),
         GetBucketPolicy => Need::Bucket(Action::GetBucketPolicy),
@@ -138,9 +149,6 @@ fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2
     if bypass.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")) {
         more.push(Action::BypassGovernanceRetention);
     }
-    if matches!(operation, Operation::GetObjectAttributes) {
-        more.push(Action::GetObject);
-    }
     more
 }
 
@@ -173,6 +181,10 @@ pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
 async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
+        // Nobody in particular has no rights of its own, and this bucket gives none away.
+        Need::Nothing if call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|r| r.is_plain()) => {
+            return Err(Code::AccessDenied.into());
+        }
         Need::Nothing => return Ok(()),
         Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*"),
         Need::NewBucket => return admit_new_bucket(call),
@@ -182,14 +194,12 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let rules = call.rules()?;
     let place = Site { rules, bucket: call.bucket, key, version };
     for action in asked_along(operation, call.headers) {
-        if !rules.asks_for_object() || operation != Operation::GetObjectAttributes {
-            call.admit(&place, action)?;
-        }
+        call.admit(&place, action)?;
     }
     match need(operation, version.is_some()) {
         Need::Opened(_) if rules.asks_for_object() => Ok(()),
         Need::Looked(_) if rules.asks_for_object() => {
-            let found = call.edge.store.open(call.bucket, call.key).await;
+            let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
         _ => call.admit(&place, action),
@@ -260,25 +270,36 @@ impl Call<'_> {
         self.judge(place, action, None, None)
     }
 
-    /// One key of a batch.
-    pub(super) fn admit_delete(&self, key: &str, version: Option<&str>) -> Result<()> {
+    /// One key of a batch; `bypass`: whatever governance says.
+    pub(super) fn admit_delete(&self, key: &str, version: Option<&str>, bypass: bool) -> Result<()> {
         let rules = self.rules()?;
         if self.is_trusted(rules) {
             return Ok(());
         }
         let action = if version.is_some() { Action::DeleteObjectVersion } else { Action::DeleteObject };
-        self.admit(&Site { rules, bucket: self.bucket, key, version }, action)
+        let place = Site { rules, bucket: self.bucket, key, version };
+        if bypass {
+            self.admit(&place, Action::BypassGovernanceRetention)?;
+        }
+        self.admit(&place, action)
     }
 
-    /// The same for tags that came in a body.
-    pub(super) fn admit_tags(&self, action: Action, tags: &[(String, String)]) -> Result<()> {
+    /// For PutObjectTagging, which knows its tags when it has read its body.
+    pub(super) async fn admit_tags(&self, tags: &[(String, String)]) -> Result<()> {
         let rules = self.rules()?;
         if self.is_trusted(rules) {
             return Ok(());
         }
         let version = self.query.get("versionId");
+        let action = version.map_or(Action::PutObjectTagging, |_| Action::PutObjectVersionTagging);
         let place = Site { rules, bucket: self.bucket, key: self.key, version };
-        self.judge(&place, action, None, Some(tags))
+        if !rules.asks_for_object() {
+            return self.judge(&place, action, None, Some(tags));
+        }
+        match self.edge.store.open_version(self.bucket, self.key, version).await {
+            Ok(object) => self.judge(&place, action, Some(object.meta()), Some(tags)),
+            found => self.opened_as(&place, action, found).map(drop),
+        }
     }
 
     fn judge(
@@ -291,10 +312,10 @@ impl Call<'_> {
         let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
         let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
         facts.request_tags = request_tags;
-        facts.object_tags = object.map(tags_of);
+        facts.object_tags = object.map(|meta| meta.attached.tags.as_slice());
         let resource = resource(place);
         let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
-        let grants = object.map(grants_of).unwrap_or_default();
+        let grants = object.map(|meta| grants_of(meta, place.rules)).unwrap_or_default();
         let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
         match wish.is_allowed(place.rules, side.as_ref()) {
             true => Ok(()),
@@ -358,7 +379,7 @@ impl Call<'_> {
 }
 
 fn is_missing(error: &ObjectError) -> bool {
-    matches!(error, ObjectError::NoSuchKey)
+    matches!(error, ObjectError::NoSuchKey | ObjectError::NoSuchVersion | ObjectError::DeleteMarker { .. })
 }
 
 fn resource(place: &Site<'_>) -> String {
@@ -368,14 +389,19 @@ fn resource(place: &Site<'_>) -> String {
     }
 }
 
-fn tags_of(_meta: &ObjectMeta) -> &[(String, String)] {
-    &[]
+/// Canonical id of the account an object belongs to, as things are now.
+pub(super) fn owner_of<'a>(meta: &'a ObjectMeta, rules: &'a Rules) -> &'a str {
+    let own = meta.attached.owner.as_deref().filter(|_| rules.has_acls());
+    own.unwrap_or(&rules.owner)
 }
 
-fn owner_of<'a>(_meta: &'a ObjectMeta, rules: &'a Rules) -> &'a str {
-    &rules.owner
-}
-
-fn grants_of(_meta: &ObjectMeta) -> Vec<Grant> {
-    Vec::new()
+/// The grants of an object; grants that cannot be read let nobody in.
+pub(super) fn grants_of(meta: &ObjectMeta, rules: &Rules) -> Vec<Grant> {
+    match &meta.attached.grants {
+        Some(bytes) => acl::decode(bytes).unwrap_or_default(),
+        None => {
+            let id = owner_of(meta, rules).to_owned();
+            Acl::private(AclOwner { id, display_name: None }).grants
+        }
+    }
 }

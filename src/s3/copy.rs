@@ -14,11 +14,12 @@ use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
-use super::put::{DEFAULT_CHECKSUM, stored_checksum};
-use super::response::{Reply, checksum_text, etag_text, late, xml};
+use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
+use super::response::{Reply, checksum_text, etag_text, late, set, xml};
 use super::route::check_key;
 use super::service::Call;
-use super::{bucket, conditions};
+use super::versions::{SOURCE_VERSION_ID, version_header};
+use super::{bucket, conditions, tagging};
 use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYTES_MAX};
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
@@ -26,6 +27,7 @@ use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
+use crate::object::error::ObjectError;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 
@@ -34,18 +36,22 @@ use crate::object::store::{Commit, Object, Writer};
 struct Source {
     bucket: String,
     key: String,
+    version: Option<String>,
 }
 
 impl Source {
-    /// `[/]bucket/key[?versionId=null]`, percent-encoded.
+    /// `[/]bucket/key[?versionId=id]`, percent-encoded.
     fn read(value: &str) -> Result<Source> {
         let bad = || {
             let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
             S3Error::argument("x-amz-copy-source", value, message)
         };
-        let (path, version) = value.split_once("?versionId=").unwrap_or((value, "null"));
-        if version != "null" {
-            return Err(S3Error::not_implemented("versionId of a copy source"));
+        let (path, version) = match value.split_once("?versionId=") {
+            Some((path, version)) => (path, Some(decode_path(version).map_err(|_| bad())?.into_owned())),
+            None => (value, None),
+        };
+        if version.as_deref() == Some("") {
+            return Err(S3Error::argument("versionId", "", "Version id cannot be the empty string"));
         }
         if path.starts_with("arn:") {
             return Err(S3Error::not_implemented("access points"));
@@ -56,7 +62,7 @@ impl Source {
             return Err(bad());
         }
         check_key(key)?;
-        Ok(Source { bucket: bucket.to_owned(), key: key.to_owned() })
+        Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), version })
     }
 
     async fn open(&self, call: &Call<'_>) -> Result<Object> {
@@ -64,17 +70,27 @@ impl Source {
             Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
             _ => error,
         })?;
-        let place = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version: None };
-        let found = call.edge.store.open(&self.bucket, &self.key).await;
-        let object =
-            call.opened_as(&place, Action::GetObject, found).map_err(|error| match error.code() {
-                Code::NoSuchKey => error.field("Key", &*self.key),
-                _ => error,
-            })?;
+        let version = self.version.as_deref();
+        let site = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version };
+        let found = call.edge.store.open_version(&self.bucket, &self.key, version).await;
+        let marker = match &found {
+            Err(ObjectError::DeleteMarker { named, .. }) => Some(*named),
+            _ => None,
+        };
+        let action = version.map_or(Action::GetObject, |_| Action::GetObjectVersion);
+        let object = call.opened_as(&site, action, found).map_err(|error| match (error.code(), marker) {
+            (Code::AccessDenied, _) => error,
+            (_, Some(true)) => S3Error::with(Code::InvalidRequest, MARKER_SOURCE),
+            (_, Some(false)) | (Code::NoSuchKey, _) => S3Error::new(Code::NoSuchKey).field("Key", &*self.key),
+            _ => error,
+        })?;
         conditions::of_source(call.headers)?.check_source(object.meta())?;
         Ok(object)
     }
 }
+
+const MARKER_SOURCE: &str =
+    "The source of a copy request may not specifically refer to a delete marker by version id.";
 
 fn source(call: &Call<'_>) -> Result<Source> {
     Source::read(headers::text(call.headers, "x-amz-copy-source")?.unwrap_or(""))
@@ -84,7 +100,10 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let replace = replaces_metadata(&call)?;
     let redirect = headers::website_redirect(call.headers)?;
-    if !replace && redirect.is_none() && source.bucket == call.bucket && source.key == call.key {
+    // Copying an older version to the front is how it is restored.
+    let restores = source.version.is_some() && is_versioned(&call)?;
+    let changes = replace || restores || redirect.is_some();
+    if !changes && source.bucket == call.bucket && source.key == call.key {
         let message = "This copy request is illegal because it is trying to copy an object to itself without \
                        changing the object's metadata, storage class, website redirect location or encryption \
                        attributes.";
@@ -93,7 +112,13 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_write(call.headers)?;
     let named = named_algorithm(call.headers)?;
     let replaced = if replace { Some(headers::stored(call.headers)?) } else { None };
+    let mut attached = attached(&call)?;
+    let copies_tags = tagging::copies_tags(call.headers)?;
     let object = source.open(&call).await?;
+    if copies_tags {
+        attached.tags.clone_from(&object.meta().attached.tags);
+    }
+    let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     check_source_size(size)?;
     // A redirect is not copied along.
@@ -104,11 +129,17 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let work = async move {
         let (writer, digested) = transfer(object, 0..size, writer, sums).await?;
         let etag = ETag { md5: digested.md5, parts: 0 };
-        let commit = Commit { headers, etag, checksum: digested.checksum, conditions };
-        let meta = writer.commit(commit).await?.meta;
-        Ok(document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object))
+        let commit = Commit { headers, etag, checksum: digested.checksum, attached, conditions };
+        let committed = writer.commit(commit).await?;
+        let meta = committed.meta;
+        let text = document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object);
+        Ok((text, committed.version_id))
     };
-    answer(&call, work).await
+    answer(&call, source_version, work).await
+}
+
+fn is_versioned(call: &Call<'_>) -> Result<bool> {
+    Ok(call.edge.store.settings(call.bucket)?.settings.versioning.is_some())
 }
 
 fn replaces_metadata(call: &Call<'_>) -> Result<bool> {
@@ -127,6 +158,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let object = source.open(&call).await?;
+    let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     let range = match headers::text(call.headers, "x-amz-copy-source-range")? {
         Some(text) => copied_range(text, size)?,
@@ -144,9 +176,9 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
         let (writer, digested) = transfer(object, range, writer, sums).await?;
         let etag = ETag { md5: digested.md5, parts: 0 };
         let part = writer.commit_part(etag, digested.checksum).await?;
-        Ok(document(part.modified, &part.etag, part.checksum.as_ref(), documents::copy_part))
+        Ok((document(part.modified, &part.etag, part.checksum.as_ref(), documents::copy_part), None))
     };
-    answer(&call, work).await
+    answer(&call, source_version, work).await
 }
 
 /// `bytes=first-last`, both there and within the source.
@@ -248,18 +280,40 @@ fn document(
     })
 }
 
-/// Waits for the work in silence for a while, then answers while it goes on.
-async fn answer(call: &Call<'_>, work: impl Future<Output = Result<Vec<u8>>> + 'static) -> Result<Reply> {
+/// Waits for the work in silence for a while, then answers while it goes on. The work gives the
+/// document and the version it made, which a header can only tell of an answer that waited.
+async fn answer(
+    call: &Call<'_>,
+    source_version: Option<String>,
+    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+) -> Result<Reply> {
     let mut work = Box::pin(work);
     let silence = Duration::from_secs(COPY_SILENCE_SECONDS_MAX);
-    if let Ok(result) = tokio::time::timeout(silence, &mut work).await {
-        return Ok(xml(result?));
+    let mut reply = match tokio::time::timeout(silence, &mut work).await {
+        Ok(result) => {
+            let (document, version) = result?;
+            let mut reply = xml(document);
+            version_header(reply.headers_mut(), version.as_deref());
+            reply
+        }
+        Err(_) => answer_late(call, silence, work),
+    };
+    if let Some(id) = source_version {
+        set(reply.headers_mut(), SOURCE_VERSION_ID, &id);
     }
+    Ok(reply)
+}
+
+fn answer_late(
+    call: &Call<'_>,
+    silence: Duration,
+    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+) -> Reply {
     let (resource, request_id) = (call.path.to_owned(), call.request_id.to_owned());
     let (bucket, key) = (call.bucket.to_owned(), call.key.to_owned());
     let host_id = call.edge.settings.host_id.clone();
     let document = async move {
-        work.await.unwrap_or_else(|error| {
+        work.await.map(|(document, _)| document).unwrap_or_else(|error| {
             error.to_xml(&Place {
                 resource: &resource,
                 bucket: Some(&bucket),
@@ -269,7 +323,7 @@ async fn answer(call: &Call<'_>, work: impl Future<Output = Result<Vec<u8>>> + '
             })
         })
     };
-    Ok(late(document, silence))
+    late(document, silence)
 }
 
 #[cfg(test)]
@@ -279,12 +333,15 @@ mod tests {
     #[test]
     fn sources() {
         let read = |value: &str| Source::read(value).map_err(|error| error.code());
-        let of = |bucket: &str, key: &str| Ok(Source { bucket: bucket.into(), key: key.into() });
+        let at = |bucket: &str, key: &str, version: Option<&str>| {
+            Ok(Source { bucket: bucket.into(), key: key.into(), version: version.map(str::to_owned) })
+        };
+        let of = |bucket: &str, key: &str| at(bucket, key, None);
         assert_eq!(read("buck/key"), of("buck", "key"));
         assert_eq!(read("/buck/a//b%20%C3%BC%3F"), of("buck", "a//b ü?"));
         assert_eq!(read("buck%2Fkey"), of("buck", "key"));
-        assert_eq!(read("buck/key?versionId=null"), of("buck", "key"));
-        assert_eq!(read("buck/key?versionId=abc"), Err(Code::NotImplemented));
+        assert_eq!(read("buck/key?versionId=null"), at("buck", "key", Some("null")));
+        assert_eq!(read("buck/key?versionId="), Err(Code::InvalidArgument));
         assert_eq!(read("arn:aws:s3:us-east-1:1:accesspoint/a/object/k"), Err(Code::NotImplemented));
         for bad in ["", "buck", "buck/", "/", "BAD/key", "buck/%zz"] {
             assert_eq!(read(bad), Err(Code::InvalidArgument), "{bad}");
@@ -317,7 +374,7 @@ mod tests {
             modified: Nanos(0),
             etag: ETag { md5: [1; 16], parts: 0 },
             checksum: Some(Checksum { algorithm, kind: ChecksumKind::FullObject, value, parts: 0 }),
-            headers: Headers::default(),
+            ..ObjectMeta::default()
         };
         let sums = Sums::of_whole(&meta, None);
         assert!(sums.md5.is_some() && sums.checksum.is_some());

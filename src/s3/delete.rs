@@ -1,23 +1,33 @@
 //! DeleteObject and DeleteObjects.
 //!
-//! Deleting what is not there succeeds, as S3 has it, unless a condition asks for it. A batch needs
+//! Without a version id the current version goes, which in a versioned bucket leaves a delete marker;
+//! with one that version goes for good. Deleting what is not there succeeds, as S3 has it, unless a condition asks for it. A batch needs
 //! a digest of its document, because one flipped bit could name another object.
 
 use http::StatusCode;
 
-use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
 use super::service::{Call, rest};
+use super::versions::{asked_version, marker_header, version_header};
+use super::{conditions, lock};
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
+use crate::object::store::{Deleted, Deletion};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
-    let conditions = conditions::of_delete(call.headers)?;
-    call.edge.store.delete(call.bucket, call.key, conditions).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    let deletion = Deletion {
+        version_id: asked_version(call.query).map(str::to_owned),
+        conditions: conditions::of_delete(call.headers)?,
+        bypass: lock::bypasses(&call)?,
+    };
+    let deleted = call.edge.store.delete(call.bucket, call.key, deletion).await?;
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    version_header(reply.headers_mut(), deleted.version_id.as_deref());
+    marker_header(reply.headers_mut(), deleted.marker);
+    Ok(reply)
 }
 
 pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
@@ -26,13 +36,14 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(S3Error::with(Code::InvalidRequest, message));
     }
+    let bypass = lock::bypasses(&call)?;
     call.edge.store.bucket(call.bucket).await?;
     let document = call.payload(promise, None).document().await?;
     let request = documents::parse_delete(&document, rest).await?;
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
-        outcomes.extend(join_all(objects.iter().map(|object| delete_one(&call, object))).await);
+        outcomes.extend(join_all(objects.iter().map(|object| delete_one(&call, object, bypass))).await);
     }
     let pairs = || request.objects.iter().zip(&outcomes);
     let errors: Vec<FailedDelete<'_>> = pairs()
@@ -43,26 +54,27 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
         })
         .collect();
     let deleted: Vec<DeletedObject<'_>> = pairs()
-        .filter(|(_, outcome)| !request.quiet && outcome.is_ok())
-        .map(|(object, _)| DeletedObject {
+        .filter(|_| !request.quiet)
+        .filter_map(|(object, outcome)| Some((object, outcome.as_ref().ok()?)))
+        .map(|(object, outcome)| DeletedObject {
             key: &object.key,
             version_id: object.version_id.as_deref(),
-            delete_marker: false,
-            delete_marker_version_id: None,
+            delete_marker: outcome.marker,
+            delete_marker_version_id: outcome.version_id.as_deref().filter(|_| outcome.marker),
         })
         .collect();
     let result = DeleteResult { deleted: &deleted, errors: &errors };
     Ok(xml(documents::delete_result(&result, rest).await))
 }
 
-async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
+async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Result<Deleted> {
     check_key(&object.key)?;
     if object.key.is_empty() {
         return Err(S3Error::with(Code::InvalidArgument, "A key cannot be empty"));
     }
-    if object.version_id.as_deref().is_some_and(|version| version != "null") {
-        return Err(S3Error::not_implemented("VersionId"));
-    }
-    call.admit_delete(&object.key, object.version_id.as_deref())?;
-    Ok(call.edge.store.delete(call.bucket, &object.key, conditions::of_entry(object)).await?)
+    // Some clients write an element for the version they do not mean.
+    let version_id = object.version_id.clone().filter(|id| !id.is_empty());
+    call.admit_delete(&object.key, version_id.as_deref(), bypass)?;
+    let deletion = Deletion { version_id, conditions: conditions::of_entry(object), bypass };
+    Ok(call.edge.store.delete(call.bucket, &object.key, deletion).await?)
 }

@@ -12,10 +12,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::StatusCode;
+use http::header::{ALLOW, LAST_MODIFIED};
 
+use super::versions::{DELETE_MARKER, VERSION_ID};
 use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
+use crate::base::time::Nanos;
 use crate::codec::chunked::ChunkError;
-use crate::codec::date::{amz_date, iso8601_ms};
+use crate::codec::date::{amz_date, http_date, iso8601_ms};
 use crate::codec::form::FormError;
 use crate::codec::sigv4::AuthError;
 use crate::codec::xml::{self, Fault, XmlError};
@@ -107,6 +110,7 @@ codes! {
     NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist.";
     NoSuchObjectLockConfiguration 404 "The specified object does not have an ObjectLock configuration.";
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found.";
+    NoSuchVersion 404 "The specified version does not exist.";
     NoSuchTagSet 404 "The TagSet does not exist.";
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.";
     NoSuchWebsiteConfiguration 404 "The specified bucket does not have a website configuration.";
@@ -280,6 +284,15 @@ impl From<ObjectError> for S3Error {
             }
             ObjectError::NoSuchKey => Code::NoSuchKey.into(),
             ObjectError::NoSuchUpload => Code::NoSuchUpload.into(),
+            ObjectError::NoSuchVersion => Code::NoSuchVersion.into(),
+            ObjectError::InvalidVersionId => {
+                S3Error::with(Code::InvalidArgument, "Invalid version id specified")
+                    .field("ArgumentName", "versionId")
+            }
+            ObjectError::DeleteMarker { version, modified, named } => marked(version, modified, named),
+            ObjectError::Locked => {
+                S3Error::with(Code::AccessDenied, "Access Denied because object protected by object lock.")
+            }
             ObjectError::InvalidPart(number) => {
                 S3Error::new(Code::InvalidPart).field("PartNumber", number.to_string())
             }
@@ -304,6 +317,19 @@ impl From<ObjectError> for S3Error {
             }
         }
     }
+}
+
+/// A key whose current version is a delete marker is absent; a marker itself has nothing to read.
+fn marked(version: String, modified: Nanos, named: bool) -> S3Error {
+    let error = match named {
+        false => S3Error::new(Code::NoSuchKey),
+        true => S3Error::new(Code::MethodNotAllowed)
+            .field("Method", "GET")
+            .field("ResourceType", "DeleteMarker")
+            .header(ALLOW, "DELETE")
+            .header(LAST_MODIFIED, http_date(modified).as_str()),
+    };
+    error.header(DELETE_MARKER, "true").header(VERSION_ID, version)
 }
 
 impl From<AuthError> for S3Error {

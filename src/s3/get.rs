@@ -16,10 +16,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::headers::{self, RangeAsked};
+use super::lock::lock_headers;
 use super::response::{
     Body, Reply, Streaming, checksum_headers, empty, etag_value, object_headers, set, set_length, set_number,
 };
 use super::service::Call;
+use super::tagging::count_header;
+use super::versions::{asked_version, version_header};
 use crate::base::limits::PART_NUMBER_MAX;
 use crate::codec::date::{http_date, parse_http_date};
 use crate::codec::policy::Action;
@@ -30,14 +33,14 @@ use crate::object::store::Object;
 
 pub(super) async fn get_object(call: Call<'_>) -> Result<Reply> {
     let (object, found) = find(&call).await?;
-    let mut reply = head(&call, object.meta(), &found)?;
+    let mut reply = head(&call, &object, &found)?;
     *reply.body_mut() = read(object, found.range).await?;
     Ok(reply)
 }
 
 pub(super) async fn head_object(call: Call<'_>) -> Result<Reply> {
     let (object, found) = find(&call).await?;
-    let mut reply = head(&call, object.meta(), &found)?;
+    let mut reply = head(&call, &object, &found)?;
     set_length(reply.headers_mut(), found.range.end - found.range.start);
     Ok(reply)
 }
@@ -53,7 +56,10 @@ struct Selection {
 
 async fn find(call: &Call<'_>) -> Result<(Object, Selection)> {
     let conditions = conditions::of_read(call.headers)?;
-    let object = call.opened(Action::GetObject, call.edge.store.open(call.bucket, call.key).await)?;
+    let id = asked_version(call.query);
+    let action = id.map_or(Action::GetObject, |_| Action::GetObjectVersion);
+    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
+    let object = call.opened(action, found)?;
     match conditions.check_read(object.meta()) {
         Err(ObjectError::NotModified) => return Err(not_modified(object.meta())),
         other => other?,
@@ -132,11 +138,15 @@ fn range_still_holds(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
 }
 
 /// Status and headers, without the body and without its length, which follows from the body.
-fn head(call: &Call<'_>, meta: &ObjectMeta, found: &Selection) -> Result<Reply> {
+fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
+    let meta = object.meta();
     let mut reply = empty(if found.partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let headers = reply.headers_mut();
     headers.reserve(16);
     object_headers(headers, meta);
+    version_header(headers, object.version_id());
+    count_header(headers, &meta.attached.tags);
+    lock_headers(headers, &meta.attached);
     override_headers(headers, call.query)?;
     if found.partial {
         let (first, last) = (found.range.start, found.range.end - 1);
@@ -203,7 +213,7 @@ fn slice(whole: &Bytes, range: &Range<u64>) -> Result<Bytes> {
 mod tests {
     use super::*;
     use crate::base::time::Nanos;
-    use crate::object::meta::{ETag, Headers};
+    use crate::object::meta::{Attached, ETag, Headers};
 
     #[test]
     fn overrides_replace_stored_headers() {
@@ -236,6 +246,7 @@ mod tests {
             etag: ETag { md5: [0xab; 16], parts: 0 },
             checksum: None,
             headers: Headers::default(),
+            attached: Attached::default(),
         };
         let holds = |value: &str| {
             let mut headers = HeaderMap::new();

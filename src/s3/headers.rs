@@ -61,15 +61,10 @@ fn is_honoured(name: &str, value: &HeaderValue) -> bool {
     let is = |allowed: &[&str]| allowed.iter().any(|text| value.as_bytes() == text.as_bytes());
     match name {
         "x-amz-storage-class" => is(&["STANDARD"]),
-        "x-amz-bucket-object-lock-enabled" => is(&["false", "False"]),
-        // No object has tags, so copying them is honoured.
-        "x-amz-tagging-directive" => is(&["COPY"]),
-        "x-amz-tagging"
-        | "x-amz-mfa"
-        | "x-amz-write-offset-bytes"
-        | "x-amz-bypass-governance-retention"
-        | "x-amz-rename-source"
-        | "x-amz-bucket-namespace" => false,
+        "x-amz-object-lock-mode" | "x-amz-object-lock-retain-until-date" | "x-amz-object-lock-legal-hold" => {
+            true
+        }
+        "x-amz-mfa" | "x-amz-write-offset-bytes" | "x-amz-rename-source" | "x-amz-bucket-namespace" => false,
         _ => {
             !(name.starts_with("x-amz-server-side-encryption")
                 || name.starts_with("x-amz-copy-source-server-side-encryption")
@@ -235,13 +230,15 @@ mod tests {
             ("x-amz-server-side-encryption", "AES256"),
             ("x-amz-server-side-encryption-customer-key", "k"),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k"),
-            ("x-amz-object-lock-mode", "GOVERNANCE"),
-            ("x-amz-tagging", "a=b"),
+            ("x-amz-object-lock-event-hold", "ON"),
         ] {
             assert_eq!(refused(name, value), Err(Code::NotImplemented), "{name}");
         }
         for (name, value) in [
-            ("x-amz-acl", "private"),
+            ("x-amz-acl", "public-read"),
+            ("x-amz-grant-read", "id=1"),
+            ("x-amz-tagging", "a=b"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-storage-class", "STANDARD"),
             ("x-amz-date", "20130524T000000Z"),
             ("x-amz-meta-grant-read", "x"),

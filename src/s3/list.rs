@@ -21,7 +21,10 @@ use crate::codec::xml::{
     ListBucketResult, ListBucketV1, ListBucketV2, ObjectEntry, Owner, XmlWriter,
     list_objects_v1 as document_v1, list_objects_v2 as document_v2,
 };
-use crate::object::store::{ListEntry, ListPage, ListQuery, ListedObject};
+use crate::object::error::ObjectError;
+use crate::object::store::{
+    ListEntry, ListPage, ListQuery, ListedObject, VersionEntry, VersionInfo, VersionPage, VersionQuery,
+};
 
 /// What both versions of the listing and its kin ask for.
 pub(super) struct Options<'q> {
@@ -189,22 +192,35 @@ fn result<'p>(
 
 // ---- Versions ----
 
-/// Every object has one version, the null version, and it is the latest.
 pub(super) async fn list_object_versions(call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-keys")?;
     let key_marker = call.query.get("key-marker").unwrap_or("");
     let version_marker = call.query.get("version-id-marker").unwrap_or("");
-    if !version_marker.is_empty() && (key_marker.is_empty() || version_marker != "null") {
-        return Err(S3Error::argument("version-id-marker", version_marker, "Invalid version id specified"));
+    if !version_marker.is_empty() && key_marker.is_empty() {
+        let message = "A version-id marker cannot be specified without a key marker.";
+        return Err(S3Error::argument("version-id-marker", version_marker, message));
     }
-    let page = fetch(&call, &options, key_marker).await?;
+    let query = VersionQuery {
+        bucket: call.bucket.to_owned(),
+        prefix: options.prefix.to_owned(),
+        delimiter: options.delimiter.unwrap_or("").to_owned(),
+        key_marker: key_marker.to_owned(),
+        version_id_marker: version_marker.to_owned(),
+        limit: options.limit,
+    };
+    let page = call.edge.store.list_versions(query).await.map_err(|error| match error {
+        ObjectError::InvalidVersionId => {
+            S3Error::argument("version-id-marker", version_marker, "Invalid version id specified")
+        }
+        other => other.into(),
+    })?;
     Ok(xml(versions_document(&call, &options, &page, (key_marker, version_marker)).await))
 }
 
 async fn versions_document(
     call: &Call<'_>,
     options: &Options<'_>,
-    page: &ListPage,
+    page: &VersionPage,
     markers: (&str, &str),
 ) -> Vec<u8> {
     let encoded = options.url_encoded;
@@ -214,9 +230,13 @@ async fn versions_document(
     w.listed("Prefix", options.prefix, encoded);
     w.listed("KeyMarker", markers.0, encoded);
     w.text("VersionIdMarker", markers.1);
-    if let Some(next) = last_place(page).filter(|_| page.truncated) {
-        w.listed("NextKeyMarker", next, encoded);
-        w.text("NextVersionIdMarker", "null");
+    match page.entries.last().filter(|_| page.truncated) {
+        None => {}
+        Some(VersionEntry::Prefix(prefix)) => w.listed("NextKeyMarker", prefix, encoded),
+        Some(VersionEntry::Version(version)) => {
+            w.listed("NextKeyMarker", &version.key, encoded);
+            w.optional("NextVersionIdMarker", page.next_version.as_deref());
+        }
     }
     w.number("MaxKeys", options.limit as u64);
     if let Some(delimiter) = options.delimiter {
@@ -226,38 +246,45 @@ async fn versions_document(
         w.text("EncodingType", "url");
     }
     w.boolean("IsTruncated", page.truncated);
-    for object in objects(page) {
-        w.entry(&rest).await;
-        write_version(&mut w, object, owner(call), encoded);
+    for entry in &page.entries {
+        if let VersionEntry::Version(version) = entry {
+            w.entry(&rest).await;
+            write_version(&mut w, version, owner(call), encoded);
+        }
     }
-    for prefix in prefixes(page) {
-        w.entry(&rest).await;
-        w.open("CommonPrefixes");
-        w.listed("Prefix", prefix, encoded);
-        w.close("CommonPrefixes");
+    for entry in &page.entries {
+        if let VersionEntry::Prefix(prefix) = entry {
+            w.entry(&rest).await;
+            w.open("CommonPrefixes");
+            w.listed("Prefix", prefix, encoded);
+            w.close("CommonPrefixes");
+        }
     }
     w.close("ListVersionsResult");
     w.finish()
 }
 
-fn write_version(w: &mut XmlWriter, object: &ListedObject, owner: Owner<'_>, encoded: bool) {
-    w.open("Version");
-    w.listed("Key", &object.key, encoded);
-    w.text("VersionId", "null");
-    w.boolean("IsLatest", true);
-    w.text("LastModified", &iso8601_ms(object.modified));
-    w.etag(&etag_text(&object.etag));
-    w.number("Size", object.size);
-    w.text("StorageClass", STANDARD);
-    if let Some((algorithm, kind)) = object.checksum {
-        w.text("ChecksumAlgorithm", algorithm.name());
-        w.text("ChecksumType", kind.name());
+fn write_version(w: &mut XmlWriter, version: &VersionInfo, owner: Owner<'_>, encoded: bool) {
+    let element = if version.is_delete_marker { "DeleteMarker" } else { "Version" };
+    w.open(element);
+    w.listed("Key", &version.key, encoded);
+    w.text("VersionId", &version.version_id);
+    w.boolean("IsLatest", version.is_latest);
+    w.text("LastModified", &iso8601_ms(version.listed.modified));
+    if !version.is_delete_marker {
+        w.etag(&etag_text(&version.listed.etag));
+        w.number("Size", version.listed.size);
+        w.text("StorageClass", STANDARD);
+        if let Some((algorithm, kind)) = version.listed.checksum {
+            w.text("ChecksumAlgorithm", algorithm.name());
+            w.text("ChecksumType", kind.name());
+        }
     }
     w.open("Owner");
     w.text("ID", owner.id);
     w.text("DisplayName", owner.display_name);
     w.close("Owner");
-    w.close("Version");
+    w.close(element);
 }
 
 // ---- Tokens ----

@@ -2,9 +2,10 @@
 //!
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
-//! (`authorize`, with what policies may ask in `facts`) and calls the operation's file:
-//! `bucket`, `put`, `get`, `attributes`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
-//! know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
+//! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
+//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`; IAM and STS
+//! are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
+//! Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
@@ -23,6 +24,7 @@ mod facts;
 mod get;
 mod headers;
 mod list;
+mod lock;
 mod multipart;
 mod policy;
 mod post;
@@ -32,6 +34,9 @@ mod response;
 mod route;
 mod service;
 mod settings;
+mod tagging;
+mod versioning;
+mod versions;
 
 pub mod error;
 pub mod stats;

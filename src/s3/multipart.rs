@@ -11,9 +11,10 @@ use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::list::{Options, STANDARD, owner, page_limit};
-use super::put::{DEFAULT_CHECKSUM, check_size, fill, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
 use super::service::{Call, location, rest};
+use super::versions::version_header;
 use super::{conditions, headers};
 use crate::base::limits::PART_NUMBER_MAX;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
@@ -25,7 +26,9 @@ use crate::codec::xml::{
     UploadEntry as UploadText, parse_complete_multipart_upload,
 };
 use crate::object::meta::ETag;
-use crate::object::store::{Complete, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery};
+use crate::object::store::{
+    Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
+};
 
 const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
 const TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
@@ -40,10 +43,15 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     }
     let stored = headers::stored(call.headers)?;
     let (algorithm, kind) = checksum_of_upload(call.headers)?;
-    let store = &call.edge.store;
     // Nobody in particular uploads for the owner of the bucket.
     let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
-    let upload = store.create_upload(call.bucket, call.key, owner, stored, Some((algorithm, kind))).await?;
+    let new = NewUpload {
+        owner: owner.to_owned(),
+        headers: stored,
+        checksum: Some((algorithm, kind)),
+        attached: attached(&call)?,
+    };
+    let upload = call.edge.store.create_upload(call.bucket, call.key, new).await?;
     let (bucket, key, upload_id) = (call.bucket, call.key, &*upload.upload_id);
     let result = InitiateMultipartUploadResult { bucket, key, upload_id };
     let mut reply = xml(documents::initiate_multipart_upload(&result));
@@ -157,17 +165,21 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let checksum = claimed.map(|checksum| (checksum.algorithm(), checksum.bytes().to_vec()));
     let complete = Complete { parts, conditions, checksum, kind, size };
     let store = &call.edge.store;
-    let meta = store.complete_upload(call.bucket, call.key, upload_id, complete).await?.meta;
+    let committed = store.complete_upload(call.bucket, call.key, upload_id, complete).await?;
+    let meta = committed.meta;
     let value = meta.checksum.as_ref().map(checksum_text);
     let checksum = meta.checksum.as_ref().zip(value.as_deref());
-    Ok(xml(documents::complete_multipart_upload(&CompleteMultipartUploadResult {
+    let document = documents::complete_multipart_upload(&CompleteMultipartUploadResult {
         location: &location(&call),
         bucket: call.bucket,
         key: call.key,
         etag: &etag_text(&meta.etag),
         checksum: checksum.map(|(sum, value)| ChecksumText { algorithm: sum.algorithm, value }),
         checksum_type: meta.checksum.as_ref().map(|checksum| checksum.kind),
-    })))
+    });
+    let mut reply = xml(document);
+    version_header(reply.headers_mut(), committed.version_id.as_deref());
+    Ok(reply)
 }
 
 /// The checksum that the object is to have. A composite one may come with its number of parts.

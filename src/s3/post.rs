@@ -16,10 +16,11 @@ use super::auth::Proof;
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
-use super::put::{DEFAULT_CHECKSUM, check_size, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
 use super::response::{Reply, checksum_headers, empty, etag_text, etag_value, set, xml};
 use super::route::{Operation, check_key};
 use super::service::Call;
+use super::versions::version_header;
 use super::{headers, settings};
 use crate::base::limits::POST_FIELDS_BYTES_MAX;
 use crate::base::time::Nanos;
@@ -29,8 +30,9 @@ use crate::codec::form::{FormEvent, FormReader};
 use crate::codec::postpolicy::PostPolicy;
 use crate::codec::sigv4::{PayloadKind, SigningKey, Verified};
 use crate::codec::uri::encode_component;
-use crate::codec::xml::XmlWriter;
+use crate::codec::xml::{Configuration, Tags, XmlWriter};
 use crate::iam::Caller;
+use crate::object::condition::Conditions;
 use crate::object::meta::ETag as Tag;
 use crate::object::store::{Commit, Committed, Writer};
 
@@ -223,10 +225,18 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
         "content-language",
         "expires",
     ];
-    if fields.get("tagging").is_some() {
-        return Err(S3Error::not_implemented("tagging"));
-    }
     let mut asked = HeaderMap::new();
+    if let Some(document) = fields.get("tagging") {
+        let tags = Tags::parse(document.as_bytes())?.0;
+        let pair = |(key, value): &(String, String)| {
+            format!("{}={}", encode_component(key), encode_component(value))
+        };
+        set(
+            &mut asked,
+            HeaderName::from_static("x-amz-tagging"),
+            &tags.iter().map(pair).collect::<Vec<_>>().join("&"),
+        );
+    }
     for (name, value) in &fields.0 {
         let name = match name.as_str() {
             "acl" => "x-amz-acl",
@@ -246,6 +256,7 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
 
 async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) -> Result<Committed> {
     let stored = headers::stored(call.headers)?;
+    let attached = attached(&call)?;
     let claimed = header_checksum(call.headers)?;
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
     let mut digests = Digests::new(true, false, Some(algorithm));
@@ -264,7 +275,7 @@ async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) 
     }
     let etag = Tag { md5: values.md5.unwrap_or_default(), parts: 0 };
     let checksum = stored_checksum(values.checksum);
-    let commit = Commit { headers: stored, etag, checksum, ..Commit::default() };
+    let commit = Commit { headers: stored, etag, checksum, attached, conditions: Conditions::default() };
     Ok(writer.commit(commit).await?)
 }
 
@@ -345,5 +356,6 @@ fn answer(fields: &Fields, bucket_url: &str, committed: &Committed) -> Reply {
     if let Some(checksum) = &committed.meta.checksum {
         checksum_headers(reply.headers_mut(), checksum);
     }
+    version_header(reply.headers_mut(), committed.version_id.as_deref());
     reply
 }

@@ -11,10 +11,11 @@ use super::body::Payload;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, checksum_headers, empty, etag_value};
 use super::service::Call;
-use super::{conditions, headers};
+use super::versions::version_header;
+use super::{acl, conditions, headers, lock, tagging};
 use crate::base::limits::PUT_BYTES_MAX;
 use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
-use crate::object::meta::{Checksum, ChecksumKind, ETag};
+use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
 use crate::object::store::{Commit, Writer};
 
 /// What AWS stores when the client brings no checksum; at tens of GB/s it costs nothing beside MD5.
@@ -23,6 +24,7 @@ pub(super) const DEFAULT_CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc64N
 pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_write(call.headers)?;
     let stored = headers::stored(call.headers)?;
+    let attached = attached(&call)?;
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;
@@ -33,14 +35,23 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let digested = payload.finish()?;
     let etag = ETag { md5: digested.md5, parts: 0 };
     let checksum = stored_checksum(digested.checksum);
-    let commit = Commit { headers: stored, etag, checksum, conditions };
+    let commit = Commit { headers: stored, etag, checksum, attached, conditions };
     let committed = writer.commit(commit).await?;
     let mut reply = empty(StatusCode::OK);
     reply.headers_mut().insert(ETAG, etag_value(&committed.meta.etag));
     if let Some(checksum) = &committed.meta.checksum {
         checksum_headers(reply.headers_mut(), checksum);
     }
+    version_header(reply.headers_mut(), committed.version_id.as_deref());
     Ok(reply)
+}
+
+/// What a new object has attached to it from the start.
+pub(super) fn attached(call: &Call<'_>) -> Result<Attached> {
+    let mut attached = Attached { tags: tagging::of_header(call.headers)?, ..Attached::default() };
+    lock::of_headers(call, &mut attached)?;
+    acl::of_new_object(call, &mut attached)?;
+    Ok(attached)
 }
 
 /// Of one PutObject or UploadPart.

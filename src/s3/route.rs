@@ -38,6 +38,9 @@ operations! {
     ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation
     ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects
     GetObject HeadObject PutObject CopyObject DeleteObject GetObjectAttributes
+    GetObjectTagging PutObjectTagging DeleteObjectTagging
+    GetBucketVersioning PutBucketVersioning GetObjectLockConfiguration PutObjectLockConfiguration
+    GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
     PutBucketAcl PutObjectAcl PutBucketPolicy DeleteBucketPolicy IamQuery
     GetBucketAcl GetObjectAcl GetBucketPolicy GetBucketPolicyStatus
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
@@ -50,9 +53,7 @@ operations! {
     GetBucketTagging GetBucketCors GetBucketWebsite GetBucketEncryption GetPublicAccessBlock
     GetBucketOwnershipControls GetBucketRequestPayment GetBucketLogging GetBucketLifecycleConfiguration
     GetBucketNotificationConfiguration
-    GetBucketVersioning GetObjectTagging
-    GetBucketReplication GetObjectLockConfiguration
-    GetBucketAccelerateConfiguration
+    GetBucketReplication GetBucketAccelerateConfiguration
 }
 
 /// What an operation does with a setting of a bucket.
@@ -106,6 +107,26 @@ impl Operation {
             | ListBucketInventoryConfigurations => Access::Inventory,
             _ => Access::None,
         }
+    }
+
+    const fn takes_version(self) -> bool {
+        use Operation::*;
+        matches!(
+            self,
+            GetObject
+                | HeadObject
+                | DeleteObject
+                | GetObjectAttributes
+                | GetObjectAcl
+                | PutObjectAcl
+                | GetObjectTagging
+                | PutObjectTagging
+                | DeleteObjectTagging
+                | GetObjectRetention
+                | PutObjectRetention
+                | GetObjectLegalHold
+                | PutObjectLegalHold
+        )
     }
 }
 
@@ -234,7 +255,7 @@ pub(super) fn route(
         (Some(_), Some(_)) => object_operation(method, sub, query, headers),
     };
     let operation = found?;
-    check_version(query)?;
+    check_version(operation, query)?;
     Ok(operation)
 }
 
@@ -257,12 +278,13 @@ fn sub_resource<'q>(query: &'q Query<'_>) -> Result<Option<&'q str>> {
     Ok(found)
 }
 
-/// There is one version of every object, the null version.
-fn check_version(query: &Query<'_>) -> Result<()> {
+/// A version id is for operations on one version.
+fn check_version(operation: Operation, query: &Query<'_>) -> Result<()> {
     match query.get("versionId") {
-        None | Some("null") => Ok(()),
+        None => Ok(()),
         Some("") => Err(S3Error::argument("versionId", "", "Version id cannot be the empty string")),
-        Some(_) => Err(S3Error::not_implemented("versionId")),
+        Some(_) if operation.takes_version() => Ok(()),
+        Some(id) => Err(S3Error::argument("versionId", id, "This operation does not accept a version-id.")),
     }
 }
 
@@ -287,6 +309,8 @@ fn bucket_operation(method: &Method, sub: Option<&str>, query: &Query<'_>) -> Re
         ("DELETE", Some("policy")) => Operation::DeleteBucketPolicy,
         ("GET", Some("inventory")) if query.has("id") => Operation::GetBucketInventoryConfiguration,
         ("GET", Some("inventory")) => Operation::ListBucketInventoryConfigurations,
+        ("PUT", Some("versioning")) => Operation::PutBucketVersioning,
+        ("PUT", Some("object-lock")) => Operation::PutObjectLockConfiguration,
         ("GET", Some(sub)) => return bucket_reading(sub),
         ("PUT", Some(sub)) => return bucket_setting(sub),
         ("DELETE", Some(sub)) => return bucket_unsetting(sub),
@@ -378,6 +402,12 @@ fn object_operation(
         ("GET", Some("acl"), false) => Operation::GetObjectAcl,
         ("PUT", Some("acl"), false) => Operation::PutObjectAcl,
         ("GET", Some("tagging"), false) => Operation::GetObjectTagging,
+        ("PUT", Some("tagging"), false) => Operation::PutObjectTagging,
+        ("DELETE", Some("tagging"), false) => Operation::DeleteObjectTagging,
+        ("GET", Some("retention"), false) => Operation::GetObjectRetention,
+        ("PUT", Some("retention"), false) => Operation::PutObjectRetention,
+        ("GET", Some("legal-hold"), false) => Operation::GetObjectLegalHold,
+        ("PUT", Some("legal-hold"), false) => Operation::PutObjectLegalHold,
         ("HEAD", None, false) => Operation::HeadObject,
         ("PUT", None, true) if part && copy => Operation::UploadPartCopy,
         ("PUT", None, true) if part => Operation::UploadPart,
@@ -420,6 +450,8 @@ mod tests {
             ("GET", "/b/", "list-type=2&prefix=x", ListObjectsV2),
             ("GET", "/b", "location", GetBucketLocation),
             ("GET", "/b", "versioning=", GetBucketVersioning),
+            ("PUT", "/b", "versioning", PutBucketVersioning),
+            ("PUT", "/b", "object-lock", PutObjectLockConfiguration),
             ("GET", "/b", "uploads", ListMultipartUploads),
             ("GET", "/b", "inventory&id=1", GetBucketInventoryConfiguration),
             ("GET", "/b", "inventory", ListBucketInventoryConfigurations),
@@ -439,6 +471,13 @@ mod tests {
             ("GET", "/b/k", "uploadId=u", ListParts),
             ("GET", "/b/k", "attributes", GetObjectAttributes),
             ("HEAD", "/b/k", "", HeadObject),
+            ("GET", "/b/k", "versionId=any", GetObject),
+            ("DELETE", "/b/k", "versionId=any", DeleteObject),
+            ("GET", "/b/k", "tagging&versionId=any", GetObjectTagging),
+            ("PUT", "/b/k", "tagging", PutObjectTagging),
+            ("DELETE", "/b/k", "tagging", DeleteObjectTagging),
+            ("PUT", "/b/k", "retention", PutObjectRetention),
+            ("GET", "/b/k", "legal-hold", GetObjectLegalHold),
             ("PUT", "/b/k", "", PutObject),
             ("PUT", "/b/k", "partNumber=1&uploadId=u", UploadPart),
             ("DELETE", "/b/k", "", DeleteObject),
@@ -454,13 +493,12 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused() {
         for (method, path, query, code) in [
-            ("PUT", "/b", "versioning", Code::NotImplemented),
-            ("PUT", "/b/k", "tagging", Code::NotImplemented),
             ("GET", "/b/k", "torrent", Code::NotImplemented),
             ("POST", "/b/k", "select&select-type=2", Code::NotImplemented),
             ("PUT", "/b", "replication", Code::NotImplemented),
             ("DELETE", "/b", "notification", Code::NotImplemented),
-            ("GET", "/b/k", "versionId=3HL4", Code::NotImplemented),
+            ("PUT", "/b/k", "versionId=null", Code::InvalidArgument),
+            ("GET", "/b/k", "versionId=null&uploadId=u", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=", Code::InvalidArgument),
             ("GET", "/b", "acl&policy", Code::InvalidArgument),
             ("PUT", "/b/k", "partNumber=1", Code::InvalidArgument),

@@ -21,8 +21,8 @@ use super::response::{Body, Reply, failure};
 use super::route::{Access, Operation, Target, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, multipart, policy,
-    post, put, query, settings,
+    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
+    policy, post, put, query, settings, tagging, versioning,
 };
 use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;
@@ -270,6 +270,17 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::PostObject => post::post_object(call).await,
         Operation::DeleteObjects => delete::delete_objects(call).await,
         Operation::GetObjectAttributes => attributes::get_object_attributes(call).await,
+        Operation::GetBucketVersioning => versioning::get_bucket_versioning(call).await,
+        Operation::PutBucketVersioning => versioning::put_bucket_versioning(call).await,
+        Operation::GetObjectLockConfiguration => versioning::get_object_lock(call).await,
+        Operation::PutObjectLockConfiguration => versioning::put_object_lock(call).await,
+        Operation::GetObjectTagging => tagging::get_object_tagging(call).await,
+        Operation::PutObjectTagging => tagging::put_object_tagging(call).await,
+        Operation::DeleteObjectTagging => tagging::delete_object_tagging(call).await,
+        Operation::GetObjectRetention => lock::get_object_retention(call).await,
+        Operation::PutObjectRetention => lock::put_object_retention(call).await,
+        Operation::GetObjectLegalHold => lock::get_object_legal_hold(call).await,
+        Operation::PutObjectLegalHold => lock::put_object_legal_hold(call).await,
         Operation::CopyObject => copy::copy_object(call).await,
         Operation::UploadPartCopy => copy::upload_part_copy(call).await,
         Operation::CreateMultipartUpload => multipart::create(call).await,
@@ -278,9 +289,10 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::ListParts => multipart::list_parts(call).await,
         Operation::ListMultipartUploads => multipart::list_uploads(call).await,
+        Operation::GetObjectAcl => acl::get_object_acl(call).await,
+        Operation::PutObjectAcl => acl::put_object_acl(call).await,
         Operation::GetBucketAcl => acl::get_bucket_acl(call).await,
         Operation::PutBucketAcl => acl::put_bucket_acl(call).await,
-        Operation::GetObjectAcl => acl::get_object_acl(call).await,
         Operation::GetBucketPolicy => policy::get(call).await,
         Operation::PutBucketPolicy => policy::put(call).await,
         Operation::DeleteBucketPolicy => policy::delete(call).await,
@@ -290,7 +302,7 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
             Access::Sets => settings::put(operation, call).await,
             Access::Removes => settings::delete(operation, call).await,
             Access::Inventory => settings::inventory(operation, call).await,
-            Access::None => bucket::get_setting(operation, call).await,
+            Access::None => bucket::get_setting(operation),
         },
     }
 }

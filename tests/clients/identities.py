@@ -22,7 +22,8 @@ class Who:
         self.basalt, self.access_key, self.secret_key, self.arn = basalt, access_key, secret_key, arn
 
     def client(self, service):
-        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"},
+        version = "s3v4" if service == "s3" else "v4"
+        config = Config(signature_version=version, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"},
                         connect_timeout=10, read_timeout=120)
         return boto3.client(service, endpoint_url=self.basalt.endpoint, region_name=REGION,
                             aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key, config=config)

@@ -108,14 +108,9 @@ def test_what_is_not_built_says_so(s3, bucket):
     """Nothing is accepted and then ignored."""
     rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
     calls = [
-        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
         lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}),
-        lambda: s3.put_bucket_policy(Bucket=bucket, Policy="{}"),
         lambda: s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
-        lambda: s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", ServerSideEncryption="AES256"),
-        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", Tagging="a=b"),
-        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", ObjectLockLegalHoldStatus="ON"),
         lambda: s3.select_object_content(
             Bucket=bucket, Key="k", Expression="SELECT 1", ExpressionType="SQL",
             InputSerialization={"CSV": {}}, OutputSerialization={"CSV": {}}),

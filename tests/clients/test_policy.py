@@ -296,3 +296,85 @@ def test_policies_survive_a_restart(new_basalt):
     server.kill()
     server.start()
     assert may_read(two.s3, "kept") and not may_read(anonymous(server), "kept")
+
+
+def test_conditions_on_tags(one, two, bucket):
+    tagged = {"TagSet": [{"Key": "security", "Value": "public"}]}
+    secret = {"TagSet": [{"Key": "security", "Value": "secret"}]}
+    one.s3.put_object(Bucket=bucket, Key="open", Body=b"v", Tagging="security=public")
+    one.s3.put_object(Bucket=bucket, Key="shut", Body=b"v", Tagging="security=secret")
+    existing = {"StringEquals": {"s3:ExistingObjectTag/security": "public"}}
+    put(one, bucket, allow(["s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging", "s3:DeleteObjectTagging"],
+                           objects(bucket), Principal={"AWS": two.id}, Condition=existing))
+    assert may_read(two.s3, bucket, "open") and not may_read(two.s3, bucket, "shut")
+    assert two.s3.get_object_tagging(Bucket=bucket, Key="open")["TagSet"] == tagged["TagSet"]
+    for call in [lambda: two.s3.get_object_tagging(Bucket=bucket, Key="shut"),
+                 lambda: two.s3.put_object_tagging(Bucket=bucket, Key="shut", Tagging=tagged),
+                 lambda: two.s3.delete_object_tagging(Bucket=bucket, Key="shut"),
+                 lambda: two.s3.copy_object(Bucket=bucket, Key="new", CopySource=f"{bucket}/shut"),
+                 lambda: two.s3.get_object(Bucket=bucket, Key="none")]:
+        with refused("AccessDenied", 403):
+            call()
+    two.s3.put_object_tagging(Bucket=bucket, Key="open", Tagging=secret)
+    assert not may_read(two.s3, bucket, "open")
+    asked = {"StringEquals": {"s3:RequestObjectTag/security": "public"}}
+    put(one, bucket, allow(["s3:PutObject", "s3:PutObjectTagging"], objects(bucket), Principal={"AWS": two.id},
+                           Condition=asked))
+    two.s3.put_object(Bucket=bucket, Key="new", Body=b"v", Tagging="security=public")
+    two.s3.put_object_tagging(Bucket=bucket, Key="shut", Tagging=tagged)
+    for call in [lambda: two.s3.put_object(Bucket=bucket, Key="new", Body=b"v"),
+                 lambda: two.s3.put_object(Bucket=bucket, Key="new", Body=b"v", Tagging="security=secret"),
+                 lambda: two.s3.put_object_tagging(Bucket=bucket, Key="shut", Tagging=secret)]:
+        with refused("AccessDenied", 403):
+            call()
+    keys = {"ForAllValues:StringEquals": {"s3:RequestObjectTagKeys": ["a", "b"]}}
+    put(one, bucket, allow(["s3:PutObject", "s3:PutObjectTagging"], objects(bucket), Principal={"AWS": two.id},
+                           Condition=keys))
+    two.s3.put_object(Bucket=bucket, Key="new", Body=b"v", Tagging="a=1&b=2")
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="new", Body=b"v", Tagging="a=1&c=2")
+
+
+def test_versions_have_actions_of_their_own(one, two, bucket):
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = one.s3.put_object(Bucket=bucket, Key="k", Body=b"v")["VersionId"]
+    one.s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    put(one, bucket, allow(["s3:GetObject", "s3:DeleteObject"], objects(bucket), Principal={"AWS": two.id}))
+    assert may_read(two.s3, bucket)
+    two.s3.delete_object(Bucket=bucket, Key="k")
+    for call in [lambda: two.s3.get_object(Bucket=bucket, Key="k", VersionId=first),
+                 lambda: two.s3.delete_object(Bucket=bucket, Key="k", VersionId=first),
+                 lambda: two.s3.copy_object(Bucket=bucket, Key="c", CopySource=f"{bucket}/k?versionId={first}"),
+                 lambda: two.s3.get_object(Bucket=bucket, Key="k")]:
+        with refused("AccessDenied", 403):
+            call()
+    put(one, bucket, allow("s3:GetObjectVersion", objects(bucket), Principal={"AWS": two.id},
+                           Condition={"StringEquals": {"s3:VersionId": first}}),
+        allow("s3:DeleteObjectVersion", objects(bucket), Principal={"AWS": two.id}))
+    assert two.s3.get_object(Bucket=bucket, Key="k", VersionId=first)["Body"].read() == b"v"
+    two.s3.delete_object(Bucket=bucket, Key="k", VersionId=first)
+
+
+def test_governance_is_bypassed_with_permission_only(one, two):
+    bucket = f"locked-{one.id}"
+    one.s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    until = "2099-01-01T00:00:00Z"
+    version = one.s3.put_object(Bucket=bucket, Key="k", Body=b"v", ObjectLockMode="GOVERNANCE",
+                                ObjectLockRetainUntilDate=until)["VersionId"]
+    rights = ["s3:DeleteObjectVersion", "s3:PutObject"]
+    put(one, bucket, allow(rights, objects(bucket), Principal={"AWS": two.id}))
+    which = dict(Bucket=bucket, Key="k", VersionId=version)
+    with refused("AccessDenied", 403):
+        two.s3.delete_object(**which)
+    with refused("AccessDenied", 403):
+        two.s3.delete_object(**which, BypassGovernanceRetention=True)
+    answer = two.s3.delete_objects(Bucket=bucket, BypassGovernanceRetention=True,
+                                   Delete={"Objects": [{"Key": "k", "VersionId": version}]})
+    assert [error["Code"] for error in answer["Errors"]] == ["AccessDenied"]
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="k", Body=b"v", ObjectLockMode="GOVERNANCE",
+                          ObjectLockRetainUntilDate=until)
+    put(one, bucket, allow([*rights, "s3:BypassGovernanceRetention"], objects(bucket), Principal={"AWS": two.id}))
+    with refused("AccessDenied", 403):
+        two.s3.delete_object(**which)
+    two.s3.delete_object(**which, BypassGovernanceRetention=True)

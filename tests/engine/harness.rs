@@ -23,8 +23,9 @@ pub const MEMORY: MemoryPlan = MemoryPlan {
     bodies: 64 << 10,
     buffers: 32 << 20,
     background: 8 << 20,
+    maps: 1 << 10,
 };
-const CAPACITY: u64 = 640 << 20;
+pub const CAPACITY: u64 = 640 << 20;
 
 /// Runs a test in simulated time.
 pub fn run(test: impl Future<Output = ()> + 'static) {
@@ -107,7 +108,7 @@ impl Server {
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        self.store.delete(BUCKET, key, Conditions::default()).await
+        self.store.delete(BUCKET, key, Conditions::default()).await.map(drop)
     }
 
     pub async fn keys(&self) -> Vec<(String, u64)> {

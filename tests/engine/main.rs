@@ -7,6 +7,8 @@ mod harness;
 mod crash;
 mod drives;
 mod log;
+mod recovery;
 mod settings;
 mod space;
 mod background;
+mod versions;

@@ -9,11 +9,13 @@ use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
-use crate::catalog::record::{Operation, Sequence};
+use crate::catalog::meta::Attached;
+use crate::catalog::record::Operation;
 use crate::catalog::value::{
-    BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
+    BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
 use crate::codec::wire::Broken;
+use crate::drive::bitmap;
 use crate::pool::stripe::Extent;
 
 /// Bytes of an unknown key that are shown.
@@ -59,11 +61,6 @@ pub fn log(id: LogId) -> String {
     format!("{}.{}.{}", id.0 >> 32, id.0 >> 24 & 0xff, id.0 & 0xff_ffff)
 }
 
-/// Epoch and number in it.
-pub fn sequence(sequence: Sequence) -> String {
-    format!("{}:{}", sequence.epoch(), sequence.0 - Sequence::first(sequence.epoch()).0)
-}
-
 pub fn operation(operation: &Operation) -> String {
     match operation {
         Operation::Put { key, value } => match self::value(key, value) {
@@ -72,7 +69,10 @@ pub fn operation(operation: &Operation) -> String {
         },
         Operation::Delete { key } => format!("delete {}", self::key(key)),
         Operation::Free(extent) => format!("free {}", self::extent(extent)),
-        Operation::Unpack { pack } => format!("unpack an object of pack {pack:016x}"),
+        Operation::Unpack { pack, objects, bytes } => {
+            let objects = count((*objects).into(), "object");
+            format!("unpack {objects} of {bytes} bytes of pack {pack:016x}")
+        }
     }
 }
 
@@ -92,6 +92,8 @@ pub fn key(bytes: &[u8]) -> String {
     } else if let Some((name, order)) = key::parse_version(bytes) {
         let order = if order == key::ORDER_UNVERSIONED { String::new() } else { format!(" order {order}") };
         named(&name, order)
+    } else if let Some(name) = key::parse_null_order(bytes) {
+        named(&name, String::new())
     } else if let Some((name, upload)) = key::parse_upload(bytes) {
         named(&name, format!(" id {upload:032x}"))
     } else if let Some((upload, number)) = key::parse_part(bytes) {
@@ -125,7 +127,14 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     } else if key::is_version(key) {
         let version = Version::decode(bytes)?;
         let (bytes, modified) = (version.meta.size, moment(version.meta.modified));
-        Some(format!("{bytes} bytes of {modified}, {}", storage(&version.storage)))
+        let null = if version.null && !is_order_0(key) { ", null" } else { "" };
+        let locked = if is_locked(&version.meta.attached) { ", locked" } else { "" };
+        Some(match version.is_marker() {
+            true => format!("delete marker of {modified}{null}"),
+            false => format!("{bytes} bytes of {modified}, {}{null}{locked}", storage(&version.storage)),
+        })
+    } else if key::parse_null_order(key).is_some() {
+        Some(format!("order {}", NullOrder::decode(bytes)?.0))
     } else if key::parse_upload(key).is_some() {
         Some(format!("begun {}", moment(UploadValue::decode(bytes)?.initiated)))
     } else if key::parse_part(key).is_some() {
@@ -133,24 +142,29 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);
         Some(format!("{} bytes of {}, {place}", part.size, moment(part.modified)))
     } else if key::parse_space(key).is_some() {
-        Some(format!("{} in use", size(pages_used(bytes) * PAGE as u64)))
+        Some(format!("{} in use", size(bitmap::pages_marked(bytes)?.saturating_mul(PAGE as u64))))
     } else if key::parse_pack(key).is_some() {
         let pack = PackValue::decode(bytes)?;
-        Some(format!("{} live, {}", count(pack.live.into(), "object"), extent(&pack.extent)))
+        let live = count(pack.live.into(), "object");
+        Some(format!("{live} live, {} of {} bytes, {}", pack.live_bytes, pack.bodies, extent(&pack.extent)))
     } else {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))
     }
 }
 
-/// Pages that a space map marks.
-pub fn pages_used(map: &[u8]) -> u64 {
-    map.iter().map(|byte| u64::from(byte.count_ones())).sum()
+fn is_order_0(key: &[u8]) -> bool {
+    key::parse_version(key).is_some_and(|(_, order)| order == key::ORDER_UNVERSIONED)
+}
+
+/// A hold or a retention, whether it has ended or not.
+fn is_locked(attached: &Attached) -> bool {
+    attached.legal_hold == Some(true) || attached.retention.is_some()
 }
 
 fn storage(storage: &Storage) -> String {
     match storage {
-        Storage::Empty => "no bytes".to_owned(),
+        Storage::Empty | Storage::Marker => "no bytes".to_owned(),
         Storage::Inline { at, .. } if at.log == LogId(0) => "in the body of this record".to_owned(),
         Storage::Inline { at, .. } => format!("in log {}+{:#x}", log(at.log), at.offset),
         Storage::Packed { pack, offset, .. } => format!("in pack {pack:016x}+{offset:#x}"),
@@ -188,8 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_in_their_parts() {
+    fn a_log_id_is_told_in_its_parts() {
         assert_eq!(log(LogId(3 << 32 | 1 << 24 | 9)), "3.1.9");
-        assert_eq!(sequence(Sequence::first(7).next()), "7:1");
     }
 }

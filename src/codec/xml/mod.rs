@@ -9,6 +9,7 @@ mod read;
 mod bucket;
 mod request;
 mod response;
+mod retention;
 mod write;
 
 pub use bucket::*;
@@ -25,4 +26,5 @@ pub use response::{
     initiate_multipart_upload, list_buckets, list_multipart_uploads, list_objects_v1, list_objects_v2,
     list_parts, location_constraint,
 };
+pub use retention::{legal_hold, parse_legal_hold, parse_retention, retention};
 pub use write::XmlWriter;

@@ -1,0 +1,91 @@
+//! Changing what is attached to a version: tags, retention, legal hold, owner and grants.
+//!
+//! The version is written again under the lock of its key, with the same bytes at the same place and
+//! the same time of modification. May use `retention`, which says what a lock allows.
+
+use std::rc::Rc;
+
+use super::buckets::Bucket;
+use super::commit::BucketRef;
+use super::error::ObjectError;
+use super::meta::{Attached, Retention};
+use super::retention;
+use super::shard::Shard;
+use crate::base::time::Nanos;
+use crate::catalog::key::{self, ORDER_UNVERSIONED};
+use crate::catalog::record::Operation;
+
+/// What changes.
+#[derive(Clone, Debug)]
+pub enum Amendment {
+    /// All tags; none removes them.
+    Tags(Vec<(String, String)>),
+    /// `bypass`: the caller may and wants to ignore governance.
+    Retention {
+        retention: Option<Retention>,
+        bypass: bool,
+    },
+    LegalHold(bool),
+    Grants {
+        owner: Option<String>,
+        grants: Option<Vec<u8>>,
+    },
+}
+
+impl Shard {
+    /// Gives the id of the version that was changed, in a bucket that is or was versioned.
+    pub async fn amend_version(
+        self: Rc<Self>,
+        named: BucketRef,
+        name: String,
+        id: Option<String>,
+        amendment: Amendment,
+    ) -> Result<Option<String>, ObjectError> {
+        self.admit().await?;
+        let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        loop {
+            let bucket = self.bucket(&named)?;
+            let mut found = self.find(&bucket, &name, id.as_deref()).await?;
+            let now = self.pool.world.now();
+            amend(&mut found.version.meta.attached, &amendment, &bucket, now)?;
+            let at = key::version(named.id, &name, found.order);
+            let put = Operation::Put { key: at, value: found.version.encode() };
+            if self.commit_under(&named, &bucket, vec![put], &[]).await? {
+                return Ok(bucket.settings.versioning.map(|_| found.id(named.id, &name)));
+            }
+        }
+    }
+}
+
+fn amend(
+    attached: &mut Attached,
+    amendment: &Amendment,
+    bucket: &Bucket,
+    now: Nanos,
+) -> Result<(), ObjectError> {
+    match amendment {
+        Amendment::Tags(tags) => attached.tags.clone_from(tags),
+        Amendment::Retention { retention, bypass } => {
+            needs_lock(bucket)?;
+            retention::check_change(attached.retention, *retention, now, *bypass)?;
+            attached.retention = *retention;
+        }
+        Amendment::LegalHold(on) => {
+            needs_lock(bucket)?;
+            attached.legal_hold = Some(*on);
+        }
+        Amendment::Grants { owner, grants } => {
+            attached.owner.clone_from(owner);
+            attached.grants.clone_from(grants);
+        }
+    }
+    Ok(())
+}
+
+/// Retention and holds are for buckets with object lock.
+pub fn needs_lock(bucket: &Bucket) -> Result<(), ObjectError> {
+    match bucket.settings.object_lock {
+        Some(_) => Ok(()),
+        None => Err(ObjectError::BadRequest("Bucket is missing Object Lock Configuration")),
+    }
+}
