@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin::credentials::{self, CredentialsError, Established};
 use crate::admin::notify::Notify;
 use crate::admin::progress::Progress;
-use crate::base::limits::ACCEPT_QUEUE_MAX;
+use crate::base::limits::{ACCEPT_QUEUE_MAX, SPACE_MAPS_SHARE};
 use crate::base::metrics::{DriveState, RecoveryMetrics};
 use crate::config::{Config, Cores, CredentialsChoice};
 use crate::io::runtime::{self, IoKind};
@@ -204,7 +204,8 @@ const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
 
 /// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
 /// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way, a sixteenth on
-/// those of background work. The last sixteenth is for what is not counted one by one.
+/// those of background work, half of that on maps of free space. The rest is for what is not counted one
+/// by one.
 fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
     let memory = config.memory_bytes;
     let each = cores as u64;
@@ -214,6 +215,7 @@ fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
         blocks: memory / 4 / each,
         bodies: config.read_cache_bytes / each,
         buffers: (memory / 4 / each) as usize,
+        maps: (memory / SPACE_MAPS_SHARE / each) as usize,
         background: (memory / 16 / each) as usize,
     }
 }

@@ -25,8 +25,14 @@ use basalt::pool::format::Request;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-const MEMORY: MemoryPlan =
-    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 0, buffers: 16 << 20, background: 8 << 20 };
+const MEMORY: MemoryPlan = MemoryPlan {
+    memtable: 64 << 10,
+    blocks: 1 << 20,
+    bodies: 0,
+    buffers: 16 << 20,
+    background: 8 << 20,
+    maps: 1 << 20,
+};
 const BUCKET: &str = "bucket";
 const WRITERS: usize = 16;
 const ROUNDS: usize = 30;

@@ -216,6 +216,28 @@ pub const CHUNK_BLOCKS: usize = 16;
 pub const PACK_BYTES: usize = MIB;
 /// Catalog bytes in the record that installs a pack.
 pub const PACK_RECORD_BYTES: usize = 512 * KIB;
+/// The directory at the end of a pack: it names each object with less than the record does.
+pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
+/// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
+pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
+pub const PACK_CHANGE_BYTES: usize = 48;
+/// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
+/// 512 MiB of small objects that are read most.
+pub const PACK_EXTENTS_CACHED: usize = 512;
+/// Packs a shard remembers as worth compacting, 16 bytes each. What does not fit is found again by a
+/// walk over the packs.
+pub const PACKS_SPARSE_MAX: usize = 1024;
+/// Packs that one step of that walk looks at.
+pub const PACKS_WALKED_AT_ONCE: usize = 1024;
+/// Packs that one turn of compaction empties: 16 MiB are read and at most 8 MiB written, a second or
+/// less of one slow drive.
+pub const PACKS_COMPACTED_AT_ONCE: usize = 16;
+/// Turns of the upkeep tick between two turns of compaction of a core: a quarter of a second.
+pub const COMPACT_TICKS: u32 = 10;
+/// Turns of the upkeep tick after which packs that lost objects are folded into the catalog though the
+/// memtable has not grown: five seconds, so that deleting gives space back soon.
+pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.
@@ -288,6 +310,21 @@ pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
 pub const PACE_REST_MS_MAX: u64 = 50;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Part of the memory given to maps of free space: one in this many. A map takes a bit a page, 8 KiB
+/// for a segment of 256 MiB: 8 MiB of the default 256 MiB hold the maps of 1,024 segments, and a shard
+/// writes to one segment of each drive at a time. The rest is away, in the catalog. What grows with
+/// the drives then is some 60 bytes a segment (2,048 to 4,096 segments on the smallest drive, one for each
+/// 256 MiB of one above 1 TiB): 240 KiB a TiB, where the maps themselves took 64 MiB. One map of each
+/// drive stays with each shard, whatever the share: 64 KiB a drive with 8 shards.
+pub const SPACE_MAPS_SHARE: u64 = 32;
+/// What a change of space in a segment whose map is away takes in memory, and at most in its map:
+/// a run in each of two sets. Counted with the memtable, so a checkpoint comes before it matters.
+pub const SPACE_CHANGE_BYTES: usize = 32;
+/// Space maps that a checkpoint reads at a time.
+pub const SPACE_MAPS_SAVED_AT_ONCE: usize = 16;
+/// Segments whose maps are brought back for one piece of space before a new segment is claimed: a
+/// fragmented store must not be searched for every piece while there is untouched room.
+pub const SPACE_MAPS_TRIED: usize = 4;
 /// Segments of each drive that object bytes leave to the log and the catalog.
 pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
@@ -353,6 +390,8 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
+/// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
+pub const VERSIONS_TOLD_MAX: usize = 128;
 /// Entries a scan passes before it lets other tasks run: about 100 us.
 pub const SCAN_STEPS_MAX: u32 = 1024;
 

@@ -101,11 +101,13 @@ pub fn is_version(key: &[u8]) -> bool {
     key.first() == Some(&VERSION)
 }
 
-/// The lock under which everything about an object is decided, from the key of any of its versions:
-/// that of order 0.
-pub fn lock_of(version: &[u8]) -> Vec<u8> {
-    let mut lock = version.to_vec();
-    lock.iter_mut().rev().take(8).for_each(|byte| *byte = 0xff);
+/// The key under whose lock everything about a key is decided: itself, or of a version that of order
+/// 0, so that all versions of an object have the same.
+pub fn lock_of(key: &[u8]) -> Vec<u8> {
+    let mut lock = key.to_vec();
+    if is_version(key) {
+        lock.iter_mut().rev().take(8).for_each(|byte| *byte = 0xff);
+    }
     lock
 }
 

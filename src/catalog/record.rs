@@ -64,9 +64,11 @@ pub enum Operation {
     },
     /// The extent has no owner any more.
     Free(Extent),
-    /// One object less lives in the pack; at none the pack itself is deleted and freed.
+    /// Objects less that live in the pack, and bytes; at none the pack itself is deleted and freed.
     Unpack {
         pack: u64,
+        objects: u32,
+        bytes: u32,
     },
 }
 
@@ -111,7 +113,7 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
             Operation::Put { key, value } => put.u8(PUT).bytes(key).bytes(value),
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
             Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
-            Operation::Unpack { pack } => put.u8(UNPACK).u64(*pack),
+            Operation::Unpack { pack, objects, bytes } => put.u8(UNPACK).u64(*pack).u32(*objects).u32(*bytes),
         };
     }
     put.0
@@ -128,7 +130,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
             }
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
             FREE => Operation::Free(extent_from(take.bytes()?)?),
-            UNPACK => Operation::Unpack { pack: take.u64()? },
+            UNPACK => Operation::Unpack { pack: take.u64()?, objects: take.u32()?, bytes: take.u32()? },
             _ => return None,
         });
     }
@@ -142,12 +144,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<u64>) {
+        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<(u64, u32, u32)>) {
             let change = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
                 Some(value) => Operation::Put { key, value },
                 None => Operation::Delete { key },
             };
-            let unpack = |pack| Operation::Unpack { pack };
+            let unpack = |(pack, objects, bytes)| Operation::Unpack { pack, objects, bytes };
             let operations: Vec<Operation> =
                 pairs.into_iter().map(change).chain(packs.into_iter().map(unpack)).collect();
             prop_assert_eq!(decode(&encode(&operations)), Some(operations));

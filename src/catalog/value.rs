@@ -109,6 +109,11 @@ pub struct PackValue {
     pub extent: Extent,
     /// Objects in it that are still current.
     pub live: u32,
+    /// Their bytes.
+    pub live_bytes: u32,
+    /// Bytes of all objects it was made with. Behind them, to the end of the extent, stands the
+    /// directory (`catalog::directory`).
+    pub bodies: u32,
 }
 
 /// Parts that nothing refers to any more, still to be freed.
@@ -392,13 +397,21 @@ impl NullOrder {
 impl PackValue {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
-        put.u8(LAYOUT).u32(self.live).bytes(&extent_bytes(&self.extent));
+        put.u8(LAYOUT).u32(self.live).u32(self.live_bytes).u32(self.bodies);
+        put.bytes(&extent_bytes(&self.extent));
         put.0
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = layout(bytes)?;
-        Some(PackValue { live: take.u32()?, extent: extent_from(take.bytes()?)? })
+        let (live, live_bytes, bodies) = (take.u32()?, take.u32()?, take.u32()?);
+        let extent = extent_from(take.bytes()?)?;
+        (u64::from(bodies) <= extent.size).then_some(PackValue { extent, live, live_bytes, bodies })
+    }
+
+    /// Less than half of what it was made with is alive: worth writing anew.
+    pub fn is_sparse(&self) -> bool {
+        u64::from(self.live_bytes) * 2 < u64::from(self.bodies)
     }
 }
 
@@ -533,8 +546,8 @@ fn take_text(take: &mut Take<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attached::tests::any_attached;
     use super::*;
+    use crate::catalog::attached::tests::any_attached;
     use proptest::prelude::*;
 
     fn headers() -> impl Strategy<Value = Headers> {

@@ -2,5 +2,7 @@
 
 pub mod device;
 pub mod segment;
+pub mod spans;
+pub mod bitmap;
 pub mod space;
 pub mod superblock;

@@ -220,7 +220,7 @@ impl Shard {
                 change.operations.push(Operation::Put { key: key::null_order(id, key), value });
                 match newest {
                     Some(newest) if newest.version.null => Some(newest),
-                    _ => self.null_version(bucket, key).await?,
+                    _ => Box::pin(self.null_version(bucket, key)).await?,
                 }
             }
         };
@@ -328,11 +328,18 @@ impl Shard {
     }
 }
 
+/// The size of an object in a pack, as packs count it: what a drive says may be anything.
+pub fn packed_bytes(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// What a record has to say about the bytes of a version that it replaces or removes.
 pub fn disown(version: Version) -> Option<Operation> {
     match version.storage {
         Storage::Empty | Storage::Inline { .. } | Storage::Marker => None,
-        Storage::Packed { pack, .. } => Some(Operation::Unpack { pack }),
+        Storage::Packed { pack, .. } => {
+            Some(Operation::Unpack { pack, objects: 1, bytes: packed_bytes(version.meta.size) })
+        }
         Storage::Striped(extent) => Some(Operation::Free(extent)),
         Storage::Parts { upload, .. } => {
             Some(Operation::Put { key: key::garbage(upload), value: GarbageValue { upload }.encode() })

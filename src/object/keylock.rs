@@ -1,7 +1,8 @@
 //! One writer at a time for each key of a shard.
 //!
 //! A mutation reads the current state, decides, and commits while it holds the lock, so conditions
-//! are exact and what a write replaces is freed exactly once. Waiters are served in order. Pure
+//! are exact and what a write replaces is freed exactly once. All versions of an object have one lock,
+//! whichever of them is named. Waiters are served in order. Pure
 //! state of one thread; nothing is kept for a key that nobody locks.
 
 use std::cell::RefCell;
@@ -10,25 +11,32 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-#[derive(Clone, Default)]
+use crate::catalog::key::lock_of;
+
+#[derive(Clone, Debug, Default)]
 pub struct KeyLocks(Rc<RefCell<HashMap<Vec<u8>, Queue>>>);
 
-/// Those who wait for a key, in order.
-type Queue = VecDeque<oneshot::Sender<()>>;
+/// Those who wait for a key, in order. They are sent the guard itself, so that one who goes away after
+/// it was sent and before looking drops it, which passes it on.
+type Queue = VecDeque<oneshot::Sender<KeyGuard>>;
 
 /// Holds the lock of one key until dropped.
+#[derive(Debug)]
 pub struct KeyGuard {
     locks: KeyLocks,
     key: Vec<u8>,
+    /// Nobody took it over: there is nothing to pass on.
+    void: bool,
 }
 
 impl KeyLocks {
     pub async fn lock(&self, key: &[u8]) -> KeyGuard {
+        let key = lock_of(key);
         let wait = {
             let mut held = self.0.borrow_mut();
-            match held.get_mut(key) {
+            match held.get_mut(&key) {
                 None => {
-                    held.insert(key.to_vec(), VecDeque::new());
+                    held.insert(key.clone(), VecDeque::new());
                     None
                 }
                 Some(queue) => {
@@ -38,14 +46,29 @@ impl KeyLocks {
                 }
             }
         };
-        if let Some(turn) = wait {
-            turn.await.expect("a holder passes the lock on before its entry goes away");
+        match wait {
+            Some(turn) => turn.await.expect("a holder passes the lock on before its entry goes away"),
+            None => self.guard(key),
         }
-        KeyGuard { locks: self.clone(), key: key.to_vec() }
+    }
+
+    fn guard(&self, key: Vec<u8>) -> KeyGuard {
+        KeyGuard { locks: self.clone(), key, void: false }
+    }
+
+    /// The next one who waits for a key; if there is none, nobody holds it any more.
+    fn next(&self, key: &[u8]) -> Option<oneshot::Sender<KeyGuard>> {
+        let mut held = self.0.borrow_mut();
+        let next = held.get_mut(key)?.pop_front();
+        if next.is_none() {
+            held.remove(key);
+        }
+        next
     }
 
     /// Locks several keys, in an order in which no two callers can wait for each other.
     pub async fn lock_all(&self, mut keys: Vec<Vec<u8>>) -> Vec<KeyGuard> {
+        keys.iter_mut().for_each(|key| *key = lock_of(key));
         keys.sort();
         keys.dedup();
         let mut guards = Vec::with_capacity(keys.len());
@@ -62,15 +85,15 @@ impl KeyLocks {
 
 impl Drop for KeyGuard {
     fn drop(&mut self) {
-        let mut held = self.locks.0.borrow_mut();
-        let Some(queue) = held.get_mut(&self.key) else { return };
-        while let Some(next) = queue.pop_front() {
+        let mut key = std::mem::take(&mut self.key);
+        while !self.void
+            && let Some(next) = self.locks.next(&key)
+        {
             // One who stopped waiting is passed over.
-            if next.send(()).is_ok() {
-                return;
-            }
+            let Err(mut back) = next.send(self.locks.guard(key)) else { return };
+            back.void = true;
+            key = std::mem::take(&mut back.key);
         }
-        held.remove(&self.key);
     }
 }
 
@@ -108,6 +131,30 @@ mod tests {
         drop(gone);
         drop(held);
         drop(locks.lock(b"k").await);
+        assert!(locks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_when_its_turn_has_come_passes_the_lock_on() {
+        let locks = KeyLocks::default();
+        let held = locks.lock(b"k").await;
+        let (mut gone, mut next) = (Box::pin(locks.lock(b"k")), Box::pin(locks.lock(b"k")));
+        assert!(futures_poll_once(&mut gone).await && futures_poll_once(&mut next).await);
+        drop(held);
+        drop(gone);
+        assert!(!futures_poll_once(&mut next).await, "nobody holds the lock");
+        drop(next);
+        assert!(locks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn versions_of_an_object_have_one_lock_and_objects_their_own() {
+        let (locks, at) = (KeyLocks::default(), crate::catalog::key::version);
+        let held = locks.lock_all(vec![at(1, "k", 0), at(1, "k", 7), at(1, "k", 9)]).await;
+        assert_eq!(held.len(), 1);
+        let other = locks.lock(&at(1, "l", 7)).await;
+        assert!(futures_poll_once(&mut Box::pin(locks.lock(&at(1, "k", 8)))).await);
+        drop((held, other));
         assert!(locks.is_empty());
     }
 

@@ -57,6 +57,8 @@ pub struct MemoryPlan {
     pub bodies: u64,
     /// Buffers of requests under way.
     pub buffers: usize,
+    /// Maps of free space, of all its shards.
+    pub maps: usize,
     /// Buffers of the background core beside it.
     pub background: usize,
 }
@@ -247,10 +249,12 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let blocks = BlockCache::new(memory.blocks);
     let foreman = Foreman::new(peers.clone(), index);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
+    let maps = memory.maps / seed.shards.len().max(1);
     for replay in seed.shards {
         let at = usize::from(replay.manifest.shard.0);
         let upkeep = (foreman.clone(), Pressure::new(memory.memtable));
-        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), upkeep, replay);
+        let (log, blocks) = (log.clone(), blocks.clone());
+        let opened = Shard::open(pool.clone(), log, bulletin.clone(), blocks, upkeep, replay, maps);
         shards[at] = Some(opened.await?);
     }
     let home = Home { index, role: Role::Data, peers, foreman, shards, common };
@@ -263,6 +267,8 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
         tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
     ];
+    let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
+    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
         upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));

@@ -1,12 +1,14 @@
-//! Retiring a log segment: what still lives in it is packed into coded stripes.
+//! Packs: small objects out of the log, and out of packs that are mostly dead, into coded stripes.
 //!
 //! Small objects travel in the log, m + 1 copies of them. When their segment is the oldest, those
 //! that are still current are gathered by shard into extents (packs), which cost (k + m) / k; one
 //! record a pack installs the new places, and the segment becomes a spare. An object that was
 //! overwritten meanwhile simply does not move: each move is decided under the lock of its key.
 //! Every version of a key moves for itself.
+//! Behind its objects a pack has a directory of them, for `object::compact`, which empties packs by
+//! the same moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{PACK_BYTES, PACK_RECORD_BYTES, PAGE};
 use crate::base::metrics::JobKind;
 use crate::catalog::batch::{self, Found};
+use crate::catalog::directory;
 use crate::catalog::key;
 use crate::catalog::log::{Log, Sealed};
 use crate::catalog::record::Operation;
@@ -28,23 +31,33 @@ use crate::catalog::value::{LogPosition, PackValue, Storage, Version};
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::Extent;
 
-/// A small object found in the log.
-struct Candidate {
-    key: Vec<u8>,
-    at: LogPosition,
-    body: Bytes,
-    /// Bytes its record will take.
-    cost: usize,
+/// A small object and where it was found.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub key: Vec<u8>,
+    pub from: Origin,
+    pub body: Bytes,
+}
+
+/// Where a small object may stand before it is moved into a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Log(LogPosition),
+    Pack { pack: u64, offset: u32 },
 }
 
 /// An object on its way into a pack.
 #[derive(Clone, Debug)]
 pub struct Move {
     pub key: Vec<u8>,
-    pub from: LogPosition,
+    pub from: Origin,
     /// Offset in the pack.
     pub to: u32,
+    pub bytes: u32,
 }
+
+/// Objects looked up before other tasks get a turn: about 500 us when all of it is in memory.
+const MOVES_STEPS_MAX: usize = 256;
 
 type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
@@ -124,16 +137,15 @@ fn pile_up(piles: &mut Piles, log: LogId, offset: u32, batch: &Bytes, record: Fo
         return;
     }
     let put = record.operations.into_iter().find_map(|operation| match operation {
-        Operation::Put { key, value } if key::is_version(&key) => Some((key, value.len())),
+        Operation::Put { key, .. } if key::is_version(&key) => Some(key),
         _ => None,
     });
-    let Some((key, value_len)) = put else { return };
+    let Some(key) = put else { return };
     let start = record.body_at as usize;
     // A slice would keep the window alive until its pile is full.
     let body = Bytes::copy_from_slice(&batch[start..start + record.head.body as usize]);
-    let cost = key.len() + value_len + 16;
-    let at = LogPosition { log, offset: offset + record.body_at };
-    piles.entry(record.head.shard).or_default().push(Candidate { key, at, body, cost });
+    let from = Origin::Log(LogPosition { log, offset: offset + record.body_at });
+    piles.entry(record.head.shard).or_default().push(Candidate { key, from, body });
 }
 
 /// Packs every pile of at least `bytes_min`.
@@ -141,41 +153,60 @@ async fn flush_piles(core: &Rc<Core>, piles: &mut Piles, bytes_min: usize) -> Re
     for (shard, pile) in piles.iter_mut() {
         let bytes: usize = pile.iter().map(|candidate| candidate.body.len()).sum();
         if bytes >= bytes_min {
-            pack_pile(core, *shard, std::mem::take(pile)).await?;
+            pack_pile(core, *shard, std::mem::take(pile), Purpose::Objects).await?;
         }
     }
     Ok(())
 }
 
-async fn pack_pile(core: &Rc<Core>, shard: ShardId, pile: Vec<Candidate>) -> Result<(), ObjectError> {
-    let places: Vec<(Vec<u8>, LogPosition)> = pile.iter().map(|c| (c.key.clone(), c.at)).collect();
+/// Writes those of a pile that are still current into packs and moves them there.
+pub(super) async fn pack_pile(
+    core: &Rc<Core>,
+    shard: ShardId,
+    pile: Vec<Candidate>,
+    purpose: Purpose,
+) -> Result<(), ObjectError> {
+    let places: Vec<(Vec<u8>, Origin)> = pile.iter().map(|c| (c.key.clone(), c.from)).collect();
     let alive = core.on_shard_whole(shard, move |shard| shard.still_at(places)).await?;
     let mut pack: Vec<Candidate> = Vec::new();
     let (mut bytes, mut cost) = (0, 0);
-    for (candidate, _) in pile.into_iter().zip(alive).filter(|(_, alive)| *alive) {
-        if bytes + candidate.body.len() > PACK_BYTES || cost + candidate.cost > PACK_RECORD_BYTES {
-            write_pack(core, shard, std::mem::take(&mut pack)).await?;
+    for (candidate, alive) in pile.into_iter().zip(alive) {
+        let Some(value) = alive else { continue };
+        // What the record will say of it.
+        let added = candidate.key.len() + value + 16;
+        if bytes + candidate.body.len() > PACK_BYTES || cost + added > PACK_RECORD_BYTES {
+            write_pack(core, shard, std::mem::take(&mut pack), purpose).await?;
             (bytes, cost) = (0, 0);
         }
         bytes += candidate.body.len();
-        cost += candidate.cost;
+        cost += added;
         pack.push(candidate);
     }
-    if pack.is_empty() { Ok(()) } else { write_pack(core, shard, pack).await }
+    if pack.is_empty() { Ok(()) } else { write_pack(core, shard, pack, purpose).await }
 }
 
-async fn write_pack(core: &Rc<Core>, shard: ShardId, pack: Vec<Candidate>) -> Result<(), ObjectError> {
-    let bytes: u64 = pack.iter().map(|candidate| candidate.body.len() as u64).sum();
+async fn write_pack(
+    core: &Rc<Core>,
+    shard: ShardId,
+    pack: Vec<Candidate>,
+    purpose: Purpose,
+) -> Result<(), ObjectError> {
+    let members = pack.iter().map(|candidate| (&candidate.key[..], candidate.body.len() as u32));
+    let directory = Bytes::from(directory::encode(members));
+    let bodies: usize = pack.iter().map(|candidate| candidate.body.len()).sum();
+    let bytes = (bodies + directory.len()) as u64;
     let id = core.pool.world.random_u64();
-    let allocator = ShardAllocator { core: core.clone(), shard, purpose: Purpose::Objects };
+    let allocator = ShardAllocator { core: core.clone(), shard, purpose };
     let mut writer = core.writes.extent(allocator, core.pool.world.random_u64(), Some(bytes));
     let mut moves = Vec::with_capacity(pack.len());
-    let mut offset = 0;
+    let mut to = 0;
     for candidate in pack {
-        moves.push(Move { key: candidate.key, from: candidate.at, to: offset });
-        offset += candidate.body.len() as u32;
+        let bytes = candidate.body.len() as u32;
+        moves.push(Move { key: candidate.key, from: candidate.from, to, bytes });
+        to += bytes;
         writer.write(candidate.body).await?;
     }
+    writer.write(directory).await?;
     let mut written = writer.finish().await?;
     written.flush().await?;
     let extent = written.into_extent();
@@ -183,16 +214,23 @@ async fn write_pack(core: &Rc<Core>, shard: ShardId, pack: Vec<Candidate>) -> Re
 }
 
 impl Shard {
-    /// Which of the objects are still current and still in the log at these places.
+    /// For each of the objects that are still current and still at these places, the length of its
+    /// value.
     pub async fn still_at(
         self: Rc<Self>,
-        places: Vec<(Vec<u8>, LogPosition)>,
-    ) -> Result<Vec<bool>, ObjectError> {
+        places: Vec<(Vec<u8>, Origin)>,
+    ) -> Result<Vec<Option<usize>>, ObjectError> {
         let mut alive = Vec::with_capacity(places.len());
-        for (at, place) in places {
+        for (turn, (at, place)) in places.into_iter().enumerate() {
+            // Tiny objects come by the ten thousand, and what is in memory never waits.
+            if turn > 0 && turn.is_multiple_of(MOVES_STEPS_MAX) {
+                tokio::task::yield_now().await;
+            }
             let value = self.get(&at).await?;
-            let storage = value.and_then(|value| Version::decode_storage(&value));
-            alive.push(matches!(storage, Some(Storage::Inline { at, .. }) if at == place));
+            let stays = |value: &Bytes| {
+                Version::decode_storage(value).is_some_and(|storage| origin(&storage) == Some(place))
+            };
+            alive.push(value.filter(stays).map(|value| value.len()));
         }
         Ok(alive)
     }
@@ -205,7 +243,7 @@ impl Shard {
         extent: Extent,
         moves: Vec<Move>,
     ) -> Result<(), ObjectError> {
-        let _guards = self.locks.lock_all(moves.iter().map(|moved| key::lock_of(&moved.key)).collect()).await;
+        let _guards = self.locks.lock_all(moves.iter().map(|moved| moved.key.clone()).collect()).await;
         let result = self.try_install_pack(id, &extent, moves).await;
         match &result {
             Ok(true) => {}
@@ -222,23 +260,49 @@ impl Shard {
         extent: &Extent,
         moves: Vec<Move>,
     ) -> Result<bool, ObjectError> {
+        let bodies = moves.iter().map(|moved| moved.bytes).sum();
+        let mut pack = PackValue { extent: extent.clone(), live: 0, live_bytes: 0, bodies };
         let mut operations = Vec::with_capacity(moves.len() + 1);
-        for moved in moves {
+        let mut left: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
+        // One that is named twice moves once: counts decide when a pack is freed.
+        let mut seen = BTreeSet::new();
+        for (turn, moved) in moves.into_iter().enumerate() {
+            if turn > 0 && turn.is_multiple_of(MOVES_STEPS_MAX) {
+                tokio::task::yield_now().await;
+            }
             let Some(mut version) = self.version(&moved.key).await? else { continue };
-            match version.storage {
-                Storage::Inline { at, crc } if at == moved.from => {
-                    version.storage = Storage::Packed { pack: id, offset: moved.to, crc };
-                    operations.push(Operation::Put { key: moved.key, value: version.encode() });
-                }
-                _ => {}
+            let (Storage::Inline { crc, .. } | Storage::Packed { crc, .. }) = version.storage else {
+                continue;
+            };
+            if origin(&version.storage) != Some(moved.from) || !seen.insert(moved.key.clone()) {
+                continue;
+            }
+            version.storage = Storage::Packed { pack: id, offset: moved.to, crc };
+            operations.push(Operation::Put { key: moved.key, value: version.encode() });
+            pack.live += 1;
+            pack.live_bytes += moved.bytes;
+            if let Origin::Pack { pack, .. } = moved.from {
+                let (objects, bytes) = left.entry(pack).or_default();
+                *objects += 1;
+                *bytes += moved.bytes;
             }
         }
         if operations.is_empty() {
             return Ok(false);
         }
-        let pack = PackValue { extent: extent.clone(), live: operations.len() as u32 };
         operations.insert(0, Operation::Put { key: key::pack(id), value: pack.encode() });
+        let unpack = |(pack, (objects, bytes))| Operation::Unpack { pack, objects, bytes };
+        operations.extend(left.into_iter().map(unpack));
         self.commit_internal(operations).await?;
         Ok(true)
+    }
+}
+
+/// Where a small object stands; `None` for one that is not small.
+fn origin(storage: &Storage) -> Option<Origin> {
+    match storage {
+        Storage::Inline { at, .. } => Some(Origin::Log(*at)),
+        Storage::Packed { pack, offset, .. } => Some(Origin::Pack { pack: *pack, offset: *offset }),
+        _ => None,
     }
 }

@@ -67,7 +67,7 @@ impl Shard {
     /// Tells upkeep how much hurry there is. Called on the tick.
     pub fn press(&self) {
         let pressure = &self.pressure;
-        let full = self.index.memtable_bytes() >= pressure.memtable_max / 2;
+        let full = self.unsaved_bytes() >= pressure.memtable_max / 2;
         pressure.flush.set(full && self.index.frozen_bytes() > 0);
         pressure.merge.set(self.index.backlog() >= INDEX_BACKLOG_URGENT);
         if self.log.is_over() {
@@ -77,8 +77,8 @@ impl Shard {
 
     /// Whether what clients have been faster than for too long fails; `None` if they have not.
     fn overtaken(&self) -> Option<&Cell<bool>> {
-        let full = self.index.memtable_bytes() >= self.pressure.memtable_max;
-        if full && self.index.frozen_bytes() > 0 {
+        let flushing = self.index.frozen_bytes() > 0;
+        if flushing && self.unsaved_bytes() >= self.pressure.memtable_max {
             return Some(&self.pressure.flush_failed);
         }
         (self.index.backlog() >= INDEX_BACKLOG_MAX).then_some(&self.pressure.merge_failed)

@@ -171,14 +171,14 @@ impl Object {
 
 async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Opened> {
     let found = home.find(bucket, key, id).await?;
-    let pack = pack_of(home, &found.version)?;
+    let pack = pack_of(home, &found.version).await?;
     let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
     Ok((found.version, version_id, pack))
 }
 
-fn pack_of(shard: &Shard, version: &Version) -> Result<Option<Extent>> {
+async fn pack_of(shard: &Shard, version: &Version) -> Result<Option<Extent>> {
     match version.storage {
-        Storage::Packed { pack, .. } => shard.pack_extent(pack).map(Some),
+        Storage::Packed { pack, .. } => shard.pack_extent(pack).await.map(Some),
         _ => Ok(None),
     }
 }

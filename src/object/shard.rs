@@ -5,17 +5,19 @@
 //! front of it no longer matters to this shard. Everything here belongs to one core.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::background::Foreman;
 use super::core::Bulletin;
 use super::error::ObjectError;
 use super::keylock::KeyLocks;
+use super::packs::Packs;
 use super::pins::Pins;
 use super::pressure::Pressure;
 use super::runs::ShardRuns;
-use crate::base::ids::ShardId;
+use crate::base::ids::{DriveId, ShardId};
+use crate::base::join::join_all;
+use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::index::{Cached, Index};
 use crate::catalog::key;
@@ -24,8 +26,9 @@ use crate::catalog::record::{Operation, Sequence};
 use crate::catalog::replay::ShardReplay;
 use crate::catalog::value::{LogPosition, PackValue, PartValue, Storage, Version};
 use crate::pool::Pool;
+use crate::pool::error::PoolError;
 use crate::pool::manifest::Manifest;
-use crate::pool::place::ShardSpace;
+use crate::pool::place::{MapReader, ShardSpace};
 use crate::pool::stripe::Extent;
 
 pub struct Shard {
@@ -37,8 +40,7 @@ pub struct Shard {
     pub pins: Rc<Pins>,
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
-    packs: RefCell<BTreeMap<u64, PackValue>>,
-    dirty_packs: RefCell<BTreeSet<u64>>,
+    pub(super) packs: Packs,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.
@@ -63,9 +65,10 @@ impl Shard {
         cache: Rc<BlockCache>,
         (foreman, pressure): (Rc<Foreman>, Rc<Pressure>),
         replay: ShardReplay,
+        maps_bytes: usize,
     ) -> Result<Rc<Self>, ObjectError> {
         let id = replay.manifest.shard;
-        let space = Rc::new(ShardSpace::new(pool.clone(), id));
+        let space = Rc::new(ShardSpace::new(pool.clone(), id, maps_bytes));
         replay.segments.iter().for_each(|(drive, segment)| space.add_segment(*drive, *segment));
         let runs = ShardRuns::new(pool.clone(), space.clone(), foreman, pressure.clone());
         let index = Index::open(runs, cache, id, &replay.manifest.levels).await?;
@@ -79,8 +82,7 @@ impl Shard {
             space,
             locks: KeyLocks::default(),
             bulletin,
-            packs: RefCell::default(),
-            dirty_packs: RefCell::default(),
+            packs: Packs::default(),
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             flushed: Cell::new(flushed),
@@ -91,6 +93,7 @@ impl Shard {
             merging: tokio::sync::Mutex::new(()),
             naming: tokio::sync::Mutex::new(()),
         });
+        shard.space.read_maps_with(map_reader(&shard));
         shard.load().await?;
         for record in replay.records {
             shard.apply_replayed(record.sequence, record.operations, record.body);
@@ -99,22 +102,15 @@ impl Shard {
         Ok(shard)
     }
 
-    /// Reads free space and packs out of the catalog.
+    /// Reads free space out of the catalog.
     async fn load(&self) -> Result<(), ObjectError> {
         let (start, end) = key::spaces();
         let mut scan = self.index.scan(start, end);
-        while let Some((key, bitmap)) = scan.next().await? {
+        while let Some((key, map)) = scan.next().await? {
             let (drive, segment) = key::parse_space(&key).ok_or_else(|| damaged("space key"))?;
-            if !self.space.load(drive, segment, &bitmap) {
+            if !self.space.note(drive, segment, &map) {
                 return Err(damaged("space map"));
             }
-        }
-        let (start, end) = key::packs();
-        let mut scan = self.index.scan(start, end);
-        while let Some((key, value)) = scan.next().await? {
-            let id = key::parse_pack(&key).ok_or_else(|| damaged("pack key"))?;
-            let pack = PackValue::decode(&value).ok_or_else(|| damaged("pack"))?;
-            self.packs.borrow_mut().insert(id, pack);
         }
         Ok(())
     }
@@ -196,19 +192,17 @@ impl Shard {
                 None
             }
             Operation::Free(extent) => self.disown(extent),
-            Operation::Unpack { pack } => self.unpack(pack),
+            Operation::Unpack { pack, objects, bytes } => {
+                self.packs.leave(pack, objects, bytes);
+                None
+            }
         }
     }
 
     /// Space that a value names has an owner now.
     fn own(&self, key: &[u8], value: &[u8]) {
         let extent = if key::parse_pack(key).is_some() {
-            let pack = PackValue::decode(value);
-            let id = key::parse_pack(key).expect("asked above");
-            pack.map(|pack| {
-                self.packs.borrow_mut().insert(id, pack.clone());
-                pack.extent
-            })
+            PackValue::decode(value).map(|pack| pack.extent)
         } else if key::parse_part(key).is_some() {
             PartValue::decode(value).and_then(|part| part.extent)
         } else if key::is_version(key) && Version::is_striped(value) {
@@ -224,22 +218,8 @@ impl Shard {
         }
     }
 
-    fn unpack(&self, id: u64) -> Option<Extent> {
-        let mut packs = self.packs.borrow_mut();
-        let pack = packs.get_mut(&id)?;
-        pack.live = pack.live.saturating_sub(1);
-        if pack.live > 0 {
-            self.dirty_packs.borrow_mut().insert(id);
-            return None;
-        }
-        let extent = packs.remove(&id)?.extent;
-        self.dirty_packs.borrow_mut().remove(&id);
-        self.index.apply(&key::pack(id), None);
-        self.disown(extent)
-    }
-
     /// Gives the extent back if it was the shard's: what is not can only be left alone.
-    fn disown(&self, extent: Extent) -> Option<Extent> {
+    pub(super) fn disown(&self, extent: Extent) -> Option<Extent> {
         let inside = self.space.uncommit(&extent);
         self.check_space(inside);
         inside.then_some(extent)
@@ -267,15 +247,6 @@ impl Shard {
         }
     }
 
-    pub fn pack_extent(&self, id: u64) -> Result<Extent, ObjectError> {
-        let packs = self.packs.borrow();
-        packs.get(&id).map(|pack| pack.extent.clone()).ok_or_else(|| damaged("pack reference"))
-    }
-
-    pub fn packs(&self) -> usize {
-        self.packs.borrow().len()
-    }
-
     /// Grows when a version goes away: a scan that sees another number than when it began may have
     /// missed that a key had a version throughout, because one came and another one went.
     pub fn removals(&self) -> u64 {
@@ -293,6 +264,16 @@ impl Shard {
 
     // ---- Checkpoint ----
 
+    /// Memory that a checkpoint makes free: the memtable, and what it would get before it is frozen.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.index.memtable_bytes() + self.packs.unsaved_bytes() + self.space.unsaved_bytes()
+    }
+
+    /// Objects left packs that the catalog still counts.
+    pub fn owes_packs(&self) -> bool {
+        !self.packs.is_saved()
+    }
+
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {
         let _flushing = self.flushing.lock().await;
@@ -307,9 +288,12 @@ impl Shard {
     /// first.
     async fn write_runs(&self) -> Result<(), ObjectError> {
         if self.index.frozen_bytes() == 0 {
-            self.save_maps();
+            // What came while the last turn waited is folded by another; a turn that finds nothing does
+            // not wait, so that nothing comes between it and the freeze.
+            while self.fold_packs().await? || self.save_maps().await? {}
             self.index.freeze();
             self.frozen_at.set(self.applied.get());
+            self.space.send_away();
         }
         self.index.flush().await?;
         self.manifest.borrow_mut().flushed = self.frozen_at.get().0;
@@ -326,18 +310,40 @@ impl Shard {
         Ok(())
     }
 
-    /// Free space and packs, as of what is applied, become part of the memtable that is frozen next.
-    fn save_maps(&self) {
-        for (drive, segment, bitmap) in self.space.drain_dirty() {
-            self.index.apply(&key::space(drive, segment), Some(&bitmap));
-        }
-        let packs = self.packs.borrow();
-        for id in self.dirty_packs.take() {
-            if let Some(pack) = packs.get(&id) {
-                self.index.apply(&key::pack(id), Some(&pack.encode()));
+    /// Puts changed space maps into the memtable. True when there was one, so that more may have changed
+    /// meanwhile; false at once when there was not.
+    async fn save_maps(&self) -> Result<bool, ObjectError> {
+        let changed = self.space.changed();
+        for (turn, group) in changed.chunks(SPACE_MAPS_SAVED_AT_ONCE).enumerate() {
+            if turn > 0 {
+                tokio::task::yield_now().await;
             }
+            let save = |(drive, segment): &(DriveId, u32)| {
+                let (drive, segment) = (*drive, *segment);
+                let put = move |map: &[u8]| self.index.apply(&key::space(drive, segment), Some(map));
+                self.space.save(drive, segment, put)
+            };
+            let saved = join_all(group.iter().map(save)).await;
+            saved.into_iter().collect::<Result<(), PoolError>>()?;
         }
+        Ok(!changed.is_empty())
     }
+}
+
+/// How the shard's space reads its maps: in the catalog, which stands in that space.
+fn map_reader(shard: &Rc<Shard>) -> MapReader {
+    let shard = Rc::downgrade(shard);
+    Box::new(move |drive, segment| {
+        let shard = shard.clone();
+        Box::pin(async move {
+            let shard = shard.upgrade().ok_or(PoolError::Stopped)?;
+            let found = shard.get(&key::space(drive, segment)).await;
+            found.map_err(|error| {
+                tracing::warn!(shard = %shard.id, %drive, segment, %error, "a space map is not readable");
+                PoolError::Damaged("space map")
+            })
+        })
+    })
 }
 
 pub fn damaged(what: &str) -> ObjectError {

@@ -18,9 +18,9 @@ use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Hea
 use super::settings::{Setting, SettingId};
 use super::shard::Shard;
 use super::uploads::{self, UploadRef};
-use super::versions::{self, NULL_ID, Named};
+use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX};
+use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
@@ -125,8 +125,6 @@ pub struct VersionQuery {
 pub struct VersionInfo {
     pub key: String,
     pub version_id: String,
-    /// What to continue behind.
-    pub marker: String,
     pub is_latest: bool,
     pub is_delete_marker: bool,
     pub listed: Listed,
@@ -138,10 +136,13 @@ pub enum VersionEntry {
     Prefix(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct VersionPage {
     pub entries: Vec<VersionEntry>,
     pub truncated: bool,
+    /// With the key of the last entry, if that is a version: where to go on. A null version may move
+    /// meanwhile; this place stays.
+    pub next_version: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -447,7 +448,7 @@ impl Store {
             false => self.behind_version(&bucket, query.key_marker, &query.version_id_marker).await?,
         };
         if query.limit == 0 {
-            return Ok(VersionPage { entries: Vec::new(), truncated: false });
+            return Ok(VersionPage::default());
         }
         let (prefix, delimiter) = (query.prefix, query.delimiter);
         let asked = ShardQuery { bucket, after, prefix, delimiter, limit: self.share(query.limit) };
@@ -456,11 +457,21 @@ impl Store {
             async move { core.on_shard(shard, move |shard| shard.list_versions(query)).await }
         };
         let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
-        let entry = |row: Row<ListedVersion>| match row {
-            Row::Prefix(name) => VersionEntry::Prefix(name),
-            Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),
+        let next_version = match rows.back() {
+            Some(Row::Key(key, version)) => Some(versions::place(id, key, version.order)),
+            _ => None,
         };
-        Ok(VersionPage { entries: rows.into_iter().map(entry).collect(), truncated })
+        let mut entries = Vec::with_capacity(rows.len());
+        for (index, row) in rows.into_iter().enumerate() {
+            if index % VERSIONS_TOLD_MAX == VERSIONS_TOLD_MAX - 1 {
+                tokio::task::yield_now().await;
+            }
+            entries.push(match row {
+                Row::Prefix(name) => VersionEntry::Prefix(name),
+                Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),
+            });
+        }
+        Ok(VersionPage { entries, truncated, next_version })
     }
 
     /// Where a listing goes on behind a version. A null version may have moved or gone: then all of
@@ -650,12 +661,7 @@ fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo 
 fn describe_version(bucket: u64, key: String, version: ListedVersion) -> VersionInfo {
     let ListedVersion { order, null, marker, latest, listed } = version;
     let version_id = versions::id(bucket, &key, order, null);
-    // A null version may move while somebody pages; its place stays.
-    let place = match order {
-        key::ORDER_UNVERSIONED => NULL_ID.to_owned(),
-        order => versions::marker(bucket, &key, order),
-    };
-    VersionInfo { key, version_id, marker: place, is_latest: latest, is_delete_marker: marker, listed }
+    VersionInfo { key, version_id, is_latest: latest, is_delete_marker: marker, listed }
 }
 
 fn parse_upload_id(text: &str) -> Option<u128> {

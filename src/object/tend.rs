@@ -6,11 +6,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::compact;
 use super::core::Core;
 use super::pace::Urgency;
 use super::pack;
 use super::shard::Shard;
-use crate::base::limits::TEND_TICK_MS;
+use crate::base::ids::ShardId;
+use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, TEND_TICK_MS};
 use crate::catalog::log::Log;
 
 /// Turns of the tick between two looks at empty segments.
@@ -19,14 +21,17 @@ const SURRENDER_TURNS: u32 = 400;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 const STUCK_PAUSE_MS: u64 = 250;
 
-/// Checkpoints one shard whenever its memtable is full.
+/// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
 pub async fn tend_memtable(shard: Rc<Shard>) {
+    let mut turn = 0u32;
     loop {
         tick().await;
+        turn = turn.wrapping_add(1);
         if shard.log.is_over() {
             return;
         }
-        if shard.index.memtable_bytes() < shard.pressure.memtable_max {
+        let folding = turn.is_multiple_of(FOLD_TICKS) && shard.owes_packs();
+        if !folding && shard.unsaved_bytes() < shard.pressure.memtable_max {
             continue;
         }
         let result = shard.checkpoint().await;
@@ -105,6 +110,25 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: 
         log.set_stuck(false);
     }
     true
+}
+
+/// Empties packs that are mostly dead, a few of each shard in turn.
+pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
+    loop {
+        for _ in 0..COMPACT_TICKS {
+            tick().await;
+            if log.is_over() {
+                return;
+            }
+        }
+        for shard in &shards {
+            if let Err(error) = compact::compact(&core, *shard).await
+                && !log.is_over()
+            {
+                tracing::debug!(%shard, %error, "packs are not compacted now");
+            }
+        }
+    }
 }
 
 async fn tick() {

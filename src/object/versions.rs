@@ -23,6 +23,9 @@ pub const NULL_ID: &str = "null";
 /// since is not given out again.
 const ORDER_LEAP: u64 = 1 << 20;
 
+/// So that no plain number is an id.
+const CHECK: u32 = 0x6261_736c;
+
 /// What a version id names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
@@ -50,12 +53,17 @@ impl Found {
 pub fn id(bucket: u64, key: &str, order: u64, null: bool) -> String {
     match null {
         true => NULL_ID.to_owned(),
-        false => marker(bucket, key, order),
+        false => text(bucket, key, order),
     }
 }
 
-/// The id of a place among the versions of a key, null or not: order, check, key.
-pub fn marker(bucket: u64, key: &str, order: u64) -> String {
+/// A place among the versions of a key, as the id of a version there; null where there are no others.
+pub fn place(bucket: u64, key: &str, order: u64) -> String {
+    id(bucket, key, order, order == ORDER_UNVERSIONED)
+}
+
+/// Order, check, key.
+fn text(bucket: u64, key: &str, order: u64) -> String {
     format!("{order:016x}{:08x}{:08x}", check(order), bind(bucket, key, order))
 }
 
@@ -77,7 +85,7 @@ pub fn parse_id(bucket: u64, key: &str, text: &str) -> Result<Named, ObjectError
 }
 
 fn check(order: u64) -> u32 {
-    (order.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    (order.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 ^ CHECK
 }
 
 /// FNV-1a over the key, from a start that bucket and order give.
@@ -99,7 +107,7 @@ impl Shard {
     pub async fn find(&self, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Found, ObjectError> {
         let found = match id {
             None => self.newest(bucket, key).await?.ok_or(ObjectError::NoSuchKey)?,
-            Some(id) => self.named(bucket, key, id).await?.ok_or(ObjectError::NoSuchVersion)?,
+            Some(id) => Box::pin(self.named(bucket, key, id)).await?.ok_or(ObjectError::NoSuchVersion)?,
         };
         if !found.version.is_marker() {
             return Ok(found);
@@ -112,7 +120,8 @@ impl Shard {
     pub async fn newest(&self, bucket: &Bucket, key: &str) -> Result<Option<Found>, ObjectError> {
         match bucket.settings.versioning {
             None => self.exact(bucket.value.id, key, ORDER_UNVERSIONED).await,
-            Some(_) => self.newest_of_many(bucket.value.id, key).await,
+            // Apart, so that a scan does not burden the lookups of other buckets.
+            Some(_) => Box::pin(self.newest_of_many(bucket.value.id, key)).await,
         }
     }
 

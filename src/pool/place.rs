@@ -8,13 +8,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::base::ids::{DriveId, ShardId};
-use crate::base::limits::PAGE;
+use crate::base::limits::{PAGE, SPACE_MAPS_TRIED};
+use crate::drive::bitmap;
 use crate::drive::device::{Area, Drive};
 use crate::drive::segment::{self, Owner};
-use crate::drive::space::{Space, Span};
+use crate::drive::space::{Away, Saved, Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
@@ -23,6 +28,11 @@ use crate::pool::stripe::{Extent, Stripe};
 
 /// Empty segments a shard keeps on each drive before it gives one back.
 const SPARE_SEGMENTS: usize = 1;
+
+/// Reads what the catalog has of the map of a segment. The catalog is above this layer and stands in
+/// this very space, so it is handed down.
+pub type MapReader = Box<dyn Fn(DriveId, u32) -> MapRead>;
+pub type MapRead = Pin<Box<dyn Future<Output = Result<Option<Bytes>, PoolError>>>>;
 
 /// The space of one shard on all drives.
 pub struct ShardSpace {
@@ -36,10 +46,14 @@ pub struct ShardSpace {
     lost: RefCell<BTreeSet<(DriveId, u32)>>,
     /// One claim at a time, so that a burst of writers claims one segment and not one each.
     claiming: tokio::sync::Mutex<()>,
+    /// Bytes of maps to keep in memory.
+    maps_bytes: usize,
+    read_map: RefCell<Option<Rc<MapReader>>>,
 }
 
 impl ShardSpace {
-    pub fn new(pool: Rc<Pool>, shard: ShardId) -> Self {
+    /// `maps_bytes` of maps are kept in memory, and one a drive at least.
+    pub fn new(pool: Rc<Pool>, shard: ShardId, maps_bytes: usize) -> Self {
         let space = |_: &Rc<Drive>| Space::new(pool.geometry.segment_bytes);
         let spaces = RefCell::new(pool.drives.iter().map(space).collect());
         ShardSpace {
@@ -50,7 +64,14 @@ impl ShardSpace {
             adopted: RefCell::default(),
             lost: RefCell::default(),
             claiming: tokio::sync::Mutex::new(()),
+            maps_bytes,
+            read_map: RefCell::default(),
         }
+    }
+
+    /// From here on maps that are away can be brought back.
+    pub fn read_maps_with(&self, reader: MapReader) {
+        *self.read_map.borrow_mut() = Some(Rc::new(reader));
     }
 
     /// Room for one chunk of `chunk_bytes` on each of k + m drives, or on as many as are in
@@ -132,8 +153,45 @@ impl ShardSpace {
         if let Some(offset) = self.take(drive.id(), bytes) {
             return Ok(offset);
         }
-        self.clone().claim(drive.clone(), purpose).await?;
-        self.take(drive.id(), bytes).ok_or(PoolError::Full)
+        if let Some(offset) = self.take_from_away(drive.id(), bytes, SPACE_MAPS_TRIED).await {
+            return Ok(offset);
+        }
+        match self.clone().claim(drive.clone(), purpose).await {
+            Ok(()) => self.take(drive.id(), bytes).ok_or(PoolError::Full),
+            Err(error) => self.take_from_away(drive.id(), bytes, usize::MAX).await.ok_or(error),
+        }
+    }
+
+    /// Room in up to `tries` segments whose maps are away and come back for it.
+    async fn take_from_away(&self, drive: DriveId, bytes: u32, tries: usize) -> Option<u64> {
+        for _ in 0..tries {
+            let away = self.spaces.borrow()[usize::from(drive.0)].away_with_room(u64::from(bytes))?;
+            let value = self.read_map(drive, away).await;
+            let mut spaces = self.spaces.borrow_mut();
+            let space = &mut spaces[usize::from(drive.0)];
+            let back =
+                value.map_err(drop).and_then(|value| space.bring_back(away, value.as_deref()).map_err(drop));
+            if back.is_err() {
+                tracing::error!(%drive, segment = away.segment, "the map of a segment cannot be read");
+                space.leave_alone(away);
+            }
+            let offset = space.allocate(u64::from(bytes));
+            space.send_away(self.maps_max(space));
+            if offset.is_some() {
+                return offset;
+            }
+        }
+        None
+    }
+
+    async fn read_map(&self, drive: DriveId, away: Away) -> Result<Option<Bytes>, PoolError> {
+        let reader = self.read_map.borrow().clone().ok_or(PoolError::Stopped)?;
+        reader(drive, away.segment).await
+    }
+
+    /// Maps of one drive to keep.
+    fn maps_max(&self, space: &Space) -> usize {
+        (self.maps_bytes / self.pool.drives.len() / space.map_bytes()).max(1)
     }
 
     /// A claim is a task of its own: whoever asked for it may go away, the segment does not.
@@ -144,7 +202,7 @@ impl ShardSpace {
             if self.lost.borrow().contains(&(drive.id(), segment)) {
                 return Err(PoolError::Full);
             }
-            self.add_segment(drive.id(), segment);
+            self.spaces.borrow_mut()[usize::from(drive.id().0)].add_empty(segment);
             Ok(())
         });
         claim.await.unwrap_or(Err(PoolError::Full))
@@ -154,7 +212,7 @@ impl ShardSpace {
         self.spaces.borrow_mut()[usize::from(drive.0)].allocate(u64::from(bytes))
     }
 
-    /// Takes over a segment whose header names this shard.
+    /// Takes over a segment whose header named this shard at start.
     pub fn add_segment(&self, drive: DriveId, segment: u32) {
         self.spaces.borrow_mut()[usize::from(drive.0)].add_segment(segment);
     }
@@ -264,18 +322,18 @@ impl ShardSpace {
         }
     }
 
-    /// Loads a committed map from the catalog; one of a segment given back since is ignored.
-    pub fn load(&self, drive: DriveId, segment: u32, bitmap: &[u8]) -> bool {
+    /// Notes a committed map of the catalog at start; one of a segment given back since is ignored.
+    pub fn note(&self, drive: DriveId, segment: u32, map: &[u8]) -> bool {
         let owns = match self.spaces.borrow().get(usize::from(drive.0)) {
             Some(space) => space.owns(segment),
             None => return false,
         };
-        if !owns && bitmap.iter().all(|byte| *byte == 0) {
+        if !owns && bitmap::pages_marked(map) == Some(0) {
             return true;
         }
         let offset = segment::offset(segment, self.pool.geometry.segment_bytes);
         match self.hold(Address { drive, offset }) {
-            Held::Ours => self.spaces.borrow_mut()[usize::from(drive.0)].load(segment, bitmap),
+            Held::Ours => self.spaces.borrow_mut()[usize::from(drive.0)].note(segment, map),
             Held::Lost | Held::Nowhere => true,
         }
     }
@@ -285,14 +343,48 @@ impl ShardSpace {
         self.spaces.borrow_mut().iter_mut().for_each(Space::settle);
     }
 
-    /// Committed maps that changed since the last call.
-    pub fn drain_dirty(&self) -> Vec<(DriveId, u32, Vec<u8>)> {
-        let mut spaces = self.spaces.borrow_mut();
-        let each = spaces.iter_mut().enumerate().flat_map(|(drive, space)| {
-            let tag = move |(segment, map)| (DriveId(drive as u16), segment, map);
-            space.drain_dirty().into_iter().map(tag)
-        });
-        each.collect()
+    // ---- The catalog ----
+
+    /// Segments whose maps in the catalog are out of date.
+    pub fn changed(&self) -> Vec<(DriveId, u32)> {
+        let spaces = self.spaces.borrow();
+        let of = |(drive, space): (usize, &Space)| {
+            space.changed().into_iter().map(move |segment| (DriveId(drive as u16), segment))
+        };
+        spaces.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// Hands the map of a changed segment to `put`, which puts it into the catalog at once.
+    pub async fn save(&self, drive: DriveId, segment: u32, put: impl Fn(&[u8])) -> Result<(), PoolError> {
+        let saved = self.spaces.borrow_mut()[usize::from(drive.0)].save(segment);
+        let away = match saved {
+            Saved::Clean => return Ok(()),
+            Saved::Map(map) => {
+                put(&map);
+                return Ok(());
+            }
+            Saved::Needs(away) => away,
+        };
+        let value = self.read_map(drive, away).await?;
+        let saved = self.spaces.borrow_mut()[usize::from(drive.0)].save_over(away, value.as_deref());
+        let saved = saved.map_err(|_| PoolError::Damaged("space map"))?;
+        saved.iter().for_each(|map| put(map));
+        Ok(())
+    }
+
+    /// Keeps no more maps in memory than it may; those that have changed since they were saved stay.
+    pub fn send_away(&self) {
+        self.spaces.borrow_mut().iter_mut().for_each(|space| space.send_away(self.maps_max(space)));
+    }
+
+    /// Memory taken by what is not in the catalog yet.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.spaces.borrow().iter().map(Space::unsaved_bytes).sum()
+    }
+
+    /// Maps in memory.
+    pub fn maps(&self) -> usize {
+        self.spaces.borrow().iter().map(Space::maps).sum()
     }
 
     /// Gives emptied segments back to the drives, so that other shards may have them.

@@ -14,6 +14,9 @@ use crate::base::ids::{DriveId, ShardId};
 pub enum Purpose {
     /// Bytes of objects: stops in front of the reserve.
     Objects,
+    /// Objects out of sparse packs: gives back more than it takes, but later, so it leaves half of the
+    /// reserve to what comes first.
+    Moves,
     /// Runs of the catalog and what frees space: may use the reserve.
     System,
 }
@@ -55,7 +58,11 @@ impl SegmentTable {
     pub fn claim_data(&self, shard: ShardId, purpose: Purpose) -> Option<Claim> {
         let mut slots = self.lock();
         let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
-        let floor = if purpose == Purpose::Objects { self.reserve } else { 0 };
+        let floor = match purpose {
+            Purpose::Objects => self.reserve,
+            Purpose::Moves => self.reserve / 2,
+            Purpose::System => 0,
+        };
         if free <= floor {
             return None;
         }

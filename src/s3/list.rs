@@ -235,7 +235,7 @@ async fn versions_document(
         Some(VersionEntry::Prefix(prefix)) => w.listed("NextKeyMarker", prefix, encoded),
         Some(VersionEntry::Version(version)) => {
             w.listed("NextKeyMarker", &version.key, encoded);
-            w.text("NextVersionIdMarker", &version.marker);
+            w.optional("NextVersionIdMarker", page.next_version.as_deref());
         }
     }
     w.number("MaxKeys", options.limit as u64);

@@ -95,7 +95,7 @@ def test_what_cannot_be_a_tag(s3, wire, bucket):
     assert tags(s3, bucket) == longest
     ten = [(f"k{n}", str(n)) for n in range(10)]
     tag(s3, bucket, ten)
-    for pairs in ([*ten, ("one", "more")], [("k" * 129, "v")], [("k", "v" * 257)], [("", "v")],
+    for pairs in ([*ten, ("one", "more")], [("k" * 129, "v")], [("k", "v" * 257)],
                   [("a", "1"), ("a", "2")], [("aws:x", "1")], [("a<", "1")]):
         with refused("InvalidTag", 400):
             tag(s3, bucket, pairs)

@@ -23,6 +23,7 @@ pub const MEMORY: MemoryPlan = MemoryPlan {
     bodies: 64 << 10,
     buffers: 32 << 20,
     background: 8 << 20,
+    maps: 1 << 10,
 };
 pub const CAPACITY: u64 = 640 << 20;
 

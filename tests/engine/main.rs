@@ -5,9 +5,9 @@
 
 mod harness;
 mod crash;
-mod damage;
 mod drives;
 mod log;
+mod recovery;
 mod settings;
 mod space;
 mod background;

@@ -4,13 +4,43 @@
 //! round; small objects that were packed give their pack back with the last of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use basalt::base::metrics::JobKind;
+use basalt::catalog::key;
+use basalt::catalog::value::PackValue;
 use basalt::object::error::ObjectError;
 
-use crate::harness::{BUCKET, Server, body, request, run, start, world};
+use bytes::Bytes;
+
+use crate::harness::{BUCKET, Chance, Server, body, request, run, start, world};
 
 const SIZE: usize = 8 << 20;
+
+/// The packs that the catalog names.
+async fn packs(server: &Server) -> Vec<PackValue> {
+    let mut packs = Vec::new();
+    for shard in server.running.core.shards.iter().flatten() {
+        let (start, end) = key::packs();
+        let mut scan = shard.index.scan(start, end);
+        while let Some((_, value)) = scan.next().await.expect("a scan") {
+            packs.push(PackValue::decode(&value).expect("a pack"));
+        }
+    }
+    packs
+}
+
+/// Waits in simulated time until upkeep has made something true.
+async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let mut clock = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..10_000 {
+        if holds().await {
+            return;
+        }
+        clock.tick().await;
+    }
+    panic!("never: {what}");
+}
 
 /// Writes until the drives are full; how many objects that were.
 async fn fill(server: &Server, round: u64) -> u64 {
@@ -61,8 +91,7 @@ fn small_objects_survive_being_packed_and_their_space_comes_back() {
             server.put(&key, body.clone()).await.expect("a put");
             model.insert(key, body);
         }
-        let packs: usize = server.running.core.shards.iter().flatten().map(|shard| shard.packs()).sum();
-        assert!(packs > 0, "retired segments leave packs");
+        assert!(!packs(&server).await.is_empty(), "retired segments leave packs");
         let jobs = server.background.core.duty.metrics();
         let kinds: Vec<JobKind> = jobs.iter().filter(|job| job.bytes > 0).map(|job| job.kind).collect();
         assert_eq!(kinds, JobKind::ALL, "all of it happens on the background core");
@@ -74,8 +103,106 @@ fn small_objects_survive_being_packed_and_their_space_comes_back() {
             server.delete(key).await.expect("a delete");
         }
         server.check(&BTreeMap::new()).await;
-        let packs: usize = server.running.core.shards.iter().flatten().map(|shard| shard.packs()).sum();
-        assert_eq!(packs, 0, "a pack goes with its last object");
+        until("a pack goes with its last object", || async { packs(&server).await.is_empty() }).await;
+        server.stop().await;
+    });
+}
+
+/// Writes small objects from number `first` on until the drives are full; the first that was refused.
+async fn fill_small(server: &Server, model: &mut BTreeMap<String, Bytes>, first: u64) -> u64 {
+    for number in first..first + 200_000 {
+        let key = format!("small/{number:06}");
+        let body = body(&key, number, SMALL);
+        match server.put(&key, body.clone()).await {
+            Ok(()) => drop(model.insert(key, body)),
+            Err(ObjectError::StorageFull) => return number,
+            Err(error) => panic!("{key}: {error}"),
+        }
+    }
+    panic!("the drives never filled up");
+}
+
+const SMALL: usize = 15_000;
+
+#[test]
+fn small_objects_deleted_at_random_give_their_space_back_on_full_drives() {
+    run(async {
+        let sim = world(23, 1);
+        let server = start(&sim, &request(1, 0)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let (mut model, mut chance) = (BTreeMap::new(), Chance(4711));
+        let count = fill_small(&server, &mut model, 0).await;
+        let keys: Vec<String> = model.keys().cloned().collect();
+        for key in keys {
+            if chance.below(4) > 0 {
+                server.delete(&key).await.expect("a delete on full drives");
+                model.remove(&key);
+            }
+        }
+        let half_alive = || async { packs(&server).await.iter().all(|pack| !pack.is_sparse()) };
+        until("every pack is at least half alive", half_alive).await;
+        let found = packs(&server).await;
+        let bodies: u64 = found.iter().map(|pack| u64::from(pack.bodies)).sum();
+        let alive: u64 = model.values().map(|body| body.len() as u64).sum();
+        assert!(bodies <= 2 * alive, "{bodies} bytes of packs for {alive}");
+        server.check(&model).await;
+        let deleted = count - model.len() as u64;
+        let again = fill_small(&server, &mut model, count).await - count;
+        assert!(again * 10 >= deleted * 9, "{again} new objects in the room of {deleted} of {count}");
+        server.check(&model).await;
+        server.stop().await;
+        let server = start(&sim, &request(1, 0)).await.expect("the same pool");
+        server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+/// Segments of the first drive that have an owner.
+fn used(server: &Server) -> usize {
+    server.running.core.pool.tables[0].used()
+}
+
+/// Maps of free space that are in memory.
+fn maps(server: &Server) -> usize {
+    server.running.core.shards.iter().flatten().map(|shard| shard.space.maps()).sum()
+}
+
+#[test]
+fn a_store_full_of_holes_keeps_few_maps_in_memory_and_fills_the_holes() {
+    run(async {
+        let sim = world(24, 1);
+        let server = start(&sim, &request(1, 0)).await.expect("a fresh pool");
+        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let mut model = BTreeMap::new();
+        let put = async |server: &Server, model: &mut BTreeMap<String, Bytes>, number: u64| {
+            let (key, body) = (format!("hole/{number:05}"), body("hole", number, 17 << 10));
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        };
+        for number in 0..12_000 {
+            put(&server, &mut model, number).await;
+        }
+        for number in (0..12_000).step_by(2) {
+            let key = format!("hole/{number:05}");
+            server.delete(&key).await.expect("a delete");
+            model.remove(&key);
+        }
+        for shard in server.running.core.shards.iter().flatten() {
+            shard.checkpoint().await.expect("a checkpoint");
+        }
+        // The harness gives memory for none: each shard keeps one, and one that its last run went to.
+        assert!(maps(&server) <= 8, "{} maps of {} segments", maps(&server), used(&server));
+        let before = used(&server);
+        assert!(before > 24, "{before} segments are more than there are maps");
+        for number in 20_000..25_000 {
+            put(&server, &mut model, number).await;
+        }
+        assert!(used(&server) <= before + 4, "{} segments after {before}", used(&server));
+        server.check(&model).await;
+        server.stop().await;
+        let server = start(&sim, &request(1, 0)).await.expect("the same pool");
+        assert!(maps(&server) <= 8, "a start brings no map back but to write");
+        server.check(&model).await;
         server.stop().await;
     });
 }

@@ -4,7 +4,9 @@
 //! The model is a list of versions for each key. After a cut the store must hold what the model
 //! held, or that and the one operation that was under way, whole.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use basalt::codec::xml::Versioning;
 use basalt::io::sim::SimWorld;
@@ -138,7 +140,9 @@ async fn all_versions(
         let page = page(server, query).await;
         assert!(page.entries.len() == limit || !page.truncated && page.entries.len() < limit);
         markers = match page.entries.last() {
-            Some(VersionEntry::Version(version)) => (version.key.clone(), version.marker.clone()),
+            Some(VersionEntry::Version(version)) => {
+                (version.key.clone(), page.next_version.clone().expect("the place of a version"))
+            }
             Some(VersionEntry::Prefix(prefix)) => (prefix.clone(), String::new()),
             None => return lines,
         };
@@ -303,6 +307,76 @@ async fn clear(server: &Server, model: &Model) {
         }
     }
     server.store.delete_bucket(BUCKET).await.expect("an empty bucket");
+}
+
+#[test]
+fn listings_miss_nothing_while_versions_come_and_go() {
+    for seed in 1..=6 {
+        run(async move { list_beside_changes(seed).await });
+    }
+}
+
+/// Every key has a version throughout, though never the same one for long.
+async fn list_beside_changes(seed: u64) {
+    let sim = world(seed, 3);
+    let server = Rc::new(start(&sim, &request(3, 1)).await.expect("a fresh pool"));
+    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let state = if seed.is_multiple_of(2) { Versioning::Enabled } else { Versioning::Suspended };
+    perform(&server, &Step::State(state)).await.expect("a state");
+    let keys: Vec<String> = (0..60).map(|number| format!("k/{number:02}")).collect();
+    let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for key in &keys {
+        let id = perform(&server, &Step::Put(key.clone(), body(key, 0, 10))).await.expect("a put");
+        ids.insert(key.clone(), vec![id]);
+    }
+    let stop = Rc::new(Cell::new(false));
+    let changing =
+        tokio::task::spawn_local(change(server.clone(), ids, Chance(seed | 1 << 40), stop.clone()));
+    let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
+    let expected: Vec<Line> = keys.iter().map(|key| Line::Key(key.clone())).collect();
+    for _ in 0..60 {
+        let limit = 1 + chance.below(70) as usize;
+        assert_eq!(all_keys(&server, "", "", "", limit).await, expected, "seed {seed}");
+        let lines = all_versions(&server, "", "", "", limit).await;
+        let shown: BTreeSet<String> = lines.iter().cloned().map(id_of).collect();
+        assert_eq!(shown.len(), lines.len(), "seed {seed}: no version twice");
+        let key_of = |line: &Line| match line {
+            Line::Version(key, ..) => key.clone(),
+            _ => unreachable!("a listing of versions without groups"),
+        };
+        let shown: BTreeSet<String> = lines.iter().map(key_of).collect();
+        assert!(shown.iter().eq(&keys), "seed {seed}: {shown:?}");
+        for key in &keys {
+            read(&server, key, None).await.expect("a key that has a version throughout");
+        }
+    }
+    stop.set(true);
+    changing.await.expect("the changes go on to the end");
+    Rc::try_unwrap(server).ok().expect("nobody else holds it").stop().await;
+}
+
+async fn change(
+    server: Rc<Server>,
+    mut ids: BTreeMap<String, Vec<String>>,
+    mut chance: Chance,
+    stop: Rc<Cell<bool>>,
+) {
+    let keys: Vec<String> = ids.keys().cloned().collect();
+    let mut turn = 0;
+    while !stop.get() {
+        turn += 1;
+        let key = &keys[chance.below(keys.len() as u64) as usize];
+        let step = Step::Put(key.clone(), body(key, turn, 200));
+        let id = perform(&server, &step).await.expect("a put");
+        let known = ids.get_mut(key).expect("every key");
+        if id != "null" {
+            known.push(id);
+        }
+        if known.len() > 2 {
+            let id = known.remove(chance.below(known.len() as u64) as usize);
+            perform(&server, &Step::DeleteVersion(key.clone(), id)).await.expect("a deletion");
+        }
+    }
 }
 
 #[test]

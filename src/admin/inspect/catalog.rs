@@ -19,6 +19,7 @@ use crate::catalog::levels::Encoded;
 use crate::catalog::record::Sequence;
 use crate::catalog::run::entries::Form;
 use crate::catalog::run::reader::RunRef;
+use crate::drive::bitmap;
 use crate::drive::device::Area;
 use crate::drive::segment;
 use crate::drive::superblock::Superblock;
@@ -248,8 +249,8 @@ impl Usage {
         }
         let mut note = |_: &mut Output<'_>, entry: &Entry<'_>| {
             if let Some((_, index)) = key::parse_space(entry.key).filter(|(drive, _)| *drive == own) {
-                let pages = entry.value.as_deref().map_or(0, text::pages_used);
-                maps.entry(index).or_insert(pages * crate::base::limits::PAGE as u64);
+                let pages = entry.value.as_deref().and_then(bitmap::pages_marked).unwrap_or(0);
+                maps.entry(index).or_insert(pages.saturating_mul(crate::base::limits::PAGE as u64));
             }
             Ok(())
         };

@@ -22,6 +22,7 @@ const MEMORY: MemoryPlan = MemoryPlan {
     bodies: 64 << 10,
     buffers: 32 << 20,
     background: 8 << 20,
+    maps: 1 << 10,
 };
 const LOG: Choice = Choice { segments: false, log: true, catalog: false };
 const SEGMENTS: Choice = Choice { segments: true, log: false, catalog: false };

@@ -15,6 +15,7 @@ use crate::catalog::value::{
     BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
 use crate::codec::wire::Broken;
+use crate::drive::bitmap;
 use crate::pool::stripe::Extent;
 
 /// Bytes of an unknown key that are shown.
@@ -68,7 +69,10 @@ pub fn operation(operation: &Operation) -> String {
         },
         Operation::Delete { key } => format!("delete {}", self::key(key)),
         Operation::Free(extent) => format!("free {}", self::extent(extent)),
-        Operation::Unpack { pack } => format!("unpack an object of pack {pack:016x}"),
+        Operation::Unpack { pack, objects, bytes } => {
+            let objects = count((*objects).into(), "object");
+            format!("unpack {objects} of {bytes} bytes of pack {pack:016x}")
+        }
     }
 }
 
@@ -138,10 +142,11 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);
         Some(format!("{} bytes of {}, {place}", part.size, moment(part.modified)))
     } else if key::parse_space(key).is_some() {
-        Some(format!("{} in use", size(pages_used(bytes) * PAGE as u64)))
+        Some(format!("{} in use", size(bitmap::pages_marked(bytes)?.saturating_mul(PAGE as u64))))
     } else if key::parse_pack(key).is_some() {
         let pack = PackValue::decode(bytes)?;
-        Some(format!("{} live, {}", count(pack.live.into(), "object"), extent(&pack.extent)))
+        let live = count(pack.live.into(), "object");
+        Some(format!("{live} live, {} of {} bytes, {}", pack.live_bytes, pack.bodies, extent(&pack.extent)))
     } else {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))
@@ -155,11 +160,6 @@ fn is_order_0(key: &[u8]) -> bool {
 /// A hold or a retention, whether it has ended or not.
 fn is_locked(attached: &Attached) -> bool {
     attached.legal_hold == Some(true) || attached.retention.is_some()
-}
-
-/// Pages that a space map marks.
-pub fn pages_used(map: &[u8]) -> u64 {
-    map.iter().map(|byte| u64::from(byte.count_ones())).sum()
 }
 
 fn storage(storage: &Storage) -> String {
