@@ -18,6 +18,8 @@ pub mod pool;
 pub mod catalog;
 /// What S3 means, without HTTP.
 pub mod object;
+/// Work nobody waits for: repair and scrub.
+pub mod upkeep;
 /// The client edge: HTTP, authentication, routing, errors.
 pub mod s3;
 /// The operator edge: health, metrics, inspection, status.

@@ -11,6 +11,8 @@
 
 use std::cell::Cell;
 
+use super::time::Nanos;
+
 /// Buckets of a `Log2Histogram`: bucket `i` counts values in `(2^(i-1), 2^i]`, the first one 0 and 1, the
 /// last one everything above `2^(HISTOGRAM_BUCKETS - 2)`. In microseconds that bound is 67 seconds.
 pub const HISTOGRAM_BUCKETS: usize = 28;
@@ -532,6 +534,24 @@ pub struct ProcessMetrics {
     pub threads: u64,
 }
 
+/// Looking after what stands on the drives: scrubs, and repairs of what readers found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubMetrics {
+    /// A full pass is under way.
+    pub running: bool,
+    /// Full passes since the process started.
+    pub passes: u64,
+    /// End of the last full pass; 0 for never.
+    pub last_pass: Nanos,
+    pub blocks_checked: u64,
+    pub blocks_damaged: u64,
+    pub blocks_repaired: u64,
+    /// Too few good blocks were left in their rows.
+    pub blocks_unrepairable: u64,
+    /// Objects, parts, packs and runs that were written anew at full width.
+    pub extents_relocated: u64,
+}
+
 /// Everything the process reports: its own figures, and those of all cores merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -549,6 +569,7 @@ pub struct Snapshot {
     pub recovery: RecoveryMetrics,
     /// The cap on the memory the server plans with.
     pub memory_bytes_max: u64,
+    pub scrub: ScrubMetrics,
     /// Filled in by the operator edge.
     pub process: ProcessMetrics,
     pub totals: CoreSnapshot,

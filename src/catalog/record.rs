@@ -52,6 +52,13 @@ pub enum Operation {
     Unpack {
         pack: u64,
     },
+    /// The bytes of the pack stand in `to` now, and `from` has no owner any more. Nothing happens when the pack
+    /// is gone or stands elsewhere by then: objects leave it without its lock.
+    Repack {
+        pack: u64,
+        from: Extent,
+        to: Extent,
+    },
 }
 
 /// The head of a record, in front of its operations.
@@ -87,6 +94,7 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const FREE: u8 = 3;
 const UNPACK: u8 = 4;
+const REPACK: u8 = 5;
 
 pub fn encode(operations: &[Operation]) -> Vec<u8> {
     let mut put = Put(Vec::with_capacity(256));
@@ -96,6 +104,9 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
             Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
             Operation::Unpack { pack } => put.u8(UNPACK).u64(*pack),
+            Operation::Repack { pack, from, to } => {
+                put.u8(REPACK).u64(*pack).bytes(&extent_bytes(from)).bytes(&extent_bytes(to))
+            }
         };
     }
     put.0
@@ -113,6 +124,10 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
             FREE => Operation::Free(extent_from(take.bytes()?)?),
             UNPACK => Operation::Unpack { pack: take.u64()? },
+            REPACK => {
+                let (pack, from) = (take.u64()?, extent_from(take.bytes()?)?);
+                Operation::Repack { pack, from, to: extent_from(take.bytes()?)? }
+            }
             _ => return None,
         });
     }

@@ -45,6 +45,8 @@ pub struct Config {
     /// From the last answer, or from accept, to the end of a request's head.
     pub header_timeout: Duration,
     pub drain: Duration,
+    /// Longest time between two full scrubs; zero scrubs on demand only.
+    pub scrub_interval: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
@@ -156,6 +158,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
+        scrub_interval: checked_scrub_days(options.scrub_days)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
@@ -216,6 +219,12 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
+}
+
+fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
+    within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
+    Ok(Duration::from_secs(days * 24 * 3600))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {

@@ -93,6 +93,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", env = "BASALT_SHARDS", help_heading = "Storage", hide_short_help = true)]
     pub shards: Option<u16>,
 
+    /// Days between two full scrubs; 0 scrubs on demand only
+    ///
+    /// A scrub reads everything on the drives, repairs what is damaged and writes anew what lacks redundancy.
+    /// Default: 30.
+    #[arg(long, value_name = "DAYS", env = "BASALT_SCRUB_DAYS", help_heading = "Storage")]
+    pub scrub_days: Option<u64>,
+
     /// How to reach the drives: auto, uring or threads
     ///
     /// `auto` tries io_uring and falls back to a small pool of threads where it is denied, as in many
@@ -220,6 +227,7 @@ impl ServeOptions {
             parity: self.parity.or(other.parity),
             capacity: self.capacity.or(other.capacity),
             shards: self.shards.or(other.shards),
+            scrub_days: self.scrub_days.or(other.scrub_days),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),

@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
@@ -55,6 +55,8 @@ pub struct DriveShared {
     path: String,
     state: AtomicU8,
     cause: ArcSwapOption<String>,
+    /// In service, and not yet known to hold all that it should.
+    rebuilding: AtomicBool,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -95,6 +97,7 @@ impl DriveShared {
             path: path.into(),
             state: AtomicU8::new(state as u8),
             cause: ArcSwapOption::empty(),
+            rebuilding: AtomicBool::new(false),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
@@ -116,6 +119,16 @@ impl DriveShared {
     /// Why it was latched.
     pub fn cause(&self) -> Option<Arc<String>> {
         self.cause.load_full()
+    }
+
+    /// Whether what it held before must still be checked or written again: it came back, or stands in for a
+    /// drive that was lost, and no full scrub has passed since.
+    pub fn is_rebuilding(&self) -> bool {
+        self.rebuilding.load(Ordering::Acquire)
+    }
+
+    pub fn set_rebuilding(&self, rebuilding: bool) {
+        self.rebuilding.store(rebuilding, Ordering::Release);
     }
 
     /// Failed reads and failed writes or flushes, of all cores.

@@ -7,13 +7,16 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::Board;
 use super::buckets::{Buckets, Change};
 use super::cache::BodyCache;
 use super::error::ObjectError;
 use super::shard::Shard;
+use super::spots::Spots;
 use crate::base::ids::ShardId;
 use crate::base::metrics::CoreSnapshot;
 use crate::pool::Pool;
@@ -116,6 +119,9 @@ pub struct Core {
     pub writes: Rc<WritePath>,
     pub writes_large: Rc<WritePath>,
     pub bodies: BodyCache,
+    /// What readers of this core found damaged.
+    pub spots: Spots,
+    pub board: Arc<Board>,
     pub turn: Cell<usize>,
     pub(super) reporter: RefCell<Option<Reporter>>,
 }

@@ -4,6 +4,7 @@ pub mod error;
 pub mod condition;
 pub mod keylock;
 pub mod pins;
+pub mod spots;
 pub mod buckets;
 pub mod cache;
 pub mod runs;
@@ -16,6 +17,8 @@ pub mod reader;
 pub mod writer;
 pub mod pack;
 pub mod tend;
+pub mod holdings;
+pub mod board;
 pub mod open;
 pub mod store;
 

@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::board::Board;
 use super::buckets::{BUCKET_SHARD, Buckets, Change};
 use super::cache::BodyCache;
 use super::core::{Bulletin, Core, Job, Peers};
 use super::error::ObjectError;
 use super::shard::Shard;
+use super::spots::Spots;
 use super::tend;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
@@ -66,6 +68,7 @@ pub struct Shared {
     pub directory: LogDirectory,
     /// Set when the log of any core has stopped.
     pub stopped: Arc<AtomicBool>,
+    pub board: Arc<Board>,
 }
 
 /// The pool as it was found, before cores exist.
@@ -127,6 +130,7 @@ pub async fn find(
         tables: Arc::new([]),
         directory: LogDirectory::default(),
         stopped: Arc::default(),
+        board: Arc::default(),
     };
     let pool = open_pool(world, &shared);
     let mut scans = Vec::new();
@@ -220,7 +224,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
         shards[at] = Some(opened.await?);
     }
-    let core = build_core(index, peers, shards, buckets, pool, seed.shared.directory, memory);
+    let core = build_core(index, peers, shards, buckets, pool, &seed.shared, memory);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
@@ -247,7 +251,7 @@ fn build_core(
     shards: Vec<Option<Rc<Shard>>>,
     buckets: Rc<Buckets>,
     pool: Rc<Pool>,
-    logs: LogDirectory,
+    shared: &Shared,
     memory: MemoryPlan,
 ) -> Rc<Core> {
     let geometry = pool.geometry;
@@ -269,8 +273,10 @@ fn build_core(
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
-        logs,
+        logs: shared.directory.clone(),
         bodies: BodyCache::new(memory.bodies),
+        spots: Spots::default(),
+        board: shared.board.clone(),
         turn: Cell::default(),
         reporter: RefCell::default(),
         pool,
@@ -315,10 +321,17 @@ impl Running {
         Ok(())
     }
 
+    /// Adds work that ends by itself when the board says that the server stops.
+    pub fn tend_with(&mut self, task: JoinHandle<()>) {
+        self.upkeep.push(task);
+    }
+
     /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes
     /// first, because it commits; then the shards, and the log last.
     pub async fn shut_down(self) {
         self.log.close();
+        self.core.board.close();
+        self.core.spots.wake();
         for task in self.upkeep {
             let _ = task.await;
         }

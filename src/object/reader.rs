@@ -14,18 +14,22 @@ use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
 use super::pins::Pin;
+use super::spots::Spot;
 use super::store::Result;
 use crate::base::ids::ShardId;
 use crate::base::limits::INLINE_BYTES_MAX;
+use crate::catalog::key;
 use crate::catalog::value::{LogPosition, PartRef, Storage, Version};
 use crate::pool::logs;
-use crate::pool::read::RangeReader;
+use crate::pool::read::{Hearer, RangeReader};
 use crate::pool::stripe::Extent;
 
 /// One version opened for reading: its bytes stay readable until this is dropped.
 pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
+    /// Catalog key of the version.
+    at: Vec<u8>,
     version: Version,
     pack: Option<Rc<Extent>>,
     #[expect(dead_code, reason = "held for its Drop")]
@@ -42,6 +46,7 @@ enum Keep {
 impl Object {
     /// Looks up the catalog key `at` in a shard.
     pub(super) async fn open(core: Rc<Core>, shard: ShardId, at: Vec<u8>) -> Result<Object> {
+        let key = at.clone();
         let (version, pack, pin) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
@@ -63,7 +68,7 @@ impl Object {
                 (version, pack, Keep::There(loan))
             }
         };
-        Ok(Object { core, shard, version, pack: pack.map(Rc::new), pin })
+        Ok(Object { core, shard, at: key, version, pack: pack.map(Rc::new), pin })
     }
 
     pub fn meta(&self) -> &ObjectMeta {
@@ -134,12 +139,19 @@ impl Object {
         }
         let len = self.small_len()?;
         let extent = self.pack.as_ref().ok_or_else(|| super::shard::damaged("pack reference"))?;
-        let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
+        let body =
+            self.core.reads.read_small(extent, u64::from(offset), len, self.hearer(key::pack(pack))).await?;
         if crc32c::crc32c(&body) != crc {
             return Err(super::shard::damaged("object in a pack"));
         }
         self.core.bodies.insert(place, &body);
         Ok(body)
+    }
+
+    /// Puts what is found damaged in the extent of the value at `key` on the list of things to repair.
+    fn hearer(&self, key: Vec<u8>) -> Hearer {
+        let (core, shard) = (self.core.clone(), self.shard);
+        Rc::new(move |damage| core.spots.push(Spot { shard, key: key.clone(), row: damage.row }))
     }
 
     /// Streams `range`, which lies within the size.
@@ -202,7 +214,9 @@ impl ObjectStream {
                 if range.end > extent.size {
                     return Err(super::shard::damaged("size of an object"));
                 }
-                self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
+                let hearer = self.object.hearer(self.object.at.clone());
+                let reader = self.object.core.reads.read_range(extent, range.clone());
+                self.reader = Some(reader.heard_by(hearer));
                 self.rest = range.end..range.end;
                 Ok(None)
             }
@@ -232,7 +246,8 @@ impl ObjectStream {
         if inside.end > extent.size {
             return Err(super::shard::damaged("size of a part"));
         }
-        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
+        let hearer = self.object.hearer(key::part(upload, number));
+        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside).heard_by(hearer));
         self.rest.start = end;
         Ok(())
     }

@@ -177,6 +177,7 @@ impl Shard {
             }
             Operation::Free(extent) => self.disown(extent),
             Operation::Unpack { pack } => self.unpack(pack),
+            Operation::Repack { pack, from, to } => self.repack(pack, from, to),
         }
     }
 
@@ -216,6 +217,16 @@ impl Shard {
         self.dirty_packs.borrow_mut().remove(&id);
         self.index.apply(&key::pack(id), None);
         self.disown(extent)
+    }
+
+    fn repack(&self, id: u64, from: Extent, to: Extent) -> Option<Extent> {
+        let mut packs = self.packs.borrow_mut();
+        // A pack that is gone leaves the copy to nobody: it was handed out and is given back.
+        let Some(pack) = packs.get_mut(&id).filter(|pack| pack.extent == from) else { return Some(to) };
+        self.check_space(self.space.commit(&to));
+        pack.extent = to;
+        self.index.apply(&key::pack(id), Some(&pack.encode()));
+        self.disown(from)
     }
 
     /// Gives the extent back if it was the shard's: what is not can only be left alone.

@@ -18,6 +18,7 @@ pub mod budget;
 pub mod write;
 pub mod read;
 mod gather;
+pub mod mend;
 
 use std::rc::Rc;
 use std::sync::Arc;

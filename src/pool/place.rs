@@ -166,6 +166,21 @@ impl ShardSpace {
         }
     }
 
+    /// The extent without the chunks in segments that are not the shard's any more: what stands there is
+    /// another's, and nothing may be written to it.
+    pub fn held(&self, extent: &Extent) -> Extent {
+        let (spaces, bytes) = (self.spaces.borrow(), self.pool.geometry.segment_bytes);
+        let is_ours = |address: &Address| {
+            let space = spaces.get(usize::from(address.drive.0));
+            let segment = segment::of_offset(address.offset, bytes);
+            space.zip(segment).is_some_and(|(space, segment)| space.owns(segment))
+        };
+        let mut held = extent.clone();
+        let chunks = held.stripes.iter_mut().flat_map(|stripe| stripe.chunks.iter_mut());
+        chunks.for_each(|chunk| *chunk = chunk.filter(is_ours));
+        held
+    }
+
     /// Whose the segment behind an address is; it becomes ours if a record says so before anybody
     /// else could take it.
     fn hold(&self, address: Address) -> Held {

@@ -29,6 +29,7 @@ use crate::object::open::{self, CoreSeed, Running, Shared};
 use crate::object::store::Store;
 use crate::pool::format;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
+use crate::upkeep;
 
 /// How often the drives' states are looked at.
 const LATCH_TICK: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
     let stopped = shared.stopped.clone();
-    let running = match open::open_core(&world, seed, facts.memory).await {
+    let mut running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
             let _ = links.opened.send(Err(error.to_string()));
@@ -66,6 +67,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let announced = running.announce_buckets().await.map_err(|error| error.to_string());
     let _ = links.announced.send(announced);
+    upkeep::start(&mut running, index == 0, Some(facts.config.scrub_interval).filter(|days| !days.is_zero()));
     if index == 0 {
         tokio::task::spawn_local(watch_latches(world.clone(), shared));
     }
@@ -208,6 +210,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         startup_us: facts.startup_us.load(Ordering::Relaxed),
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
+        scrub: core.board.metrics(),
         process: Default::default(),
         totals,
     }

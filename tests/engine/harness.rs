@@ -12,6 +12,7 @@ use basalt::object::error::ObjectError;
 use basalt::object::open::{self, MemoryPlan, Running};
 use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
 use basalt::pool::format::Request;
+use basalt::upkeep;
 use bytes::Bytes;
 use tokio::task::LocalSet;
 
@@ -55,7 +56,8 @@ pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> 
     let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;
     let (_, mut seeds) = open::deal(opening, 1);
     let seed = seeds.pop().expect("one core");
-    let running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
+    let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
+    upkeep::start(&mut running, true, None);
     running.announce_buckets().await.map_err(|error| error.to_string())?;
     Ok(Server { store: Store::new(running.core.clone()), running })
 }

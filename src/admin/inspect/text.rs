@@ -55,6 +55,9 @@ pub fn operation(operation: &Operation) -> String {
         Operation::Delete { key } => format!("delete {}", self::key(key)),
         Operation::Free(extent) => format!("free {}", self::extent(extent)),
         Operation::Unpack { pack } => format!("unpack an object of pack {pack:016x}"),
+        Operation::Repack { pack, from, to } => {
+            format!("pack {pack:016x} moves from {} to {}", self::extent(from), self::extent(to))
+        }
     }
 }
 

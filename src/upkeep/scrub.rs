@@ -1,0 +1,179 @@
+//! The scrub: reads everything that stands on the drives, mends it, and writes anew what lacks width.
+//!
+//! A pass walks all shards: every extent of every version, part and pack. Blocks that are wrong are mended
+//! where they stand; an extent that was written while drives were out, or that lost chunks for good, is
+//! copied to a new one when the pool can give it more than it has. A pass is full when nothing kept it from
+//! looking at anything; drives that were being filled again are whole then.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::repair::{hold, mend_extent};
+use crate::base::ids::ShardId;
+use crate::base::limits::LARGE_BYTES_MIN;
+use crate::base::time::Nanos;
+use crate::object::core::Core;
+use crate::object::error::ObjectError;
+use crate::object::holdings::{Holding, chunks_least};
+use crate::object::writer::ShardAllocator;
+use crate::pool::mend::Mended;
+use crate::pool::segments::Purpose;
+use crate::pool::stripe::Extent;
+
+/// Tries to reach a busy owner before the pass goes on without what it was to say.
+const BUSY_TRIES: usize = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Scrubs on demand, and when the last full pass is longer ago than `interval`, until the server stops.
+pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
+    while !core.board.is_closing() {
+        if core.board.is_demanded() || is_due(&core, interval) {
+            pass(&core).await;
+            continue;
+        }
+        let wait = interval.unwrap_or(Duration::MAX).min(LOOK);
+        let _ = tokio::time::timeout(wait, core.board.demands()).await;
+    }
+}
+
+/// How often the clock is looked at.
+const LOOK: Duration = Duration::from_secs(3600);
+
+fn is_due(core: &Core, interval: Option<Duration>) -> bool {
+    let age = core.pool.world.now().0.saturating_sub(core.board.last().0);
+    interval.is_some_and(|interval| u128::from(age) >= interval.as_nanos())
+}
+
+async fn pass(core: &Rc<Core>) {
+    core.board.begin();
+    tracing::info!("scrub begins");
+    let mut pass =
+        Pass { core: core.clone(), pace: Pace::new(core.clone()), found: Mended::default(), missed: 0 };
+    for shard in (0..core.shard_count()).map(ShardId) {
+        pass.shard(shard).await;
+    }
+    let is_full = pass.missed == 0 && !core.board.is_closing();
+    let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
+    tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
+    let is_whole = is_full && damaged == repaired + unrepairable;
+    if is_whole && !core.board.is_demanded() {
+        core.pool.drives.iter().for_each(|drive| drive.shared().set_rebuilding(false));
+    }
+    let now: Nanos = core.pool.world.now();
+    core.board.end(is_full.then_some(now));
+    if !is_full && !core.board.is_closing() {
+        // Whatever was in the way may be gone by then; a pass that is owed is not given up.
+        tokio::time::sleep(RETRY).await;
+        core.board.demand();
+    }
+}
+
+/// Pause before a pass that was not full is followed by another.
+const RETRY: Duration = Duration::from_secs(60);
+
+struct Pass {
+    core: Rc<Core>,
+    pace: Pace,
+    found: Mended,
+    /// Values that could not be looked at.
+    missed: u64,
+}
+
+impl Pass {
+    async fn shard(&mut self, shard: ShardId) {
+        let mut from = Some(Vec::new());
+        while let Some(at) = from.take()
+            && !self.core.board.is_closing()
+        {
+            match self.holdings(shard, at).await {
+                Ok(page) => {
+                    for key in page.keys {
+                        self.value(shard, key).await;
+                    }
+                    from = page.next;
+                }
+                Err(error) => self.miss(shard, &error),
+            }
+        }
+    }
+
+    fn miss(&mut self, shard: ShardId, error: &ObjectError) {
+        self.missed += 1;
+        tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
+    }
+
+    async fn holdings(
+        &self,
+        shard: ShardId,
+        from: Vec<u8>,
+    ) -> Result<crate::object::holdings::Page, ObjectError> {
+        for _ in 0..BUSY_TRIES {
+            let at = from.clone();
+            match self.core.on_shard(shard, move |home| home.holdings(at)).await {
+                Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+        Err(ObjectError::SlowDown)
+    }
+
+    async fn value(&mut self, shard: ShardId, key: Vec<u8>) {
+        if self.core.board.is_closing() {
+            return;
+        }
+        let holding = match hold(&self.core, shard, &key).await {
+            Ok(Some(holding)) => holding,
+            Ok(None) => return,
+            Err(error) => return self.miss(shard, &error),
+        };
+        self.found += mend_extent(&self.core, &holding, None, &mut self.pace).await;
+        if self.is_narrow(&holding.held) {
+            match self.relocate(shard, holding).await {
+                Ok(true) => self.core.board.add_relocated(),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%shard, %error, "an extent with holes stays as it is"),
+            }
+        }
+    }
+
+    /// Whether the pool can give the extent more chunks than it has.
+    fn is_narrow(&self, held: &Extent) -> bool {
+        let healthy = self.core.pool.healthy().count();
+        chunks_least(held) < held.layout().columns().min(healthy)
+    }
+
+    /// Copies an extent to a new one and lets the value name that.
+    async fn relocate(&mut self, shard: ShardId, holding: Holding) -> Result<bool, ObjectError> {
+        let core = self.core.clone();
+        let path = if holding.extent.size >= LARGE_BYTES_MIN { &core.writes_large } else { &core.writes };
+        let allocator = ShardAllocator { core: core.clone(), shard, purpose: Purpose::Objects };
+        let mut writer = path.extent(allocator, core.pool.world.random_u64(), Some(holding.extent.size));
+        let mut reader = core.reads.read_range(Rc::new(holding.held.clone()), 0..holding.extent.size);
+        let mut since = 0;
+        while let Some(piece) = reader.next().await {
+            let piece = piece?;
+            since += piece.len() as u64;
+            writer.write(piece).await?;
+            if since >= STEP_BYTES {
+                self.pace.step(2 * std::mem::take(&mut since)).await;
+            }
+            if core.board.is_closing() {
+                return Ok(false);
+            }
+        }
+        drop(reader);
+        let mut written = writer.finish().await?;
+        written.flush().await?;
+        let to = written.into_extent();
+        let (key, from) = (holding.key.clone(), holding.extent.clone());
+        if chunks_least(&to) <= chunks_least(&holding.held) {
+            self.core.tell(shard, move |home| home.space.release_extent(&to));
+            return Ok(false);
+        }
+        core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
+    }
+}
+
+/// Bytes copied between two pauses.
+const STEP_BYTES: u64 = 1 << 20;
