@@ -11,10 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
 use basalt::admin::inspect::{self, Choice, InspectError};
+use basalt::admin::operator::Order;
 use basalt::admin::status::{self, StatusError, StatusRequest};
 use basalt::base::time::Nanos;
 use basalt::config::{
-    Command, CommandLine, Config, InspectOptions, LogConfig, LogFormat, ServeOptions, StatusOptions,
+    AskOptions, Command, CommandLine, Config, DriveOptions, DriveOrder, InspectOptions, LogConfig, LogFormat,
+    ServeOptions, StatusOptions,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(*options),
         Command::Inspect(options) => inspect(&options),
         Command::Status(options) => ask(&options),
+        Command::Drive(DriveOptions { order: DriveOrder::Readmit { drive, ask } }) => {
+            order(&ask, Order::Readmit(drive))
+        }
+        Command::Scrub(options) => order(&options, Order::Scrub),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -79,31 +85,43 @@ fn inspect(options: &InspectOptions) -> ExitCode {
 }
 
 fn ask(options: &StatusOptions) -> ExitCode {
-    let credentials = match status_credentials(options) {
-        Ok(credentials) => credentials,
-        Err(error) => return fail(FAILED, &format!("{error}; name the server's file with --credentials")),
+    let answer = match request(&options.ask) {
+        Ok(request) => status::ask(&request),
+        Err(code) => return code,
     };
-    let request = StatusRequest {
-        endpoint: options.endpoint.clone(),
-        credentials,
-        region: options.region.clone(),
-        now: now(),
-    };
-    match status::ask(&request) {
+    match answer {
         Ok(answer) => {
             let text = match options.json {
                 true => format!("{}\n", answer.json),
-                false => status::render(&request.endpoint, &answer.report),
+                false => status::render(&options.ask.endpoint, &answer.report),
             };
             let printed = print(&text);
             if answer.report.ready { printed } else { ExitCode::from(NOT_READY) }
         }
-        Err(error @ StatusError::Endpoint(_)) => fail(WRONG, &error),
-        Err(error) => fail(FAILED, &error),
+        Err(error) => asked_in_vain(&error),
     }
 }
 
-fn status_credentials(options: &StatusOptions) -> Result<Credentials, CredentialsError> {
+fn order(options: &AskOptions, order: Order) -> ExitCode {
+    match request(options).map(|request| status::order(&request, order)) {
+        Ok(Ok(done)) => print(&format!("{done}\n")),
+        Ok(Err(error)) => asked_in_vain(&error),
+        Err(code) => code,
+    }
+}
+
+fn request(options: &AskOptions) -> Result<StatusRequest, ExitCode> {
+    let credentials = status_credentials(options)
+        .map_err(|error| fail(FAILED, &format!("{error}; name the server's file with --credentials")))?;
+    let (endpoint, region) = (options.endpoint.clone(), options.region.clone());
+    Ok(StatusRequest { endpoint, credentials, region, now: now() })
+}
+
+fn asked_in_vain(error: &StatusError) -> ExitCode {
+    fail(if matches!(error, StatusError::Endpoint(_)) { WRONG } else { FAILED }, error)
+}
+
+fn status_credentials(options: &AskOptions) -> Result<Credentials, CredentialsError> {
     match (&options.access_key, &options.secret_key) {
         (Some(access_key), Some(secret_key)) => Credentials::new(access_key.clone(), secret_key.clone()),
         _ => Credentials::read(options.credentials.as_deref().unwrap_or(Path::new(CREDENTIALS_FILE_DEFAULT))),

@@ -129,7 +129,10 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     });
     families.gauge("drive_state", "1 for the state the drive is in, 0 for the others.", states);
     type Figure = fn(&DriveMetrics) -> u64;
-    let gauges: [(&str, &str, Figure); 3] = [
+    let gauges: [(&str, &str, Figure); 4] = [
+        ("drive_rebuilding", "1 until a full scrub has passed over a drive that came back.", |d| {
+            d.rebuilding.into()
+        }),
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
         ("drive_used_bytes", "Bytes handed out on the drive.", |d| d.used_bytes),
         ("drive_in_flight", "Operations submitted to the drive and not completed.", |d| d.in_flight),

@@ -1,4 +1,4 @@
-//! `basalt status`: asks a running server for its report and prints it.
+//! `basalt status`, `drive` and `scrub`: asks a running server for its report, or gives it an order.
 //!
 //! A client for one request, over a blocking socket of the standard library: no runtime, no TLS. It speaks
 //! HTTP/1.0, so that the answer is never chunked and ends with the connection. What comes back is hostile
@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::credentials::Credentials;
+use super::operator::Order;
 use super::report::Report;
 use super::table;
 use crate::base::limits::{STATUS_BYTES_MAX, STATUS_SECONDS_MAX};
@@ -53,10 +54,32 @@ pub enum StatusError {
     Sign(#[from] SignError),
 }
 
-/// Asks the server.
+/// Asks the server how it is.
 pub fn ask(request: &StatusRequest) -> Result<Answer, StatusError> {
+    let body = exchange(request, &Method::GET, PATH)?;
+    let not_ours =
+        StatusError::NotOurs { endpoint: request.endpoint.clone(), reason: "the answer is not a report" };
+    let report = serde_json::from_str(&body).map_err(|_| not_ours)?;
+    Ok(Answer { json: body, report })
+}
+
+/// Gives the server an order; what it says that it did.
+pub fn order(request: &StatusRequest, order: Order) -> Result<String, StatusError> {
+    let path = match order {
+        Order::Readmit(drive) => format!("/-/admin/v1/drives/{drive}/readmit"),
+        Order::Scrub => "/-/admin/v1/scrub".to_owned(),
+    };
+    let body = exchange(request, &Method::POST, &path)?;
+    message_of(&body).ok_or_else(|| StatusError::NotOurs {
+        endpoint: request.endpoint.clone(),
+        reason: "the answer does not say what was done",
+    })
+}
+
+/// One request; the body of an answer with status 200.
+fn exchange(request: &StatusRequest, method: &Method, path: &str) -> Result<String, StatusError> {
     let authority = authority_of(&request.endpoint)?;
-    let head = signed_head(request, authority)?;
+    let head = signed_head(request, authority, method, path)?;
     let io_error = |source| StatusError::Io { endpoint: request.endpoint.clone(), source };
     let mut stream = connect(&request.endpoint, authority)?;
     stream.write_all(head.as_bytes()).map_err(io_error)?;
@@ -88,7 +111,12 @@ fn has_port(authority: &str) -> bool {
     after_address.contains(':')
 }
 
-fn signed_head(request: &StatusRequest, authority: &str) -> Result<String, StatusError> {
+fn signed_head(
+    request: &StatusRequest,
+    authority: &str,
+    method: &Method,
+    path: &str,
+) -> Result<String, StatusError> {
     let mut headers = HeaderMap::new();
     let host =
         HeaderValue::from_str(authority).map_err(|_| StatusError::Endpoint(request.endpoint.clone()))?;
@@ -99,8 +127,8 @@ fn signed_head(request: &StatusRequest, authority: &str) -> Result<String, Statu
         region: &request.region,
         session_token: None,
     };
-    signer.sign(&Method::GET, PATH, "", &mut headers, EMPTY_SHA256, request.now)?;
-    let mut head = format!("GET {PATH} HTTP/1.0\r\n");
+    signer.sign(method, path, "", &mut headers, EMPTY_SHA256, request.now)?;
+    let mut head = format!("{method} {path} HTTP/1.0\r\n");
     for (name, value) in &headers {
         let value = value.to_str().map_err(|_| SignError::Credential)?;
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -127,7 +155,7 @@ fn connect(endpoint: &str, authority: &str) -> Result<TcpStream, StatusError> {
     Err(failed(last))
 }
 
-fn read_answer(endpoint: &str, answer: &[u8]) -> Result<Answer, StatusError> {
+fn read_answer(endpoint: &str, answer: &[u8]) -> Result<String, StatusError> {
     let not_ours = |reason| StatusError::NotOurs { endpoint: endpoint.to_owned(), reason };
     if answer.len() > STATUS_BYTES_MAX {
         return Err(not_ours("the answer is too long"));
@@ -142,8 +170,7 @@ fn read_answer(endpoint: &str, answer: &[u8]) -> Result<Answer, StatusError> {
     if status != 200 {
         return Err(StatusError::Refused { endpoint: endpoint.to_owned(), message: refusal(status, body) });
     }
-    let report = serde_json::from_str(body).map_err(|_| not_ours("the answer is not a report"))?;
-    Ok(Answer { json: body.to_owned(), report })
+    Ok(body.to_owned())
 }
 
 fn status_of(line: &str) -> Option<u16> {
@@ -159,10 +186,14 @@ fn content_length(line: &str) -> Option<usize> {
 
 /// The message of the admin API's error document, or the bare status.
 fn refusal(status: u16, body: &str) -> String {
-    let document: Option<serde_json::Value> = serde_json::from_str(body).ok();
-    let message = document.as_ref().and_then(|d| d.get("message")).and_then(|m| m.as_str());
-    message
-        .map_or_else(|| format!("HTTP status {status}"), |m| m.chars().filter(|c| !c.is_control()).collect())
+    message_of(body).unwrap_or_else(|| format!("HTTP status {status}"))
+}
+
+/// The message of a document, fit for a terminal.
+fn message_of(body: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(body).ok()?;
+    let message = document.get("message")?.as_str()?;
+    Some(message.chars().filter(|c| !c.is_control()).collect())
 }
 
 #[cfg(test)]
@@ -216,6 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_report_is_refused() {
+        for body in ["", "[1]"] {
+            let (endpoint, server) = serve_once(format!("HTTP/1.0 200 OK\r\n\r\n{body}"));
+            assert!(matches!(ask(&request(endpoint)), Err(StatusError::NotOurs { .. })));
+            server.join().expect("the server ends");
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_post_and_its_answer_is_told() {
+        let (endpoint, server) =
+            serve_once("HTTP/1.0 200 OK\r\n\r\n{\"message\":\"drive 3 is back\"}".to_owned());
+        let said = order(&request(endpoint), Order::Readmit(3)).expect("an answer");
+        assert_eq!(said, "drive 3 is back");
+        let head = server.join().expect("the server ends");
+        assert!(head.starts_with("POST /-/admin/v1/drives/3/readmit HTTP/1.0\r\n"), "{head}");
+    }
+
+    #[test]
     fn nobody_home_is_said_so() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
@@ -257,8 +307,6 @@ mod tests {
             &b""[..],
             b"SSH-2.0-x\r\n",
             b"HTTP/1.1 2\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\n\r\n[1]",
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}",
             b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe",
             &[b'x'; STATUS_BYTES_MAX + 1],

@@ -254,6 +254,8 @@ pub struct DriveMetrics {
     /// The path it was given as.
     pub path: String,
     pub state: DriveState,
+    /// In service; older bytes may be missing until a full scrub has passed.
+    pub rebuilding: bool,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
     /// Bytes handed out, as far as this core accounts for them; merging adds them up.
@@ -274,6 +276,7 @@ impl DriveMetrics {
             self.path.clone_from(&other.path);
         }
         self.state = self.state.max(other.state);
+        self.rebuilding |= other.rebuilding;
         self.capacity_bytes = self.capacity_bytes.max(other.capacity_bytes);
         self.used_bytes += other.used_bytes;
         self.reads.merge(&other.reads);

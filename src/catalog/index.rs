@@ -192,7 +192,8 @@ impl<S: RunStore> Index<S> {
         let to_bottom = self.levels.borrow().is_empty();
         let runs = merge::flush(&frozen, to_bottom, self.output()).await?;
         self.store.sync().await?;
-        self.stage(Change { removed: Vec::new(), level: 0, added: tier_of(runs) }, true);
+        let change = Change { removed: Vec::new(), level: 0, added: tier_of(runs), in_place: false };
+        self.stage(change, true);
         Ok(())
     }
 
@@ -205,13 +206,32 @@ impl<S: RunStore> Index<S> {
     /// beside other merges, which it never gets in the way of.
     pub async fn merge(&self) -> Result<()> {
         let Some(job) = self.levels.borrow().pick() else { return Ok(()) };
-        let mut claim = Claim::new(&job);
-        let runs = merge::merge(&job, self.output()).await?;
+        self.perform(&job).await
+    }
+
+    /// Writes a tier anew of which a run is chosen; durable and staged, as by `merge`. False when there is none.
+    pub async fn rewrite(&self, is_chosen: impl Fn(&Run<S>) -> bool) -> Result<bool> {
+        let job = self.levels.borrow().pick_tier(|tier| tier.runs().iter().any(|run| is_chosen(run)));
+        match job {
+            Some(job) => self.perform(&job).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    async fn perform(&self, job: &Job<S>) -> Result<()> {
+        let mut claim = Claim::new(job);
+        let runs = merge::merge(job, self.output()).await?;
         self.store.sync().await?;
         claim.kept = true;
-        let Job { inputs, output_level, .. } = &job;
-        self.stage(Change { removed: inputs.clone(), level: *output_level, added: tier_of(runs) }, false);
+        let Job { inputs, output_level, in_place, .. } = job;
+        let (removed, added) = (inputs.clone(), tier_of(runs));
+        self.stage(Change { removed, level: *output_level, added, in_place: *in_place }, false);
         Ok(())
+    }
+
+    /// The runs of the durable list; they stay readable as long as they are held.
+    pub fn runs(&self) -> Vec<Rc<Run<S>>> {
+        self.levels.borrow().runs().cloned().collect()
     }
 
     /// The list of runs with all staged ones, to be made durable before `installed`.

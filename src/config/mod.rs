@@ -21,7 +21,10 @@ use crate::base::limits;
 use crate::io::runtime::IoChoice;
 
 pub use cores::Cores;
-pub use options::{Command, CommandLine, InspectOptions, LogFormat, ServeOptions, StatusOptions};
+pub use options::{
+    AskOptions, Command, CommandLine, DriveOptions, DriveOrder, InspectOptions, LogFormat, ServeOptions,
+    StatusOptions,
+};
 pub use size::{Size, SizeError};
 
 /// Everything `serve` needs to know, checked.
@@ -34,6 +37,8 @@ pub struct Config {
     pub parity: Option<u8>,
     /// Bytes a directory may grow to; none means most of what is free.
     pub capacity_bytes: Option<u64>,
+    /// Take blank drives into an existing pool.
+    pub adopt: bool,
     /// Shards of a new pool; an existing one keeps its own.
     pub shards: u16,
     pub io: IoChoice,
@@ -145,6 +150,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         drives: options.drives,
         parity: options.parity,
         capacity_bytes: options.capacity.map(|size| size.0),
+        adopt: options.adopt.unwrap_or(false),
         shards,
         io: options.io.unwrap_or_default().into(),
         listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),

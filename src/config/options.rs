@@ -49,6 +49,12 @@ pub enum Command {
     /// Prints the state of the pool, its drives and its work. Exits with 0 when the server is ready, 4 when
     /// it answers but is not ready, 1 when it cannot be asked.
     Status(StatusOptions),
+    /// Tell a running server something about one of its drives
+    Drive(DriveOptions),
+    /// Tell a running server to read everything on its drives and repair what is damaged
+    ///
+    /// It goes on in the background: `basalt status` shows how far it is.
+    Scrub(AskOptions),
     /// Print the version
     Version,
 }
@@ -85,6 +91,22 @@ pub struct ServeOptions {
     /// what is free in the filesystem of the directory.
     #[arg(long, value_name = "SIZE", env = "BASALT_CAPACITY", help_heading = "Storage")]
     pub capacity: Option<Size>,
+
+    /// Take blank drives among the given ones into an existing pool
+    ///
+    /// They stand in for missing drives first and are filled again; the others become further drives of the
+    /// pool. Say it for the one start that shall do so: later a mount that is missing would be taken for a blank
+    /// drive. Default: no, and blank drives are left alone.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "BASALT_ADOPT",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        help_heading = "Storage"
+    )]
+    pub adopt: Option<bool>,
 
     /// Slices of the namespace; fixed when the pool is made
     ///
@@ -226,6 +248,7 @@ impl ServeOptions {
             config: self.config.or(other.config),
             parity: self.parity.or(other.parity),
             capacity: self.capacity.or(other.capacity),
+            adopt: self.adopt.or(other.adopt),
             shards: self.shards.or(other.shards),
             scrub_days: self.scrub_days.or(other.scrub_days),
             io: self.io.or(other.io),
@@ -307,13 +330,43 @@ pub struct InspectOptions {
 /// All values of `status`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct StatusOptions {
-    /// Address of the server
-    #[arg(long, value_name = "URL", env = "BASALT_ENDPOINT", default_value = "http://127.0.0.1:9000")]
-    pub endpoint: String,
-
     /// Print the server's JSON as it is
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub ask: AskOptions,
+}
+
+/// All values of `drive`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct DriveOptions {
+    #[command(subcommand)]
+    pub order: DriveOrder,
+}
+
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum DriveOrder {
+    /// Put a latched drive back into service
+    ///
+    /// Only when the server can write, flush and read it again. What it holds is checked by a scrub, which begins
+    /// at once and repairs what is stale or missing.
+    Readmit {
+        /// Number of the drive, as `basalt status` shows it
+        #[arg(value_name = "N")]
+        drive: u16,
+
+        #[command(flatten)]
+        ask: AskOptions,
+    },
+}
+
+/// Whom to ask, as whom.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct AskOptions {
+    /// Address of the server
+    #[arg(long, value_name = "URL", env = "BASALT_ENDPOINT", default_value = "http://127.0.0.1:9000")]
+    pub endpoint: String,
 
     /// File with the root credentials: `credentials` in a drive directory of the server
     ///

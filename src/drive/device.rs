@@ -5,7 +5,7 @@
 //! `base::metrics`. A directory drive is two files with one address space; a block device is opened twice.
 //!
 //! Invariants: a failed write or flush latches the drive for all cores, and from then on no write or flush
-//! succeeds; a full drive is not a failed one; a failed read never latches; an address of a drive the pool
+//! succeeds until an operator readmits it; a full drive is not a failed one; a failed read never latches; an address of a drive the pool
 //! does not have is an error, not a panic, because it may come from a drive. A flush covers exactly the
 //! writes that were complete when it was asked for: callers that come while one is under way share the
 //! next one.
@@ -24,8 +24,9 @@ use tokio::time::Instant;
 
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
-use crate::base::limits::POOL_DRIVES_MAX;
+use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
 use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::File;
 
@@ -143,6 +144,22 @@ impl DriveShared {
         tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
     }
 
+    /// Puts a latched drive back into service; what it held is doubtful until a scrub has passed. False when
+    /// it was not latched.
+    pub fn readmit(&self) -> bool {
+        if self.state() != DriveState::Latched {
+            return false;
+        }
+        self.set_rebuilding(true);
+        let (latched, healthy) = (DriveState::Latched as u8, DriveState::Healthy as u8);
+        let change = self.state.compare_exchange(latched, healthy, Ordering::AcqRel, Ordering::Acquire);
+        if change.is_ok() {
+            self.cause.store(None);
+            tracing::warn!(drive = %self.id, path = %self.path, "drive readmitted");
+        }
+        change.is_ok()
+    }
+
     /// Takes the drive out of service for writes. Says so once.
     pub fn latch(&self, cause: &str) {
         let (healthy, latched) = (DriveState::Healthy as u8, DriveState::Latched as u8);
@@ -200,7 +217,7 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
-        DriveMetrics { state: self.state(), ..figures }
+        DriveMetrics { state: self.state(), rebuilding: self.shared.is_rebuilding(), ..figures }
     }
 
     /// Counts a block that the drive delivered and that was not the expected one.
@@ -277,6 +294,25 @@ impl Drive {
         let file = self.writable(Area::Data)?;
         let result = self.timed(&self.counters.flushes, 0, file.sync(), io::Result::is_ok).await;
         self.settle("flush", result)
+    }
+
+    /// Whether a drive that is out of service can be written, flushed and read again: tries it on the two
+    /// pages that are kept for this. `pattern` should be another one each time.
+    pub async fn probe(&self, pattern: u64) -> io::Result<()> {
+        let files = self.files.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        for (n, file) in [&files.meta, &files.data].into_iter().enumerate() {
+            let mut page = AlignedBuf::zeroed(PAGE);
+            page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
+            let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);
+            file.write_at(page.clone(), 0..PAGE, offset).await?;
+            file.sync().await?;
+            let (result, found) = file.read_at(AlignedBuf::zeroed(PAGE), offset).await;
+            result?;
+            if found[..] != page[..] {
+                return Err(io::Error::other("what was written does not read back"));
+            }
+        }
+        Ok(())
     }
 
     fn writable(&self, area: Area) -> Result<&File, DriveError> {

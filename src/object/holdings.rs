@@ -71,6 +71,10 @@ impl Shard {
         from: Extent,
         to: Extent,
     ) -> Result<bool, ObjectError> {
+        if let Err(error) = self.log.admit().await {
+            self.space.release_extent(&to);
+            return Err(error.into());
+        }
         let _guard = self.locks.lock(&at).await;
         let operations = match self.moved(&at, from, &to).await {
             Ok(Some(operations)) => operations,

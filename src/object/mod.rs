@@ -18,6 +18,7 @@ pub mod writer;
 pub mod pack;
 pub mod tend;
 pub mod holdings;
+pub mod mending;
 pub mod board;
 pub mod open;
 pub mod store;

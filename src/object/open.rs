@@ -41,7 +41,7 @@ use crate::pool::budget::BufferBudget;
 use crate::pool::format::{self, AssembleError, Assembly, Member, Request};
 use crate::pool::logs::{LogDirectory, Logs};
 use crate::pool::read::ReadPath;
-use crate::pool::segments::SegmentTable;
+use crate::pool::segments::{SegmentTable, Slot};
 use crate::pool::write::WritePath;
 
 /// What the memory of one core is spent on, in bytes.
@@ -122,6 +122,9 @@ pub async fn find(
         .map(|member| DriveShared::new(member.drive, name(member), member.state))
         .collect();
     let members: Arc<[Member]> = assembly.members.clone().into();
+    for (member, drive) in members.iter().zip(drives.iter()) {
+        drive.set_rebuilding(member.rebuilding);
+    }
     let shared = Shared {
         geometry: assembly.geometry,
         epoch: assembly.epoch,
@@ -139,17 +142,39 @@ pub async fn find(
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
     let recovered = replay::recover(&pool, &scans).await?;
+    shared.board.remember(assembly.scrubbed);
+    let mirrors = (usize::from(pool.geometry.parity_chunks) + 1).min(pool.healthy().count());
+    let is_thin = recovered.logs.iter().any(|(_, found)| found.len() < mirrors);
+    if is_thin || recovered.is_thin || members_rebuild(&assembly) {
+        shared.board.demand();
+    }
     for (sealed, mirrors) in &recovered.logs {
         shared.directory.insert(sealed.id, mirrors.clone().into());
     }
     let slots = |member: &Member| {
         let scan = scans.iter().find(|scan| scan.drive == member.drive);
-        let slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
+        let mut slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
+        if member.rebuilding {
+            keep_for_owners(&mut slots, usize::from(assembly.geometry.shards));
+        }
         SegmentTable::new(member.drive, slots, SYSTEM_SEGMENTS)
     };
     let tables = assembly.members.iter().map(slots).collect();
     let shared = Shared { tables, ..shared };
     Ok(Opening { assembly, shared, recovered })
+}
+
+/// On a drive that is filled again headers are missing from segments that shards own. Until all shards have
+/// said what is theirs, only the last ones may be claimed, which the lost drive hardly came to use: a few for
+/// each shard and log.
+fn keep_for_owners(slots: &mut [Slot], shards: usize) {
+    let open = (2 * shards + 4 * SYSTEM_SEGMENTS).min(slots.len() / 4);
+    let kept = slots.len() - open;
+    slots.iter_mut().take(kept).filter(|slot| **slot == Slot::Untouched).for_each(|slot| *slot = Slot::Damaged);
+}
+
+fn members_rebuild(assembly: &Assembly) -> bool {
+    assembly.members.iter().any(|member| member.rebuilding)
 }
 
 /// One core's handles on the drives. A drive that cannot be opened is latched: it was there a

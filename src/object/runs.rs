@@ -10,12 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::catalog::error::CatalogError;
-use crate::catalog::run::store::RunStore;
+use crate::catalog::run::store::{MendStore, RunStore};
 use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::MirroredExtent;
+use crate::pool::mend::Mended;
 use crate::pool::mirror;
 use crate::pool::place::ShardSpace;
 
@@ -67,6 +68,27 @@ impl RunStore for ShardRuns {
 
     fn free(&self, extent: &MirroredExtent) {
         self.space.release_mirrored(extent);
+    }
+}
+
+impl MendStore for ShardRuns {
+    async fn mend(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Mended {
+        let held = self.space.held_mirrored(extent);
+        let (drives, len) = (&self.pool.drives, len as usize);
+        let mended = mirror::mend_mirrored(drives, Area::Data, &held, offset, len, verify).await;
+        self.touched.borrow_mut().union(&mended.written);
+        mended
+    }
+
+    fn is_narrow(&self, extent: &MirroredExtent) -> bool {
+        let copies = self.space.held_mirrored(extent).copies.len();
+        self.pool.mirrors().is_ok_and(|mirrors| copies < mirrors)
     }
 }
 

@@ -129,7 +129,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn write_manifest(&self) -> Result<(), ObjectError> {
+    pub(super) async fn write_manifest(&self) -> Result<(), ObjectError> {
         let manifest = {
             let mut manifest = self.manifest.borrow_mut();
             manifest.generation += 1;
@@ -277,6 +277,11 @@ impl Shard {
     }
 
     // ---- Checkpoint ----
+
+    /// Held by whoever writes runs or the manifest.
+    pub(super) async fn tending(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.tending.lock().await
+    }
 
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {

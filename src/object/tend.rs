@@ -53,6 +53,7 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, !was_stuck).await;
         log.set_stuck(stuck);
+        retire_weak(&core, &log).await;
         if stuck {
             tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }
@@ -73,6 +74,17 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, tell: bool) -> bool {
         log.set_stuck(false);
     }
     true
+}
+
+/// Empties segments before their turn that a scrub found wanting.
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>) {
+    while !log.is_over()
+        && let Some(weak) = log.take_weak()
+    {
+        if let Err(error) = pack::retire(core, log, &weak).await {
+            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
+        }
+    }
 }
 
 async fn tick() {

@@ -18,21 +18,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::operator::Operator;
+use crate::admin::operator::{Act, Operator, Order};
 use crate::base::ids::DriveId;
-use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, QueueMetrics, Snapshot};
+use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
 use crate::object::core::Core;
-use crate::object::open::{self, CoreSeed, Running, Shared};
+use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
-use crate::pool::format;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
 use crate::upkeep;
-
-/// How often the drives' states are looked at.
-const LATCH_TICK: Duration = Duration::from_secs(1);
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -67,9 +63,10 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let announced = running.announce_buckets().await.map_err(|error| error.to_string());
     let _ = links.announced.send(announced);
-    upkeep::start(&mut running, index == 0, Some(facts.config.scrub_interval).filter(|days| !days.is_zero()));
+    upkeep::start(&mut running);
     if index == 0 {
-        tokio::task::spawn_local(watch_latches(world.clone(), shared));
+        let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
+        upkeep::start_for_all(&mut running, &world, shared, interval);
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
@@ -172,7 +169,20 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
     });
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
-    let operator = Rc::new(Operator::new(snapshot, ready, access));
+    let core = running.core.clone();
+    let act: Act = Rc::new(move |order| {
+        let core = core.clone();
+        Box::pin(async move {
+            match order {
+                Order::Readmit(drive) => upkeep::readmit::readmit(&core, DriveId(drive)).await,
+                Order::Scrub => {
+                    core.board.demand();
+                    Ok("a full scrub follows".to_owned())
+                }
+            }
+        })
+    });
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -263,38 +273,5 @@ fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetri
         capacity_bytes: table.len() as u64 * segment_bytes,
         used_bytes: objects,
         ..drive.metrics()
-    }
-}
-
-/// Writes down which drives have been latched, so that the next start keeps them out too.
-async fn watch_latches(world: World, shared: Shared) {
-    let latched = || -> Vec<DriveId> {
-        let drives = shared.drives.iter().filter(|drive| drive.state() == DriveState::Latched);
-        drives.map(|drive| drive.id()).collect()
-    };
-    let mut known: Vec<DriveId> =
-        shared.members.iter().filter(|m| m.state == DriveState::Latched).map(|m| m.drive).collect();
-    let mut generation = 0;
-    loop {
-        tokio::time::sleep(LATCH_TICK).await;
-        let now = latched();
-        if now == known {
-            continue;
-        }
-        generation += 1;
-        for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
-            let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
-            if drive.state() != DriveState::Healthy {
-                continue;
-            }
-            let mut superblock = superblock.clone();
-            superblock.generation += generation;
-            superblock.latched.clone_from(&now);
-            let (meta, _) = format::files(path, member.is_device);
-            if let Err(error) = format::write_superblock(&world, &meta, &superblock).await {
-                drive.latch(&error.to_string());
-            }
-        }
-        known = now;
     }
 }

@@ -1,21 +1,24 @@
 //! The scrub: reads everything that stands on the drives, mends it, and writes anew what lacks width.
 //!
-//! A pass walks all shards: every extent of every version, part and pack. Blocks that are wrong are mended
-//! where they stand; an extent that was written while drives were out, or that lost chunks for good, is
-//! copied to a new one when the pool can give it more than it has. A pass is full when nothing kept it from
+//! A pass walks all shards: every extent of every version, part and pack, every block of every run, every full
+//! log segment. Blocks that are wrong are mended where they stand; an extent or a run that was written while
+//! drives were out, or that lost chunks for good, is written anew when the pool can give it more than it has; a
+//! log segment that lacks mirrors is emptied. A pass is full when nothing kept it from
 //! looking at anything; drives that were being filled again are whole then.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
-use crate::base::ids::ShardId;
+use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::LARGE_BYTES_MIN;
 use crate::base::time::Nanos;
 use crate::object::core::Core;
 use crate::object::error::ObjectError;
 use crate::object::holdings::{Holding, chunks_least};
+use crate::object::shard::Shard;
 use crate::object::writer::ShardAllocator;
 use crate::pool::mend::Mended;
 use crate::pool::segments::Purpose;
@@ -48,10 +51,17 @@ fn is_due(core: &Core, interval: Option<Duration>) -> bool {
 async fn pass(core: &Rc<Core>) {
     core.board.begin();
     tracing::info!("scrub begins");
-    let mut pass =
-        Pass { core: core.clone(), pace: Pace::new(core.clone()), found: Mended::default(), missed: 0 };
+    let mut pass = Pass {
+        core: core.clone(),
+        pace: Pace::new(core.clone()),
+        found: Mended::default(),
+        missed: 0,
+        seen: BTreeSet::new(),
+    };
     for shard in (0..core.shard_count()).map(ShardId) {
         pass.shard(shard).await;
+        pass.runs(shard).await;
+        pass.logs(shard).await;
     }
     let is_full = pass.missed == 0 && !core.board.is_closing();
     let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
@@ -78,6 +88,8 @@ struct Pass {
     found: Mended,
     /// Values that could not be looked at.
     missed: u64,
+    /// Log segments that were looked at: shards of one core share them.
+    seen: BTreeSet<LogId>,
 }
 
 impl Pass {
@@ -86,7 +98,7 @@ impl Pass {
         while let Some(at) = from.take()
             && !self.core.board.is_closing()
         {
-            match self.holdings(shard, at).await {
+            match self.ask(shard, move |home| home.holdings(at)).await {
                 Ok(page) => {
                     for key in page.keys {
                         self.value(shard, key).await;
@@ -98,24 +110,83 @@ impl Pass {
         }
     }
 
-    fn miss(&mut self, shard: ShardId, error: &ObjectError) {
-        self.missed += 1;
-        tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
+    /// Mends the runs of a shard, and has those written anew that lack copies.
+    async fn runs(&mut self, shard: ShardId) {
+        let ids = match self.ask(shard, Shard::run_ids).await {
+            Ok(ids) => ids,
+            Err(error) => return self.miss(shard, &error),
+        };
+        for id in ids {
+            self.run(shard, id).await;
+        }
+        loop {
+            match self.ask(shard, Shard::widen_runs).await {
+                Ok(true) => self.core.board.add_relocated(),
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%shard, %error, "runs that lack copies stay as they are");
+                    return;
+                }
+            }
+        }
     }
 
-    async fn holdings(
-        &self,
-        shard: ShardId,
-        from: Vec<u8>,
-    ) -> Result<crate::object::holdings::Page, ObjectError> {
+    async fn run(&mut self, shard: ShardId, id: u64) {
+        for partition in 0.. {
+            match self.ask(shard, move |home| home.mend_run(id, partition)).await {
+                Ok(Some(mended)) => {
+                    self.core.board.add(&mended);
+                    self.found += mended;
+                    self.pace.step(mended.bytes).await;
+                }
+                Ok(None) => return,
+                Err(error) => return self.miss(shard, &error),
+            }
+        }
+    }
+
+    /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
+    async fn logs(&mut self, shard: ShardId) {
+        let ids = self.ask(shard, Shard::log_segments).await.unwrap_or_default();
+        for id in ids {
+            if self.seen.insert(id) {
+                match self.ask(shard, move |home| home.check_log(id)).await {
+                    Ok(bytes) => self.pace.step(bytes).await,
+                    Err(error) => self.miss(shard, &error),
+                }
+            }
+        }
+    }
+
+    /// Asks the owner of a shard, again while its inbox is full.
+    async fn ask<T, F, W>(&self, shard: ShardId, work: W) -> Result<T, ObjectError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ObjectError>> + 'static,
+        W: FnOnce(Rc<Shard>) -> F + Clone + Send + 'static,
+    {
         for _ in 0..BUSY_TRIES {
-            let at = from.clone();
-            match self.core.on_shard(shard, move |home| home.holdings(at)).await {
+            if self.core.board.is_closing() {
+                break;
+            }
+            match self.core.on_shard_whole(shard, work.clone()).await {
                 Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
                 answer => return answer,
             }
         }
         Err(ObjectError::SlowDown)
+    }
+
+    /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.
+    fn miss(&mut self, shard: ShardId, error: &ObjectError) {
+        tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
+        if *error == ObjectError::SlowDown {
+            self.missed += 1;
+            return;
+        }
+        let lost = Mended { damaged: 1, unrepairable: 1, ..Mended::default() };
+        self.core.board.add(&lost);
+        self.found += lost;
     }
 
     async fn value(&mut self, shard: ShardId, key: Vec<u8>) {

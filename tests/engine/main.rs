@@ -6,4 +6,6 @@
 mod harness;
 mod crash;
 mod drives;
+mod life;
+mod repair;
 mod space;
