@@ -9,6 +9,7 @@
 use crate::base::ids::{DriveId, ShardId};
 
 const BUCKET: u8 = 0x10;
+const SETTING: u8 = 0x18;
 const VERSION: u8 = 0x20;
 const UPLOAD: u8 = 0x28;
 const PART: u8 = 0x30;
@@ -30,6 +31,23 @@ pub fn buckets() -> (Vec<u8>, Vec<u8>) {
 
 pub fn bucket_name(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[BUCKET])?).ok()
+}
+
+/// A setting of a bucket; `name` tells those apart of which a bucket has several, else it is empty.
+pub fn setting(bucket: u64, kind: u8, name: &str) -> Vec<u8> {
+    join(SETTING, &[&bucket.to_be_bytes(), &[kind], name.as_bytes()])
+}
+
+/// The settings of all buckets, by bucket.
+pub fn settings() -> (Vec<u8>, Vec<u8>) {
+    (vec![SETTING], vec![SETTING + 1])
+}
+
+/// Bucket, kind and name of a setting's key.
+pub fn parse_setting(key: &[u8]) -> Option<(u64, u8, &str)> {
+    let (bucket, rest) = key.strip_prefix(&[SETTING])?.split_first_chunk()?;
+    let (kind, name) = rest.split_first()?;
+    Some((u64::from_be_bytes(*bucket), *kind, std::str::from_utf8(name).ok()?))
 }
 
 /// A version of an object; `order` grows with time.
@@ -157,6 +175,7 @@ pub fn parse_garbage(key: &[u8]) -> Option<u128> {
 pub fn family(key: &[u8]) -> Option<&'static str> {
     Some(match *key.first()? {
         BUCKET => "bucket",
+        SETTING => "setting",
         VERSION => "object",
         UPLOAD => "upload",
         PART => "part",
@@ -167,9 +186,9 @@ pub fn family(key: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The bucket of a version's or an upload's catalog key.
+/// The bucket of a version's, an upload's or a setting's catalog key.
 pub fn bucket_of(key: &[u8]) -> Option<u64> {
-    let rest = key.strip_prefix(&[VERSION]).or_else(|| key.strip_prefix(&[UPLOAD]))?;
+    let rest = [VERSION, UPLOAD, SETTING].iter().find_map(|family| key.strip_prefix(&[*family]))?;
     rest.first_chunk().map(|bucket| u64::from_be_bytes(*bucket))
 }
 

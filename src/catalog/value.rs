@@ -67,6 +67,12 @@ pub struct BucketValue {
     pub region: String,
 }
 
+/// A setting of a bucket: the document as it would be answered to who asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingValue {
+    pub document: Vec<u8>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadValue {
     pub initiated: Nanos,
@@ -247,6 +253,18 @@ impl BucketValue {
         let mut take = layout(bytes)?;
         let (id, created) = (take.u64()?, Nanos(take.u64()?));
         Some(BucketValue { id, created, owner: take_text(&mut take)?, region: take_text(&mut take)? })
+    }
+}
+
+impl SettingValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u8(LAYOUT).bytes(&self.document);
+        put.0
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(SettingValue { document: layout(bytes)?.bytes()?.to_vec() })
     }
 }
 
@@ -494,6 +512,7 @@ mod tests {
         fn any_bytes_decode_without_panic(bytes: Vec<u8>) {
             let _ = (Version::decode(&bytes), Listed::decode(&bytes), PartValue::decode(&bytes));
             let _ = (UploadValue::decode(&bytes), BucketValue::decode(&bytes), PackValue::decode(&bytes));
+            let _ = SettingValue::decode(&bytes);
         }
 
         #[test]

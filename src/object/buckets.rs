@@ -1,15 +1,21 @@
-//! The buckets as every core knows them: names to ids, all in memory, bounded by `BUCKETS_MAX`.
+//! The buckets as every core knows them: names to ids and settings, all in memory, bounded by
+//! `BUCKETS_MAX` and `SETTING_BYTES_MAX`.
 //!
 //! The records live in shard 0; its owner decides, commits, and then tells every core before it
-//! answers, so that a bucket that was acknowledged is known wherever the next request lands.
+//! answers, so that what was acknowledged is known wherever the next request lands. A `Bucket` is
+//! what one core holds of it: cheap to clone, never changed, replaced when a setting changes. The
+//! settings in it are shared by the cores.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::commit::BucketRef;
 use super::error::ObjectError;
+use super::settings::{self, BucketSettings, Loaded, Setting, SettingId};
 use super::shard::{Shard, damaged};
 use crate::base::ids::ShardId;
 use crate::base::limits::BUCKETS_MAX;
@@ -23,9 +29,28 @@ pub const BUCKET_SHARD: ShardId = ShardId(0);
 #[derive(Default)]
 pub struct Buckets(RefCell<BTreeMap<String, Entry>>);
 
-#[derive(Clone)]
+/// A bucket and its settings, on one core.
+pub struct Bucket {
+    pub value: BucketValue,
+    pub settings: Arc<BucketSettings>,
+    derived: OnceCell<Rc<dyn Any>>,
+}
+
+impl Bucket {
+    fn new(value: BucketValue, settings: Arc<BucketSettings>) -> Rc<Self> {
+        Rc::new(Bucket { value, settings, derived: OnceCell::new() })
+    }
+
+    /// What a layer above makes of the settings: made once on each core, kept until they change.
+    /// There is room for one such thing.
+    pub fn derived<T: 'static>(&self, make: impl FnOnce(&Bucket) -> T) -> Rc<T> {
+        let derived = self.derived.get_or_init(|| Rc::new(make(self)));
+        derived.clone().downcast().expect("one layer derives one type")
+    }
+}
+
 struct Entry {
-    value: BucketValue,
+    bucket: Rc<Bucket>,
     /// Being deleted: nothing may be committed into it, though it still exists.
     closing: bool,
 }
@@ -33,7 +58,9 @@ struct Entry {
 /// What happens to a bucket, told to every core.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Open(String, BucketValue),
+    Open(String, BucketValue, Arc<BucketSettings>),
+    /// All settings as they are from now on.
+    Settings(String, Arc<BucketSettings>),
     /// No more commits into it from now on.
     Close(String),
     /// The deletion did not come about.
@@ -45,8 +72,14 @@ impl Buckets {
     pub fn apply(&self, change: Change) {
         let mut buckets = self.0.borrow_mut();
         let (name, closing) = match change {
-            Change::Open(name, value) => {
-                buckets.insert(name, Entry { value, closing: false });
+            Change::Open(name, value, settings) => {
+                buckets.insert(name, Entry { bucket: Bucket::new(value, settings), closing: false });
+                return;
+            }
+            Change::Settings(name, settings) => {
+                if let Some(entry) = buckets.get_mut(&name) {
+                    entry.bucket = Bucket::new(entry.bucket.value.clone(), settings);
+                }
                 return;
             }
             Change::Remove(name) => {
@@ -61,17 +94,17 @@ impl Buckets {
         }
     }
 
-    pub fn get(&self, name: &str) -> Option<BucketValue> {
-        self.0.borrow().get(name).map(|entry| entry.value.clone())
+    pub fn get(&self, name: &str) -> Option<Rc<Bucket>> {
+        self.0.borrow().get(name).map(|entry| entry.bucket.clone())
     }
 
     pub fn id(&self, name: &str) -> Option<u64> {
-        self.0.borrow().get(name).map(|entry| entry.value.id)
+        self.0.borrow().get(name).map(|entry| entry.bucket.value.id)
     }
 
     /// Whether a record may be committed into bucket `id` of this name now.
     pub fn accepts(&self, name: &str, id: u64) -> bool {
-        self.0.borrow().get(name).is_some_and(|entry| entry.value.id == id && !entry.closing)
+        self.0.borrow().get(name).is_some_and(|entry| entry.bucket.value.id == id && !entry.closing)
     }
 
     pub fn len(&self) -> usize {
@@ -83,23 +116,28 @@ impl Buckets {
     }
 
     /// Buckets behind `after` whose names begin with `prefix`, in order.
-    pub fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<(String, BucketValue)> {
+    pub fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
         let buckets = self.0.borrow();
         let start = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
         let range = buckets.range::<str, _>((start, Bound::Unbounded));
         let inside = range.take_while(|(name, _)| name.starts_with(prefix));
-        inside.take(limit).map(|(name, entry)| (name.clone(), entry.value.clone())).collect()
+        inside.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
     }
 }
 
 impl Shard {
     /// At the owner of `BUCKET_SHARD`: decides, commits, tells every core.
-    pub async fn create_bucket(self: Rc<Self>, name: String, value: BucketValue) -> Result<(), ObjectError> {
+    pub async fn create_bucket(
+        self: Rc<Self>,
+        name: String,
+        value: BucketValue,
+        initial: Vec<Setting>,
+    ) -> Result<(), ObjectError> {
         let at = key::bucket(&name);
         let _guard = self.locks.lock(&at).await;
         let buckets = &self.bulletin.buckets;
         if let Some(taken) = buckets.get(&name) {
-            return Err(match taken.owner == value.owner {
+            return Err(match taken.value.owner == value.owner {
                 true => ObjectError::BucketAlreadyOwnedByYou,
                 false => ObjectError::BucketAlreadyExists,
             });
@@ -107,8 +145,49 @@ impl Shard {
         if buckets.len() >= BUCKETS_MAX {
             return Err(ObjectError::TooManyBuckets);
         }
-        self.commit_internal(vec![Operation::Put { key: at, value: value.encode() }]).await?;
-        self.bulletin.announce(Change::Open(name, value)).await;
+        let gathered = settings::gather(&initial)?;
+        let mut operations = vec![Operation::Put { key: at, value: value.encode() }];
+        for setting in &initial {
+            operations.push(setting.put(value.id)?);
+        }
+        self.commit_internal(operations).await?;
+        self.bulletin.announce(Change::Open(name, value, Arc::new(gathered))).await;
+        Ok(())
+    }
+
+    /// At the owner: sets, if it goes together with the other settings.
+    pub async fn set_setting(self: Rc<Self>, bucket: BucketRef, setting: Setting) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
+        let mut next = self.settings_of(&bucket)?;
+        next.admit(&setting)?;
+        let operation = setting.put(bucket.id)?;
+        next.set(setting);
+        self.install_settings(bucket, operation, next).await
+    }
+
+    /// At the owner: what was never set is removed too.
+    pub async fn remove_setting(self: Rc<Self>, bucket: BucketRef, id: SettingId) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
+        let mut next = self.settings_of(&bucket)?;
+        let operation = id.delete(bucket.id);
+        next.remove(&id);
+        self.install_settings(bucket, operation, next).await
+    }
+
+    fn settings_of(&self, bucket: &BucketRef) -> Result<BucketSettings, ObjectError> {
+        let buckets = &self.bulletin.buckets;
+        let found = buckets.get(&bucket.name).filter(|_| buckets.accepts(&bucket.name, bucket.id));
+        Ok((*found.ok_or(ObjectError::NoSuchBucket)?.settings).clone())
+    }
+
+    async fn install_settings(
+        &self,
+        bucket: BucketRef,
+        operation: Operation,
+        next: BucketSettings,
+    ) -> Result<(), ObjectError> {
+        self.commit(&bucket, vec![operation], &[]).await?;
+        self.bulletin.announce(Change::Settings(bucket.name, Arc::new(next))).await;
         Ok(())
     }
 
@@ -131,7 +210,7 @@ impl Shard {
         let at = key::bucket(&bucket.name);
         let _guard = self.locks.lock(&at).await;
         let result = match emptied {
-            Ok(()) => self.commit_internal(vec![Operation::Delete { key: at }]).await,
+            Ok(()) => self.commit_internal(self.deletion(&bucket, at)).await,
             error => error,
         };
         let change = match result {
@@ -142,16 +221,37 @@ impl Shard {
         result
     }
 
-    /// Every bucket there is, read from the catalog at start.
-    pub async fn load_buckets(&self) -> Result<Vec<(String, BucketValue)>, ObjectError> {
+    /// The bucket with all its settings.
+    fn deletion(&self, bucket: &BucketRef, at: Vec<u8>) -> Vec<Operation> {
+        let settings = self.bulletin.buckets.get(&bucket.name).map(|found| found.settings.ids());
+        let settings = settings.into_iter().flatten().map(|id| id.delete(bucket.id));
+        [Operation::Delete { key: at }].into_iter().chain(settings).collect()
+    }
+
+    /// Every bucket there is, read from the catalog at start and told to every core.
+    pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
+        let mut settings = self.load_settings().await?;
         let (start, end) = key::buckets();
         let mut scan = self.index.scan(start, end);
-        let mut found = Vec::new();
         while let Some((at, value)) = scan.next().await? {
             let name = key::bucket_name(&at).ok_or_else(|| damaged("bucket key"))?;
-            found.push((name.to_owned(), BucketValue::decode(&value).ok_or_else(|| damaged("bucket"))?));
+            let value = BucketValue::decode(&value).ok_or_else(|| damaged("bucket"))?;
+            let own = Arc::new(settings.remove(&value.id).unwrap_or_default());
+            self.bulletin.announce(Change::Open(name.to_owned(), value, own)).await;
         }
-        Ok(found)
+        Ok(())
+    }
+
+    async fn load_settings(&self) -> Result<Loaded, ObjectError> {
+        let (start, end) = key::settings();
+        let mut scan = self.index.scan(start, end);
+        let mut loaded = Loaded::default();
+        while let Some((at, value)) = scan.next().await? {
+            let (bucket, kind, _) = key::parse_setting(&at).ok_or_else(|| damaged("setting key"))?;
+            let setting = Setting::decode(kind, &value).ok_or_else(|| damaged("setting"))?;
+            loaded.entry(bucket).or_default().set(setting);
+        }
+        Ok(loaded)
     }
 }
 
@@ -159,6 +259,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::base::time::Nanos;
+    use crate::codec::xml::Versioning;
 
     fn value(id: u64) -> BucketValue {
         BucketValue { id, created: Nanos(1), owner: "o".into(), region: "r".into() }
@@ -168,7 +269,7 @@ mod tests {
     fn lists_are_by_prefix_and_continue_behind_a_name() {
         let buckets = Buckets::default();
         for (id, name) in ["ab", "abc", "abd", "b"].into_iter().enumerate() {
-            buckets.apply(Change::Open(name.into(), value(id as u64)));
+            buckets.apply(Change::Open(name.into(), value(id as u64), Arc::default()));
         }
         let names = |prefix, after, limit| -> Vec<String> {
             buckets.list(prefix, after, limit).into_iter().map(|(name, _)| name).collect()
@@ -182,11 +283,24 @@ mod tests {
     #[test]
     fn a_closing_bucket_accepts_nothing_until_it_is_reopened() {
         let buckets = Buckets::default();
-        buckets.apply(Change::Open("b".into(), value(1)));
+        buckets.apply(Change::Open("b".into(), value(1), Arc::default()));
         assert!(buckets.accepts("b", 1) && !buckets.accepts("b", 2));
         buckets.apply(Change::Close("b".into()));
         assert!(!buckets.accepts("b", 1) && buckets.get("b").is_some());
         buckets.apply(Change::Reopen("b".into()));
         assert!(buckets.accepts("b", 1));
+    }
+
+    #[test]
+    fn new_settings_replace_the_old_and_what_was_derived_from_them() {
+        let buckets = Buckets::default();
+        buckets.apply(Change::Open("b".into(), value(1), Arc::default()));
+        let before = buckets.get("b").unwrap();
+        let versioned = |bucket: &Bucket| bucket.settings.is_versioned();
+        assert!(!*before.derived(versioned));
+        let next = BucketSettings { versioning: Some(Versioning::Enabled), ..BucketSettings::default() };
+        buckets.apply(Change::Settings("b".into(), Arc::new(next)));
+        assert!(*buckets.get("b").unwrap().derived(versioned) && !*before.derived(versioned));
+        assert_eq!(buckets.id("b"), Some(1));
     }
 }

@@ -71,9 +71,9 @@ impl Shard {
         let at = key::version(bucket.id, &name, key::ORDER_UNVERSIONED);
         let guard = self.locks.lock(&at).await;
         let Some(current) = self.version(&at).await? else {
-            return conditions.check_write(None);
+            return conditions.check_delete(None);
         };
-        conditions.check_write(Some(&current.meta))?;
+        conditions.check_delete(Some(&current.meta))?;
         let garbage = matches!(current.storage, Storage::Parts { .. });
         let mut operations = vec![Operation::Delete { key: at }];
         operations.extend(disown(current));

@@ -1,4 +1,5 @@
-//! Conditional requests: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since.
+//! Conditional requests: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, and the
+//! size and time that only deletions have.
 //!
 //! Source: RFC 9110 section 13, and AWS "Conditional requests". Evaluated against the current
 //! object while its key is locked (writes) or against the version that is read (reads).
@@ -20,6 +21,9 @@ pub struct Conditions {
     pub if_none_match: Option<TagMatch>,
     pub if_modified_since: Option<u64>,
     pub if_unmodified_since: Option<u64>,
+    /// Exactly this time. Of deletions only, as is the size.
+    pub if_match_modified: Option<u64>,
+    pub if_match_size: Option<u64>,
 }
 
 impl TagMatch {
@@ -99,5 +103,19 @@ impl Conditions {
             }
             _ => Ok(()),
         }
+    }
+
+    /// For deletions. Size and time hold for an absent key, as AWS documents them; If-Match does
+    /// not.
+    pub fn check_delete(&self, current: Option<&ObjectMeta>) -> Result<(), ObjectError> {
+        self.check_write(current)?;
+        let Some(meta) = current else { return Ok(()) };
+        if self.if_match_modified.is_some_and(|time| time != meta.modified.seconds()) {
+            return Err(ObjectError::PreconditionFailed("x-amz-if-match-last-modified-time"));
+        }
+        if self.if_match_size.is_some_and(|size| size != meta.size) {
+            return Err(ObjectError::PreconditionFailed("x-amz-if-match-size"));
+        }
+        Ok(())
     }
 }

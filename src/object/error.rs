@@ -21,6 +21,12 @@ pub enum ObjectError {
     BucketNotEmpty,
     #[error("too many buckets")]
     TooManyBuckets,
+    /// A setting that the others of the bucket do not allow; text for the client.
+    #[error("{0}")]
+    InvalidBucketState(&'static str),
+    /// More configurations of one kind than a bucket may have, or a larger one.
+    #[error("{0}")]
+    TooManyConfigurations(&'static str),
     #[error("no such key")]
     NoSuchKey,
     #[error("no such upload")]

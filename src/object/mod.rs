@@ -5,6 +5,7 @@ pub mod condition;
 pub mod keylock;
 pub mod pins;
 pub mod spots;
+pub mod settings;
 pub mod buckets;
 pub mod cache;
 pub mod runs;

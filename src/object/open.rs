@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::board::Board;
-use super::buckets::{BUCKET_SHARD, Buckets, Change};
+use super::buckets::{BUCKET_SHARD, Buckets};
 use super::cache::BodyCache;
 use super::core::{Bulletin, Core, Job, Peers};
 use super::error::ObjectError;
@@ -170,7 +170,11 @@ pub async fn find(
 fn keep_for_owners(slots: &mut [Slot], shards: usize) {
     let open = (2 * shards + 4 * SYSTEM_SEGMENTS).min(slots.len() / 4);
     let kept = slots.len() - open;
-    slots.iter_mut().take(kept).filter(|slot| **slot == Slot::Untouched).for_each(|slot| *slot = Slot::Damaged);
+    slots
+        .iter_mut()
+        .take(kept)
+        .filter(|slot| **slot == Slot::Untouched)
+        .for_each(|slot| *slot = Slot::Damaged);
 }
 
 fn members_rebuild(assembly: &Assembly) -> bool {
@@ -340,10 +344,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
-        for (name, value) in shard.load_buckets().await? {
-            shard.bulletin.announce(Change::Open(name, value)).await;
-        }
-        Ok(())
+        shard.announce_buckets().await
     }
 
     /// Adds work that ends by itself when the board says that the server stops.

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::buckets::BUCKET_SHARD;
+use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
 use super::error::ObjectError;
 use super::list::{After, Merge, Next, Row, ShardPage, ShardQuery};
 use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
+use super::settings::{Setting, SettingId};
 use super::uploads::{self, UploadRef};
 use crate::base::ids::ShardId;
 use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX};
@@ -197,6 +198,17 @@ impl Store {
     // ---- Buckets ----
 
     pub async fn create_bucket(&self, name: &str, region: &str, owner: &str) -> Result<()> {
+        self.create_bucket_with(name, region, owner, Vec::new()).await
+    }
+
+    /// The bucket and its settings become durable together.
+    pub async fn create_bucket_with(
+        &self,
+        name: &str,
+        region: &str,
+        owner: &str,
+        settings: Vec<Setting>,
+    ) -> Result<()> {
         let world = &self.core.pool.world;
         let value = BucketValue {
             id: world.random_u64() >> 1,
@@ -205,12 +217,28 @@ impl Store {
             region: region.to_owned(),
         };
         let name = name.to_owned();
-        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.create_bucket(name, value)).await
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.create_bucket(name, value, settings)).await
     }
 
     pub async fn bucket(&self, name: &str) -> Result<BucketInfo> {
-        let value = self.core.buckets.get(name).ok_or(ObjectError::NoSuchBucket)?;
-        Ok(describe(name.to_owned(), value))
+        Ok(describe(name.to_owned(), &self.settings(name)?.value))
+    }
+
+    /// The bucket and everything that is set on it, without a copy or a wait.
+    pub fn settings(&self, name: &str) -> Result<Rc<Bucket>> {
+        self.core.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
+    }
+
+    /// Sets durably; when it returns, every core goes by it.
+    pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
+        let bucket = self.bucket_ref(name)?;
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.set_setting(bucket, setting)).await
+    }
+
+    /// Removes durably; what was not set is fine.
+    pub async fn remove_setting(&self, name: &str, id: impl Into<SettingId>) -> Result<()> {
+        let (bucket, id) = (self.bucket_ref(name)?, id.into());
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.remove_setting(bucket, id)).await
     }
 
     /// Deletes an empty bucket. Nothing can be committed into it while it is being looked at.
@@ -253,7 +281,7 @@ impl Store {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(name, _)| name.clone());
-        let buckets = found.into_iter().map(|(name, value)| describe(name, value)).collect();
+        let buckets = found.into_iter().map(|(name, bucket)| describe(name, &bucket.value)).collect();
         Ok(BucketPage { buckets, next })
     }
 
@@ -475,8 +503,9 @@ impl Store {
     }
 }
 
-fn describe(name: String, value: BucketValue) -> BucketInfo {
-    BucketInfo { name, created: value.created, region: value.region, owner: value.owner }
+fn describe(name: String, value: &BucketValue) -> BucketInfo {
+    let (region, owner) = (value.region.clone(), value.owner.clone());
+    BucketInfo { name, created: value.created, region, owner }
 }
 
 fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo {

@@ -1,6 +1,7 @@
 //! Conditional headers: from HTTP to `object::condition`.
 //!
-//! Pure. Dates that cannot be read are ignored, as RFC 9110 section 13.1.3 asks; entity tags are
+//! Pure. Dates of RFC 9110 that cannot be read are ignored, as its section 13.1.3 asks; the time of
+//! a deletion is S3's own and is refused then, because ignoring it would delete. Entity tags are
 //! taken as they come. What a write cannot honour is refused, not ignored: S3 has no
 //! If-Modified-Since on writes and only `*` for If-None-Match there.
 
@@ -8,7 +9,10 @@ use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 
 use super::error::{Code, Result, S3Error};
-use crate::codec::date::parse_http_date;
+use super::headers;
+use crate::base::time::Nanos;
+use crate::codec::date::{parse_http_date, parse_iso8601};
+use crate::codec::xml::DeleteObject;
 use crate::object::condition::{Conditions, TagMatch};
 
 /// Of GetObject and HeadObject.
@@ -18,6 +22,7 @@ pub(super) fn of_read(headers: &HeaderMap) -> Result<Conditions> {
         if_none_match: tags(headers, IF_NONE_MATCH.as_str())?,
         if_modified_since: seconds(headers, IF_MODIFIED_SINCE.as_str()),
         if_unmodified_since: seconds(headers, IF_UNMODIFIED_SINCE.as_str()),
+        ..Conditions::default()
     })
 }
 
@@ -28,6 +33,7 @@ pub(super) fn of_source(headers: &HeaderMap) -> Result<Conditions> {
         if_none_match: tags(headers, "x-amz-copy-source-if-none-match")?,
         if_modified_since: seconds(headers, "x-amz-copy-source-if-modified-since"),
         if_unmodified_since: seconds(headers, "x-amz-copy-source-if-unmodified-since"),
+        ..Conditions::default()
     })
 }
 
@@ -48,12 +54,25 @@ pub(super) fn of_write(headers: &HeaderMap) -> Result<Conditions> {
 /// Of DeleteObject.
 pub(super) fn of_delete(headers: &HeaderMap) -> Result<Conditions> {
     refuse_dates(headers)?;
-    for name in ["if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"] {
-        if headers.contains_key(name) {
-            return Err(S3Error::not_implemented(name));
-        }
+    if headers.contains_key(IF_NONE_MATCH) {
+        return Err(S3Error::not_implemented(IF_NONE_MATCH.as_str()));
     }
-    Ok(Conditions { if_match: tags(headers, IF_MATCH.as_str())?, ..Conditions::default() })
+    Ok(Conditions {
+        if_match: tags(headers, IF_MATCH.as_str())?,
+        if_match_modified: exact_seconds(headers, "x-amz-if-match-last-modified-time")?,
+        if_match_size: headers::number(headers, "x-amz-if-match-size")?,
+        ..Conditions::default()
+    })
+}
+
+/// Of an entry of DeleteObjects.
+pub(super) fn of_entry(object: &DeleteObject) -> Conditions {
+    Conditions {
+        if_match: object.etag.as_deref().map(TagMatch::parse),
+        if_match_modified: object.last_modified.map(Nanos::seconds),
+        if_match_size: object.size,
+        ..Conditions::default()
+    }
 }
 
 fn refuse_dates(headers: &HeaderMap) -> Result<()> {
@@ -75,6 +94,13 @@ fn tags(headers: &HeaderMap, name: &str) -> Result<Option<TagMatch>> {
 fn seconds(headers: &HeaderMap, name: &str) -> Option<u64> {
     let text = headers.get(name)?.to_str().ok()?;
     parse_http_date(text).map(|time| time.seconds())
+}
+
+fn exact_seconds(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
+    let Some(text) = headers::text(headers, name)? else { return Ok(None) };
+    let time = parse_http_date(text).or_else(|| parse_iso8601(text));
+    let message = format!("{name} is not a time");
+    time.map(|time| Some(time.seconds())).ok_or_else(|| S3Error::argument(name, text, message))
 }
 
 #[cfg(test)]
@@ -115,9 +141,20 @@ mod tests {
         }
         assert!(of_write(&headers(&[("if-none-match", "*")])).is_ok());
         assert!(of_delete(&headers(&[("if-match", "*")])).is_ok());
-        assert_eq!(
-            of_delete(&headers(&[("x-amz-if-match-size", "1")])).unwrap_err().code(),
-            Code::NotImplemented
-        );
+        assert_eq!(of_delete(&headers(&[("if-none-match", "*")])).unwrap_err().code(), Code::NotImplemented);
+    }
+
+    #[test]
+    fn deletions_take_a_size_and_a_time() {
+        const TIME: &str = "x-amz-if-match-last-modified-time";
+        let read =
+            of_delete(&headers(&[("x-amz-if-match-size", "7"), (TIME, "Thu, 01 Jan 1970 00:01:00 GMT")]))
+                .unwrap();
+        assert_eq!((read.if_match_size, read.if_match_modified), (Some(7), Some(60)));
+        let read = of_delete(&headers(&[(TIME, "1970-01-01T00:01:00.500Z")])).unwrap();
+        assert_eq!((read.if_match_size, read.if_match_modified), (None, Some(60)));
+        for pair in [("x-amz-if-match-size", "-1"), ("x-amz-if-match-size", "x"), (TIME, "yesterday")] {
+            assert_eq!(of_delete(&headers(&[pair])).unwrap_err().code(), Code::InvalidArgument);
+        }
     }
 }

@@ -13,7 +13,6 @@ use super::service::Call;
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
-use crate::object::condition::{Conditions, TagMatch};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_delete(call.headers)?;
@@ -63,10 +62,5 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
     if object.version_id.as_deref().is_some_and(|version| version != "null") {
         return Err(S3Error::not_implemented("VersionId"));
     }
-    if object.last_modified.is_some() || object.size.is_some() {
-        return Err(S3Error::not_implemented("LastModifiedTime or Size of an object to delete"));
-    }
-    let conditions =
-        Conditions { if_match: object.etag.as_deref().map(TagMatch::parse), ..Conditions::default() };
-    Ok(call.edge.store.delete(call.bucket, &object.key, conditions).await?)
+    Ok(call.edge.store.delete(call.bucket, &object.key, conditions::of_entry(object)).await?)
 }

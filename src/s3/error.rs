@@ -17,7 +17,7 @@ use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
 use crate::codec::chunked::ChunkError;
 use crate::codec::date::{amz_date, iso8601_ms};
 use crate::codec::sigv4::AuthError;
-use crate::codec::xml::{self, XmlError};
+use crate::codec::xml::{self, Fault, XmlError};
 use crate::object::error::ObjectError;
 
 macro_rules! codes {
@@ -58,6 +58,7 @@ codes! {
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.";
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.";
     IllegalLocationConstraintException 400 "The specified location constraint is incompatible for the region specific endpoint this request was sent to.";
+    IllegalVersioningConfigurationException 400 "The versioning configuration specified in the request is invalid.";
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.";
     // S3 itself never runs out of room. RFC 4918 section 11.5 has the status, and it is the code
     // that tells a client to stop, where 503 would make it try for ever.
@@ -66,6 +67,7 @@ codes! {
     InvalidAccessKeyId 403 "The AWS Access Key Id you provided does not exist in our records.";
     InvalidArgument 400 "Invalid Argument";
     InvalidBucketName 400 "The specified bucket is not valid.";
+    InvalidBucketState 409 "The request is not valid with the current state of the bucket.";
     InvalidChunkSizeError 400 "Only the last chunk is allowed to have a size less than 8192 bytes.";
     InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.";
     InvalidLocationConstraint 400 "The specified location constraint is not valid.";
@@ -74,6 +76,8 @@ codes! {
     InvalidPartOrder 400 "The list of parts was not in ascending order. Parts must be ordered by part number.";
     InvalidRange 416 "The requested range is not satisfiable.";
     InvalidRequest 400 "The request is not valid.";
+    InvalidRetentionPeriod 400 "The retention period specified is not valid.";
+    InvalidTag 400 "The tag provided was not a valid tag.";
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "Couldn't parse the specified URI.";
     KeyTooLongError 400 "Your key is too long.";
@@ -110,6 +114,7 @@ codes! {
     SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
     SlowDown 503 "Please reduce your request rate.";
     TooManyBuckets 400 "You have attempted to create more buckets than allowed.";
+    TooManyConfigurations 400 "You are attempting to create a new configuration but have already reached the limit of configurations.";
     TooManyParts 400 "You have attempted to upload more parts than allowed.";
     UnexpectedContent 400 "This request contains unsupported content.";
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.";
@@ -257,6 +262,10 @@ impl From<ObjectError> for S3Error {
             ObjectError::BucketAlreadyExists => Code::BucketAlreadyExists.into(),
             ObjectError::BucketNotEmpty => Code::BucketNotEmpty.into(),
             ObjectError::TooManyBuckets => Code::TooManyBuckets.into(),
+            ObjectError::InvalidBucketState(message) => S3Error::with(Code::InvalidBucketState, message),
+            ObjectError::TooManyConfigurations(message) => {
+                S3Error::with(Code::TooManyConfigurations, message)
+            }
             ObjectError::NoSuchKey => Code::NoSuchKey.into(),
             ObjectError::NoSuchUpload => Code::NoSuchUpload.into(),
             ObjectError::InvalidPart(number) => {
@@ -366,6 +375,11 @@ impl From<XmlError> for S3Error {
             XmlError::Malformed(_) => Code::MalformedXML,
             XmlError::Unsupported(_) => Code::NotImplemented,
             XmlError::BadChecksum(_) => Code::InvalidRequest,
+            XmlError::Invalid(Fault::Argument, _) => Code::InvalidArgument,
+            XmlError::Invalid(Fault::Request, _) => Code::InvalidRequest,
+            XmlError::Invalid(Fault::RetentionPeriod, _) => Code::InvalidRetentionPeriod,
+            XmlError::Invalid(Fault::Tag, _) => Code::InvalidTag,
+            XmlError::Invalid(Fault::Versioning, _) => Code::IllegalVersioningConfigurationException,
         };
         S3Error::with(code, error.to_string())
     }

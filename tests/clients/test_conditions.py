@@ -172,6 +172,52 @@ def test_a_deletion_may_be_conditional(s3, wire, bucket):
         s3.head_object(Bucket=bucket, Key="k")
 
 
+def test_a_deletion_may_ask_for_size_and_time(s3, wire, bucket):
+    def put(key="k"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"12345")
+        return s3.head_object(Bucket=bucket, Key=key)["LastModified"]
+
+    at, second = put(), datetime.timedelta(seconds=1)
+    etag = s3.head_object(Bucket=bucket, Key="k")["ETag"]
+    for conditions in (
+        dict(IfMatchSize=4), dict(IfMatchSize=0), dict(IfMatchLastModifiedTime=at - second),
+        dict(IfMatchLastModifiedTime=at + second), dict(IfMatchSize=5, IfMatchLastModifiedTime=at + second),
+        dict(IfMatchSize=4, IfMatchLastModifiedTime=at), dict(IfMatch=etag, IfMatchSize=4),
+        dict(IfMatch=WRONG, IfMatchSize=5, IfMatchLastModifiedTime=at),
+    ):
+        with refused("PreconditionFailed", 412):
+            s3.delete_object(Bucket=bucket, Key="k", **conditions)
+        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"12345", conditions
+    for name, value in (("x-amz-if-match-size", "five"), ("x-amz-if-match-size", "-5"),
+                        ("x-amz-if-match-last-modified-time", "today")):
+        wire.request("DELETE", object_path(bucket, "k"), headers={name: value}).expect(400, "InvalidArgument")
+    for which in ("size", "time", "all"):
+        at = put()
+        all = dict(IfMatch=etag, IfMatchSize=5, IfMatchLastModifiedTime=at)
+        some = {"size": ["IfMatchSize"], "time": ["IfMatchLastModifiedTime"], "all": all}[which]
+        s3.delete_object(Bucket=bucket, Key="k", **{name: all[name] for name in some})
+        with refused(None, 404):
+            s3.head_object(Bucket=bucket, Key="k")
+        # What is not there has no size that differs.
+        s3.delete_object(Bucket=bucket, Key="k", IfMatchSize=5, IfMatchLastModifiedTime=at)
+
+
+def test_a_batch_deletion_may_ask_for_size_and_time(s3, bucket):
+    second = datetime.timedelta(seconds=1)
+    for key in "abcdef":
+        s3.put_object(Bucket=bucket, Key=key, Body=b"12345")
+    at = {o["Key"]: o["LastModified"].replace(microsecond=0) for o in s3.list_objects_v2(Bucket=bucket)["Contents"]}
+    objects = [
+        {"Key": "a", "Size": 5}, {"Key": "b", "Size": 6}, {"Key": "c", "LastModifiedTime": at["c"]},
+        {"Key": "d", "LastModifiedTime": at["d"] - second}, {"Key": "e", "Size": 5, "LastModifiedTime": at["e"]},
+        {"Key": "f", "Size": 5, "LastModifiedTime": at["f"], "ETag": WRONG}, {"Key": "absent", "Size": 5},
+    ]
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+    assert [d["Key"] for d in answer["Deleted"]] == ["a", "c", "e", "absent"]
+    assert [(e["Key"], e["Code"]) for e in answer["Errors"]] == [(key, "PreconditionFailed") for key in "bdf"]
+    assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["b", "d", "f"]
+
+
 def test_a_batch_deletion_may_be_conditional(s3, bucket):
     etags = {k: s3.put_object(Bucket=bucket, Key=k, Body=k.encode())["ETag"] for k in ("a", "b")}
     objects = [{"Key": "a", "ETag": etags["a"]}, {"Key": "b", "ETag": WRONG}]

@@ -8,4 +8,5 @@ mod crash;
 mod drives;
 mod life;
 mod repair;
+mod settings;
 mod space;

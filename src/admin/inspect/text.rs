@@ -9,7 +9,9 @@ use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::key;
 use crate::catalog::record::{Operation, Sequence};
-use crate::catalog::value::{BucketValue, GarbageValue, PackValue, PartValue, Storage, UploadValue, Version};
+use crate::catalog::value::{
+    BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
+};
 use crate::codec::wire::Broken;
 use crate::pool::stripe::Extent;
 
@@ -70,6 +72,8 @@ pub fn key(bytes: &[u8]) -> String {
     };
     if let Some(name) = key::bucket_name(bytes) {
         format!("{family} {name:?}")
+    } else if let Some((_, kind, name)) = key::parse_setting(bytes) {
+        named(name.as_bytes(), format!(" kind {kind}"))
     } else if let Some((name, order)) = key::parse_version(bytes) {
         let order = if order == key::ORDER_UNVERSIONED { String::new() } else { format!(" order {order}") };
         named(&name, order)
@@ -99,6 +103,8 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     if key::bucket_name(key).is_some() {
         let bucket = BucketValue::decode(bytes)?;
         Some(format!("id {:016x}, created {}", bucket.id, moment(bucket.created)))
+    } else if key::parse_setting(key).is_some() {
+        Some(format!("a document of {} bytes", SettingValue::decode(bytes)?.document.len()))
     } else if key::is_version(key) {
         let version = Version::decode(bytes)?;
         let (bytes, modified) = (version.meta.size, moment(version.meta.modified));

@@ -6,11 +6,16 @@
 //! timestamps are already text. Shapes follow the API model of 2006-03-01.
 
 mod read;
+mod bucket;
 mod request;
 mod response;
 mod write;
 
-pub use read::XmlError;
+pub use bucket::{
+    Acl, AclOwner, Configuration, DefaultRetention, Grant, Grantee, Group, ObjectLock, ObjectOwnership,
+    Permission, PublicAccessBlock, RetentionMode, RetentionPeriod, Tags, Versioning, check_tags,
+};
+pub use read::{Fault, XmlError};
 pub use request::{
     CompleteMultipartUpload, CompletedPart, CreateBucketConfiguration, Delete, DeleteObject,
     parse_complete_multipart_upload, parse_create_bucket_configuration, parse_delete,

@@ -6,6 +6,8 @@
 //! between elements, elements inside text, anything after the root. Line ends inside text are
 //! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
 
+use std::borrow::Cow;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
@@ -22,6 +24,19 @@ pub enum XmlError {
     Unsupported(String),
     #[error("Value for {0} in the request body is not a valid checksum")]
     BadChecksum(&'static str),
+    /// Of the right shape, and what it says is not allowed; text for the client.
+    #[error("{1}")]
+    Invalid(Fault, Cow<'static, str>),
+}
+
+/// In what way the content of a document is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Argument,
+    Request,
+    RetentionPeriod,
+    Tag,
+    Versioning,
 }
 
 impl XmlError {
@@ -31,6 +46,11 @@ impl XmlError {
             XmlError::Malformed(_) => "MalformedXML",
             XmlError::Unsupported(_) => "NotImplemented",
             XmlError::BadChecksum(_) => "InvalidRequest",
+            XmlError::Invalid(Fault::Argument, _) => "InvalidArgument",
+            XmlError::Invalid(Fault::Request, _) => "InvalidRequest",
+            XmlError::Invalid(Fault::RetentionPeriod, _) => "InvalidRetentionPeriod",
+            XmlError::Invalid(Fault::Tag, _) => "InvalidTag",
+            XmlError::Invalid(Fault::Versioning, _) => "IllegalVersioningConfigurationException",
         }
     }
 }
@@ -143,4 +163,45 @@ fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
         b"apos" => Ok('\''),
         _ => reference.resolve_char_ref().ok().flatten().ok_or(refused),
     }
+}
+
+// ---- What shapes are made of ----
+
+/// Children that hold text, each at most once, in any order.
+pub(super) fn texts<const N: usize>(
+    document: &mut Document<'_>,
+    names: &[&[u8]; N],
+) -> Result<[Option<String>; N], XmlError> {
+    let mut values = [const { None }; N];
+    while let Some(element) = document.child()? {
+        let text = document.text()?;
+        let mut slots = names.iter().zip(&mut values);
+        let (_, slot) = slots.find(|(name, _)| **name == element.name()).ok_or(UNEXPECTED)?;
+        once(slot, text)?;
+    }
+    Ok(values)
+}
+
+pub(super) const UNEXPECTED: XmlError = XmlError::Malformed("an element stands where it may not");
+pub(super) const TWICE: XmlError = XmlError::Malformed("an element stands twice");
+pub(super) const MISSING: XmlError = XmlError::Malformed("a required element is missing");
+pub(super) const BAD_WORD: XmlError = XmlError::Malformed("an element holds none of the words allowed in it");
+
+pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), XmlError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(TWICE),
+    }
+}
+
+pub(super) fn parse_bool(text: &str) -> Result<bool, XmlError> {
+    match text.trim() {
+        "true" | "True" | "TRUE" | "1" => Ok(true),
+        "false" | "False" | "FALSE" | "0" => Ok(false),
+        _ => Err(XmlError::Malformed("a truth value is neither true nor false")),
+    }
+}
+
+pub(super) fn parse_number(text: &str) -> Result<u64, XmlError> {
+    text.trim().parse().map_err(|_| XmlError::Malformed("a number cannot be read"))
 }

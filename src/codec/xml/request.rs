@@ -4,7 +4,8 @@
 //! once is refused the second time. Elements that the shape does not have are malformed; checksums
 //! of algorithms this server does not compute are reported as unsupported.
 
-use super::read::{Document, XmlError};
+use super::bucket::read_tag_set;
+use super::read::{Document, TWICE, UNEXPECTED, XmlError, once, parse_bool, parse_number, texts};
 use crate::base::limits::{DELETE_KEYS_MAX, PART_NUMBER_MAX};
 use crate::base::time::Nanos;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm};
@@ -155,7 +156,7 @@ pub fn parse_create_bucket_configuration(body: &[u8]) -> Result<CreateBucketConf
             b"LocationConstraint" => once(&mut configuration.location_constraint, document.text()?)?,
             b"Location" => once(&mut location, texts(&mut document, &[b"Type", b"Name"])?)?,
             b"Bucket" => once(&mut bucket, texts(&mut document, &[b"DataRedundancy", b"Type"])?)?,
-            b"Tags" => once(&mut tags, tag_set(&mut document)?)?,
+            b"Tags" => once(&mut tags, read_tag_set(&mut document)?)?,
             _ => return Err(UNEXPECTED),
         }
     }
@@ -165,61 +166,9 @@ pub fn parse_create_bucket_configuration(body: &[u8]) -> Result<CreateBucketConf
     Ok(configuration)
 }
 
-fn tag_set(document: &mut Document<'_>) -> Result<Vec<(String, String)>, XmlError> {
-    let mut tags = Vec::new();
-    while let Some(element) = document.child()? {
-        if element.name() != b"Tag" {
-            return Err(UNEXPECTED);
-        }
-        let [key, value] = texts(document, &[b"Key", b"Value"])?;
-        match (key, value) {
-            (Some(key), Some(value)) => tags.push((key, value)),
-            _ => return Err(XmlError::Malformed("a tag has no key or no value")),
-        }
-    }
-    Ok(tags)
-}
-
-/// Children that hold text, each at most once, in any order.
-fn texts<const N: usize>(
-    document: &mut Document<'_>,
-    names: &[&[u8]; N],
-) -> Result<[Option<String>; N], XmlError> {
-    let mut values = [const { None }; N];
-    while let Some(element) = document.child()? {
-        let text = document.text()?;
-        let mut slots = names.iter().zip(&mut values);
-        let (_, slot) = slots.find(|(name, _)| **name == element.name()).ok_or(UNEXPECTED)?;
-        once(slot, text)?;
-    }
-    Ok(values)
-}
-
-const UNEXPECTED: XmlError = XmlError::Malformed("an element stands where it may not");
-const TWICE: XmlError = XmlError::Malformed("an element stands twice");
-
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), XmlError> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(TWICE),
-    }
-}
-
 fn unquote(etag: &str) -> String {
     let etag = etag.trim();
     etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(etag).to_string()
-}
-
-fn parse_bool(text: &str) -> Result<bool, XmlError> {
-    match text.trim() {
-        "true" | "True" | "1" => Ok(true),
-        "false" | "False" | "0" => Ok(false),
-        _ => Err(XmlError::Malformed("a truth value is neither true nor false")),
-    }
-}
-
-fn parse_number(text: &str) -> Result<u64, XmlError> {
-    text.trim().parse().map_err(|_| XmlError::Malformed("a number cannot be read"))
 }
 
 #[cfg(test)]
