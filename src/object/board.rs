@@ -19,6 +19,7 @@ pub struct Board {
     taken: AtomicU64,
     demand: Notify,
     closing: AtomicBool,
+    closed: Notify,
     running: AtomicBool,
     checked: AtomicU64,
     damaged: AtomicU64,
@@ -82,6 +83,12 @@ impl Board {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.demand.notify_one();
+        self.closed.notify_one();
+    }
+
+    /// Returns when the server stops. For one waiter.
+    pub async fn closes(&self) {
+        self.closed.notified().await;
     }
 
     pub fn is_closing(&self) -> bool {

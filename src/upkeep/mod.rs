@@ -24,5 +24,5 @@ pub fn start(running: &mut Running) {
 pub fn start_for_all(running: &mut Running, world: &World, shared: Shared, interval: Option<Duration>) {
     let core = running.core.clone();
     running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, interval)));
-    tokio::task::spawn_local(roster::keep_roster(world.clone(), shared));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(world.clone(), shared)));
 }

@@ -33,15 +33,23 @@ pub async fn keep_roster(world: World, shared: Shared) {
     let mut known =
         (!has_new.into_iter().any(|s| s.standing != Standing::Member)).then(|| as_started(&shared));
     let mut generation = 0;
-    while !shared.board.is_closing() {
+    loop {
+        let is_last = shared.board.is_closing();
         let now = roster(&shared);
-        if known.as_ref() != Some(&now) {
+        // With more than m out the log has stopped. What took them all at once may be gone at the next start,
+        // which finds out for itself; written down, it would keep that start from reading anything.
+        let is_hopeless = now.latched.len() > usize::from(shared.geometry.parity_chunks);
+        if known.as_ref() != Some(&now) && !is_hopeless {
             generation += 1;
             write(&world, &shared, &now, generation).await;
             known = Some(now);
             continue;
         }
-        tokio::time::sleep(TICK).await;
+        if is_last {
+            return;
+        }
+        // Only a stop ends the wait early: what has changed by then is written too.
+        let _ = tokio::time::timeout(TICK, shared.board.closes()).await;
     }
 }
 

@@ -98,7 +98,7 @@ fn a_lost_drive_is_replaced_by_a_blank_one() {
 
 #[test]
 fn a_replacement_that_was_cut_off_goes_on() {
-    for nth in 0..60u64 {
+    for nth in (0..60u64).step_by(2) {
         run(async move {
             let sim = world(nth + 1, 4);
             let mut chance = Chance(nth * 31 + 1);
@@ -147,7 +147,7 @@ fn a_drive_that_stands_in_counts_as_lost_until_recovery_has_passed() {
 
 #[test]
 fn a_pool_grows_by_drives_of_any_size_wherever_the_power_fails() {
-    for nth in 0..50u64 {
+    for nth in (0..50u64).step_by(2) {
         run(async move {
             let sim = world(nth + 1, 4);
             let mut chance = Chance(nth * 7 + 1);

@@ -165,7 +165,7 @@ fn what_was_written_while_drives_were_out_gets_its_full_width() {
 
 #[test]
 fn a_power_cut_in_the_middle_of_repairs_loses_nothing() {
-    for seed in 1..=6u64 {
+    for seed in 1..=3u64 {
         run(async move {
             let sim = world(seed, 4);
             let request = request(4, 2);
@@ -180,7 +180,7 @@ fn a_power_cut_in_the_middle_of_repairs_loses_nothing() {
             server.stop().await;
             sim.revive(&paths(4)[0]);
             damage(&sim, &paths(4)[1], &mut chance);
-            for _ in 0..4 {
+            for _ in 0..3 {
                 sim.crash_at_write(chance.below(150));
                 if let Ok(server) = start(&sim, &request).await {
                     server.shared.board.demand();
@@ -250,23 +250,21 @@ fn damaged_segment_headers_harm_nothing_and_are_written_again() {
         let (mut model, mut chance) = (Model::new(), Chance(2_053));
         fill(&server, &mut chance, &mut model, 60).await;
         server.stop().await;
-        let file = paths(4)[2].join("basalt.data");
-        let headers: Vec<u64> = (0..80)
-            .map(|segment| SEGMENTS + segment * SEGMENT)
-            .filter(|at| sim.peek(&file, *at, 4) == b"BSEG")
-            .collect();
-        assert!(headers.len() >= 4, "one for each shard");
-        for (n, at) in headers.iter().enumerate() {
+        let files = [1, 2].map(|n: usize| paths(4)[n].join("basalt.data"));
+        let places = files.iter().flat_map(|file| (0..80).map(move |n| (file, SEGMENTS + n * SEGMENT)));
+        let headers: Vec<_> = places.filter(|(file, at)| sim.peek(file, *at, 4) == b"BSEG").collect();
+        assert!(headers.len() >= 3, "{headers:?}");
+        for (n, (file, at)) in headers.iter().enumerate() {
             match n % 3 {
-                0 => sim.flip(&file, at + 20, 1),
-                1 => sim.poke(&file, *at, &[0; PAGE]),
-                _ => sim.latent_error(&file, *at..*at + 512),
+                0 => sim.flip(file, at + 20, 1),
+                1 => sim.poke(file, *at, &[0; PAGE]),
+                _ => sim.latent_error(file, *at..*at + 512),
             }
         }
         let server = start(&sim, &request).await.expect("headers may be damaged");
         server.check(&model).await;
         server.scrub().await;
-        assert!(headers.iter().all(|at| sim.peek(&file, *at, 4) == b"BSEG"));
+        assert!(headers.iter().all(|(file, at)| sim.peek(file, *at, 4) == b"BSEG"));
         fill(&server, &mut chance, &mut model, 30).await;
         server.check(&model).await;
         server.stop().await;
