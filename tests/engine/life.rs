@@ -1,5 +1,7 @@
-//! The life of drives: a pool is made, drives are latched and come back, are lost and replaced, and are added,
-//! with the power failing at any write on the way.
+//! The life of drives: a pool is made, drives are latched and come back, are lost and replaced, and are added.
+//!
+//! The power fails at any write on the way. What a cut leaves must be the old pool or the new one, and the same
+//! command must finish the work; the measure of a replacement is that any m drives may be lost afterwards.
 
 use basalt::base::ids::DriveId;
 use basalt::base::metrics::DriveState;
