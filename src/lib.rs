@@ -20,6 +20,8 @@ pub mod catalog;
 pub mod object;
 /// Work nobody waits for: repair and scrub.
 pub mod upkeep;
+/// Who is calling and what they may do: accounts, users, ACLs, the one evaluator.
+pub mod iam;
 /// The client edge: HTTP, authentication, routing, errors.
 pub mod s3;
 /// The operator edge: health, metrics, inspection, status.

@@ -9,14 +9,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use basalt::admin::accounts::{self, AccountCommand};
+use basalt::admin::client::{AdminRequest, ClientError};
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
 use basalt::admin::inspect::{self, Choice, InspectError};
 use basalt::admin::operator::Order;
-use basalt::admin::status::{self, StatusError, StatusRequest};
+use basalt::admin::status;
 use basalt::base::time::Nanos;
 use basalt::config::{
-    AskOptions, Command, CommandLine, Config, DriveOptions, DriveOrder, InspectOptions, LogConfig, LogFormat,
-    ServeOptions, StatusOptions,
+    AccountAction, AdminCommand, Command, CommandLine, Config, DriveCommand, InspectOptions, LogConfig,
+    LogFormat, ServeOptions, ServerOptions,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -36,10 +38,9 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(*options),
         Command::Inspect(options) => inspect(&options),
         Command::Status(options) => ask(&options),
-        Command::Drive(DriveOptions { order: DriveOrder::Readmit { drive, ask } }) => {
-            order(&ask, Order::Readmit(drive))
-        }
+        Command::Drive(DriveCommand::Readmit { drive, server }) => order(&server, Order::Readmit(drive)),
         Command::Scrub(options) => order(&options, Order::Scrub),
+        Command::Admin(AdminCommand::Account(action)) => account(action),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -84,44 +85,67 @@ fn inspect(options: &InspectOptions) -> ExitCode {
     }
 }
 
-fn ask(options: &StatusOptions) -> ExitCode {
-    let answer = match request(&options.ask) {
-        Ok(request) => status::ask(&request),
+fn ask(options: &ServerOptions) -> ExitCode {
+    let request = match admin_request(options) {
+        Ok(request) => request,
         Err(code) => return code,
     };
-    match answer {
+    match status::ask(&request) {
         Ok(answer) => {
             let text = match options.json {
                 true => format!("{}\n", answer.json),
-                false => status::render(&options.ask.endpoint, &answer.report),
+                false => status::render(&request.endpoint, &answer.report),
             };
             let printed = print(&text);
             if answer.report.ready { printed } else { ExitCode::from(NOT_READY) }
         }
-        Err(error) => asked_in_vain(&error),
+        Err(error) => fail_asking(&error),
     }
 }
 
-fn order(options: &AskOptions, order: Order) -> ExitCode {
-    match request(options).map(|request| status::order(&request, order)) {
-        Ok(Ok(done)) => print(&format!("{done}\n")),
-        Ok(Err(error)) => asked_in_vain(&error),
-        Err(code) => code,
+fn order(options: &ServerOptions, order: Order) -> ExitCode {
+    let request = match admin_request(options) {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
+    match status::order(&request, order) {
+        Ok((json, _)) if options.json => print(&format!("{json}\n")),
+        Ok((_, done)) => print(&format!("{done}\n")),
+        Err(error) => fail_asking(&error),
     }
 }
 
-fn request(options: &AskOptions) -> Result<StatusRequest, ExitCode> {
-    let credentials = status_credentials(options)
+fn account(action: AccountAction) -> ExitCode {
+    let (command, options) = match action {
+        AccountAction::Create(of) => (AccountCommand::Create(of.name), of.server),
+        AccountAction::List(options) => (AccountCommand::List, options),
+        AccountAction::Disable(of) => (AccountCommand::Disable(of.name), of.server),
+        AccountAction::Enable(of) => (AccountCommand::Enable(of.name), of.server),
+        AccountAction::Delete(of) => (AccountCommand::Delete(of.name), of.server),
+    };
+    let request = match admin_request(&options) {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
+    match accounts::ask(&request, &command) {
+        Ok((json, _)) if options.json => print(&format!("{json}\n")),
+        Ok((_, reports)) => print(&accounts::render(&command, &reports)),
+        Err(error) => fail_asking(&error),
+    }
+}
+
+fn admin_request(options: &ServerOptions) -> Result<AdminRequest, ExitCode> {
+    let credentials = root_credentials(options)
         .map_err(|error| fail(FAILED, &format!("{error}; name the server's file with --credentials")))?;
     let (endpoint, region) = (options.endpoint.clone(), options.region.clone());
-    Ok(StatusRequest { endpoint, credentials, region, now: now() })
+    Ok(AdminRequest { endpoint, credentials, region, now: now() })
 }
 
-fn asked_in_vain(error: &StatusError) -> ExitCode {
-    fail(if matches!(error, StatusError::Endpoint(_)) { WRONG } else { FAILED }, error)
+fn fail_asking(error: &ClientError) -> ExitCode {
+    fail(if matches!(error, ClientError::Endpoint(_)) { WRONG } else { FAILED }, error)
 }
 
-fn status_credentials(options: &AskOptions) -> Result<Credentials, CredentialsError> {
+fn root_credentials(options: &ServerOptions) -> Result<Credentials, CredentialsError> {
     match (&options.access_key, &options.secret_key) {
         (Some(access_key), Some(secret_key)) => Credentials::new(access_key.clone(), secret_key.clone()),
         _ => Credentials::read(options.credentials.as_deref().unwrap_or(Path::new(CREDENTIALS_FILE_DEFAULT))),

@@ -9,6 +9,8 @@
 mod accept;
 /// One data thread.
 mod core;
+/// One background thread.
+mod background;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::config::{Config, Cores, CredentialsChoice};
 use crate::io::runtime::{self, IoKind};
 use crate::io::topology;
 use crate::io::world::World;
-use crate::object::open::{self, CoreSeed, MemoryPlan, Opening};
+use crate::object::open::{self, BackgroundSeed, CoreSeed, MemoryPlan, Opening};
 use crate::pool::format::{AssembleError, Assembly, Request};
 
 /// Why the server could not start.
@@ -86,6 +88,13 @@ struct CoreHandle {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// All threads that work, and how they are told what time it is.
+struct Threads {
+    handles: Vec<CoreHandle>,
+    background: Vec<std::thread::JoinHandle<()>>,
+    phase: watch::Sender<Phase>,
+}
+
 /// Serves until told to stop.
 pub fn run(config: Config) -> Result<(), StartError> {
     let started = Instant::now();
@@ -97,7 +106,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let (opening, established) = find(io, &config)?;
     describe(&opening, started);
     let recovery = recovery_metrics(&opening, started);
-    let (assembly, seeds) = open::deal(opening, processors.len());
+    let open::Dealt { assembly, cores, background } = open::deal(opening, processors.len());
     let (phase, follow) = watch::channel(Phase::Starting);
     let facts = Facts {
         memory: plan(&config, processors.len(), usize::from(assembly.geometry.shards)),
@@ -112,10 +121,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
         refused: Arc::default(),
         phase: follow,
     };
-    let handles = start_cores(&facts, seeds, &processors)?;
+    let background = start_background(&facts, background, &processors)?;
+    let handles = start_cores(&facts, cores, &processors)?;
+    let cores = Threads { handles, background, phase };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    runtime.block_on(serve(facts, handles, phase, socket, established, assembly))
+    runtime.block_on(serve(facts, cores, socket, established, assembly))
 }
 
 fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
@@ -193,7 +204,8 @@ const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
 
 /// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
-/// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way.
+/// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way, a sixteenth on
+/// those of background work. The last sixteenth is for what is not counted one by one.
 fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
     let memory = config.memory_bytes;
     let each = cores as u64;
@@ -203,6 +215,7 @@ fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
         blocks: memory / 4 / each,
         bodies: config.read_cache_bytes / each,
         buffers: (memory / 4 / each) as usize,
+        background: (memory / 16 / each) as usize,
     }
 }
 
@@ -230,19 +243,31 @@ fn start_cores(
     Ok(handles)
 }
 
+fn start_background(
+    facts: &Facts,
+    seeds: Vec<BackgroundSeed>,
+    processors: &[usize],
+) -> Result<Vec<std::thread::JoinHandle<()>>, StartError> {
+    let start = |seed: BackgroundSeed| {
+        let (facts, processors) = (facts.clone(), processors.to_vec());
+        let name = format!("background-{}", seed.index);
+        std::thread::Builder::new().name(name).spawn(move || background::run(facts, seed, &processors))
+    };
+    seeds.into_iter().map(start).collect::<Result<_, _>>().map_err(StartError::Thread)
+}
+
 async fn serve(
     facts: Facts,
-    mut handles: Vec<CoreHandle>,
-    phase: watch::Sender<Phase>,
+    mut cores: Threads,
     socket: socket2::Socket,
     established: Established,
     assembly: Assembly,
 ) -> Result<(), StartError> {
-    for handle in &mut handles {
+    for handle in &mut cores.handles {
         hear(handle.index, &mut handle.opened).await?;
     }
-    phase.send_replace(Phase::Serving);
-    for handle in &mut handles {
+    cores.phase.send_replace(Phase::Serving);
+    for handle in &mut cores.handles {
         hear(handle.index, &mut handle.announced).await?;
     }
     let config = facts.config.clone();
@@ -260,14 +285,14 @@ async fn serve(
     }
     let notify = Notify::new(config.notify_socket.as_deref());
     notify.ready();
-    let senders = handles.iter().map(|handle| handle.streams.clone()).collect();
+    let senders = cores.handles.iter().map(|handle| handle.streams.clone()).collect();
     let accepting = accept::run(listener, senders, &facts);
     tokio::select! {
         () = accepting => {}
         () = stop => {}
     }
     notify.stopping();
-    drain(handles, phase, config.drain).await;
+    drain(cores, config.drain).await;
     drop(assembly);
     tracing::info!("stopped");
     Ok(())
@@ -294,7 +319,8 @@ fn stop_signal() -> impl Future<Output = ()> {
 }
 
 /// Lets requests in flight finish, then lets every core write out.
-async fn drain(handles: Vec<CoreHandle>, phase: watch::Sender<Phase>, bound: Duration) {
+async fn drain(cores: Threads, bound: Duration) {
+    let Threads { handles, background, phase } = cores;
     tracing::info!(bound_s = bound.as_secs(), "draining");
     phase.send_replace(Phase::Draining);
     let deadline = tokio::time::Instant::now() + bound;
@@ -307,7 +333,7 @@ async fn drain(handles: Vec<CoreHandle>, phase: watch::Sender<Phase>, bound: Dur
         threads.push(handle.thread);
     }
     phase.send_replace(Phase::Closing);
-    for thread in threads {
+    for thread in threads.into_iter().chain(background) {
         if thread.join().is_err() {
             tracing::error!("a core ended by a broken invariant");
         }

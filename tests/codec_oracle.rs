@@ -6,7 +6,7 @@
 use basalt::base::time::Nanos;
 use basalt::codec::checksum::{Checksum, ChecksumAlgorithm};
 use basalt::codec::chunked::ChunkDecoder;
-use basalt::codec::sigv4::{PayloadKind, RequestView, SigningKeyCache, Verified, parse, verify};
+use basalt::codec::sigv4::{PayloadKind, RequestView, SigningKeyCache, Terms, Verified, parse, verify};
 use basalt::codec::uri::{Query, decode_path};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -58,7 +58,8 @@ fn check(oracle: &Oracle, request: &Request, cache: &mut SigningKeyCache) -> Res
         return Err("another session token".into());
     }
     let now = Nanos::from_seconds(oracle.now);
-    verify(&claim, &oracle.secret, &view, now, &oracle.region, cache).map_err(|error| error.to_string())
+    verify(&claim, &oracle.secret, &view, now, &Terms::s3(&oracle.region), cache)
+        .map_err(|error| error.to_string())
 }
 
 #[test]

@@ -54,9 +54,16 @@ impl Access {
         }
         let secret = &self.root.secret_key;
         let now = (self.now)();
-        sigv4::verify(&claim, secret, &view, now, &self.region, &mut self.keys.borrow_mut())
-            .map(|_| ())
-            .map_err(refused)
+        sigv4::verify(
+            &claim,
+            secret,
+            &view,
+            now,
+            &sigv4::Terms::s3(&self.region),
+            &mut self.keys.borrow_mut(),
+        )
+        .map(|_| ())
+        .map_err(refused)
     }
 }
 

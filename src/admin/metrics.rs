@@ -26,6 +26,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     scrub(&mut families, &snapshot.scrub);
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
+    background(&mut families, &snapshot.totals);
     // It fails for a family without name or samples, and we make none.
     TextEncoder::new().encode_to_string(&families.0).expect("families are well formed")
 }
@@ -115,6 +116,11 @@ fn requests(families: &mut Families, totals: &CoreSnapshot) {
         "Connections closed because the client was too slow.",
         c.timed_out as f64,
     );
+    families.one_counter(
+        "connections_panicked_total",
+        "Connections lost to a broken invariant: each is a bug.",
+        c.panics as f64,
+    );
 }
 
 fn drives(families: &mut Families, drives: &[DriveMetrics]) {
@@ -134,7 +140,7 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
             d.rebuilding.into()
         }),
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
-        ("drive_used_bytes", "Bytes handed out on the drive.", |d| d.used_bytes),
+        ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),
         ("drive_in_flight", "Operations submitted to the drive and not completed.", |d| d.in_flight),
     ];
     for (name, help, figure) in gauges {
@@ -245,6 +251,21 @@ fn caches_and_queues(families: &mut Families, totals: &CoreSnapshot) {
         "queue_refused_total",
         "Entries refused because it was full.",
         queues().map(|(l, q)| (l, q.refused as f64)),
+    );
+}
+
+fn background(families: &mut Families, totals: &CoreSnapshot) {
+    let jobs = || totals.jobs.iter().map(|job| (vec![("kind", job.kind.as_str())], job));
+    families.counter("background_jobs_total", "Jobs that ended.", jobs().map(|(l, j)| (l, j.jobs as f64)));
+    families.counter(
+        "background_busy_seconds_total",
+        "Time in which jobs worked or waited for drives, rests beside clients left out.",
+        jobs().map(|(l, j)| (l, seconds(j.busy_us))),
+    );
+    families.counter(
+        "background_bytes_total",
+        "Bytes that jobs wrote, counted once for all copies.",
+        jobs().map(|(l, j)| (l, j.bytes as f64)),
     );
 }
 

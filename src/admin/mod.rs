@@ -5,6 +5,10 @@
 
 /// Who may use the admin API.
 pub mod access;
+/// Accounts over the admin API, and `basalt admin account`.
+pub mod accounts;
+/// The client behind `basalt status` and `basalt admin`.
+pub mod client;
 /// The root credentials and their file.
 pub mod credentials;
 /// What stands on a stopped drive: `basalt inspect`.
@@ -21,7 +25,7 @@ pub mod process;
 pub mod progress;
 /// A snapshot as JSON.
 pub mod report;
-/// The client behind `basalt status`.
+/// `basalt status`.
 pub mod status;
 /// Text for terminals.
 pub mod table;

@@ -20,6 +20,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::access::{Access, Refused};
+use super::accounts::{AccountCommand, AccountReport};
 use super::report::Report;
 use super::{metrics, process};
 use crate::base::limits::SNAPSHOT_SECONDS_MAX;
@@ -44,16 +45,27 @@ pub enum Order {
     Scrub,
 }
 
+/// Does something with accounts.
+pub type AccountDoer = Rc<dyn Fn(AccountCommand) -> Pin<Box<dyn Future<Output = Done>>>>;
+type Done = Result<Vec<AccountReport>, (StatusCode, Refused)>;
+
 pub struct Operator {
     snapshot: SnapshotSource,
     ready: Ready,
     act: Act,
     access: Access,
+    accounts: AccountDoer,
 }
 
 impl Operator {
-    pub fn new(snapshot: SnapshotSource, ready: Ready, act: Act, access: Access) -> Operator {
-        Operator { snapshot, ready, act, access }
+    pub fn new(
+        snapshot: SnapshotSource,
+        ready: Ready,
+        act: Act,
+        access: Access,
+        accounts: AccountDoer,
+    ) -> Operator {
+        Operator { snapshot, ready, act, access, accounts }
     }
 
     /// Whether a path is the operator's, before anything else is known of the request.
@@ -65,6 +77,10 @@ impl Operator {
     pub async fn handle(&self, request: &Parts) -> Response<Bytes> {
         if let Some(order) = order_of(request.uri.path()) {
             return self.order(request, order).await;
+        }
+        let query = request.uri.query().unwrap_or_default();
+        if let Some(command) = AccountCommand::of(&request.method, request.uri.path(), query) {
+            return self.accounts(request, command).await;
         }
         let endpoint = match request.uri.path() {
             "/-/health/live" => Endpoint::Live,
@@ -92,7 +108,7 @@ impl Operator {
             return json(StatusCode::FORBIDDEN, &refused);
         }
         match (self.act)(order).await {
-            Ok(done) => json(StatusCode::OK, &Done { message: done }),
+            Ok(done) => json(StatusCode::OK, &Carried { message: done }),
             Err(message) => json(StatusCode::CONFLICT, &Refused { code: "Conflict", message }),
         }
     }
@@ -122,6 +138,29 @@ impl Operator {
         json(StatusCode::OK, &Report::new(&snapshot, (self.ready)()))
     }
 
+    async fn accounts(
+        &self,
+        request: &Parts,
+        command: Result<AccountCommand, StatusCode>,
+    ) -> Response<Bytes> {
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        let command = match command {
+            Ok(command) => command,
+            Err(status) => {
+                let message = "the request is none that accounts have".to_owned();
+                return json(status, &Refused { code: "BadRequest", message });
+            }
+        };
+        let one = command != AccountCommand::List;
+        match (self.accounts)(command).await {
+            Ok(reports) if one => json(StatusCode::OK, &reports.first()),
+            Ok(reports) => json(StatusCode::OK, &reports),
+            Err((status, refused)) => json(status, &refused),
+        }
+    }
+
     /// None when a core does not answer in time.
     async fn gather(&self) -> Option<Snapshot> {
         let bound = Duration::from_secs(SNAPSHOT_SECONDS_MAX);
@@ -133,7 +172,7 @@ impl Operator {
 
 /// What an order came to.
 #[derive(Serialize)]
-struct Done {
+struct Carried {
     message: String,
 }
 
@@ -227,7 +266,12 @@ mod tests {
             Rc::new(move || ready.clone()),
             act(),
             access(),
+            no_accounts(),
         )
+    }
+
+    fn no_accounts() -> AccountDoer {
+        Rc::new(|_| Box::pin(async { Ok(Vec::new()) }))
     }
 
     fn plain(method: Method, path: &str) -> Parts {
@@ -276,7 +320,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), act(), access());
+        let operator = Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -302,7 +346,8 @@ mod tests {
         let state = Rc::new(RefCell::new(Err("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let operator = Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), act(), access());
+        let ready: Ready = Rc::new(move || asked.borrow().clone());
+        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

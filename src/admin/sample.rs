@@ -4,8 +4,9 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState,
-    LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
+    CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
+    JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics,
+    Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -41,6 +42,7 @@ fn totals() -> CoreSnapshot {
         log: log.snapshot(),
         caches: vec![CacheMetrics { name: "block", hits: 5, misses: 1, bytes: 64, ..Default::default() }],
         queues: vec![QueueMetrics { name: "commit", depth: 1, depth_max: 64, refused: 0 }],
+        jobs: vec![JobMetrics { kind: JobKind::Merge, jobs: 3, busy_us: 1_500_000, bytes: 1 << 20 }],
         operations: vec![operation("GetObject"), operation("PutObject")],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
         buckets: 2,

@@ -29,11 +29,20 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Grants of one ACL.
 pub const GRANTS_MAX: usize = 100;
+/// Rules of a CORS, of a website and of a lifecycle configuration, and the ids of rules.
+pub const CORS_RULES_MAX: usize = 100;
+pub const ROUTING_RULES_MAX: usize = 50;
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+pub const RULE_ID_CHARS_MAX: usize = 255;
+/// Noncurrent versions that a lifecycle rule can keep.
+pub const NONCURRENT_VERSIONS_MAX: u32 = 100;
+pub const NOTIFICATIONS_MAX: usize = 100;
+pub const INVENTORIES_MAX: usize = 1000;
+pub const INVENTORIES_LISTED_MAX: usize = 100;
+pub const INVENTORY_ID_BYTES_MAX: usize = 64;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
-/// A bucket policy.
-pub const POLICY_BYTES_MAX: usize = 20 * KIB;
 /// A presigned URL lives at most a week.
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
@@ -48,6 +57,15 @@ pub const REQUEST_HEADERS_MAX: usize = 128;
 /// An XML request body: 1,000 keys of 1 KiB, escaped up to 6 bytes a character in the worst
 /// honest case `&quot;`, and their tags; CompleteMultipartUpload with 10,000 parts is ~2 MiB.
 pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
+/// A whole small document, or one entry of a document of many: ten times a key of which every byte
+/// is escaped. What is read between two rests: 10 us a KiB where it is dense with markup, so below
+/// the 1 ms of rule R1.
+pub const XML_PIECE_BYTES_MAX: usize = 64 * KIB;
+/// XML written between two rests: 0.4 ms where every byte of the text is escaped. A page of a
+/// thousand usual keys is less.
+pub const XML_STEP_BYTES: usize = 512 * KIB;
+/// A rest in a long computation: the shortest that timers measure.
+pub const REST_MS: u64 = 1;
 /// One chunk header line of an aws-chunked body: size, signature and slack.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section of an aws-chunked body.
@@ -72,7 +90,8 @@ pub const BODY_WINDOW_BYTES_MIN: u64 = 1024 * BODY_WINDOW_SECONDS;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
-/// The same step for bytes that are copied from object to object.
+/// The same step for bytes that are copied from object to object, and for documents, whose frames
+/// may all be there already.
 pub const HASH_STEP_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES_MAX;
 /// A copy answers at the latest after this, and then a space each time: clients give up at 60 s.
 pub const COPY_SILENCE_SECONDS_MAX: u64 = 10;
@@ -87,6 +106,37 @@ pub const LINGER_BYTES_MAX: u64 = 64 << 20;
 pub const DELETES_AT_ONCE_MAX: usize = 32;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
+
+// ---- Who may ----
+
+/// A bucket policy, AWS's own bound. A compiled one takes about four times its text.
+pub const POLICY_BYTES_MAX: usize = 20 * KIB;
+/// Levels of JSON in a policy: document, statements, statement, condition, operator, values; and two
+/// to spare.
+pub const POLICY_DEPTH_MAX: usize = 8;
+/// The least statement has about 60 bytes, so this is what fits into a policy.
+pub const POLICY_STATEMENTS_MAX: usize = 400;
+/// Values of one element: four bytes each at least, so more than this do not fit.
+pub const POLICY_VALUES_MAX: usize = 5_000;
+
+/// Every core keeps all accounts and users in memory. An account is about 1 KiB with its maps, a user
+/// with two keys and full policies about 12 KiB, so the worst is 12 MiB and 60 MiB a core.
+pub const ACCOUNTS_MAX: usize = 1_000;
+/// Of all accounts together; AWS allows one account 5,000.
+pub const USERS_MAX: usize = 5_000;
+/// AWS's own bound, for a root and for a user.
+pub const ACCESS_KEYS_PER_IDENTITY_MAX: usize = 2;
+/// Characters of all inline policies of a user, white space not counted; AWS's own bound.
+pub const USER_POLICY_CHARS_MAX: usize = 2_048;
+/// The least policy has about 60 characters, so that more than this do not fit.
+pub const USER_POLICIES_MAX: usize = 40;
+/// Names of users and their policies (IAM API: userNameType, policyNameType), and of accounts here.
+pub const USER_NAME_BYTES_MAX: usize = 64;
+pub const POLICY_NAME_BYTES_MAX: usize = 128;
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+pub const IAM_PATH_BYTES_MAX: usize = 512;
+/// The form of an IAM or STS request: the longest policy, percent-encoded, and its name.
+pub const FORM_BYTES_MAX: usize = 128 * KIB;
 
 // ---- The operator: configuration, credentials, admin requests ----
 
@@ -230,6 +280,12 @@ const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
 pub const BATCH_BYTES: usize = 2 * MIB;
 /// Jobs waiting for one core; above it the asker is told to slow down.
 pub const CORE_QUEUE_MAX: usize = 4096;
+/// Jobs waiting for one background core: a flush and a merge of every shard and a log segment to pack,
+/// twice over. Who finds it full waits.
+pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
+/// The longest rest between two steps of background work beside clients: a step that took longer than this
+/// waited for the drives, not for us.
+pub const PACE_REST_MS_MAX: u64 = 50;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Segments of each drive that object bytes leave to the log and the catalog.
@@ -237,6 +293,8 @@ pub const SYSTEM_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
+/// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
+/// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
 
 const _: () =
@@ -286,11 +344,20 @@ pub const RUN_EXTENTS_MAX: usize = 512;
 pub const RUN_EXTENTS_RESERVED: usize = 16;
 /// A piece of a value that stands in value blocks.
 pub const VALUE_PIECE_BYTES_MAX: usize = 63 * KIB;
+/// Filter and index blocks that a flush or a merge brings along for the cache: those of two full runs.
+pub const WARM_BYTES_MAX: usize = MIB;
 /// Levels of the index: with four times the bytes on each, more than any pool holds.
 pub const INDEX_LEVELS_MAX: usize = 16;
 /// Sorted sequences a level collects before they are merged into the next: a key is rewritten once
 /// a level, a reader meets up to three sequences a level.
 pub const INDEX_FANOUT: usize = 4;
+/// Sequences beyond what merging leaves on each level, at which it takes no rest: one merge is under way and
+/// the next one is due.
+pub const INDEX_BACKLOG_URGENT: usize = 2 * INDEX_FANOUT;
+/// The same at which writers wait for merges: a lookup of an absent key asks the filter of each sequence.
+pub const INDEX_BACKLOG_MAX: usize = 6 * INDEX_FANOUT;
+/// A merge of less than this takes a second or two and does not wait for larger ones, which take minutes.
+pub const MERGE_SMALL_BYTES: u64 = 64 << 20;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
 /// Entries a scan passes before it lets other tasks run: about 100 us.

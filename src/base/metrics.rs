@@ -258,7 +258,7 @@ pub struct DriveMetrics {
     pub rebuilding: bool,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
-    /// Bytes handed out, as far as this core accounts for them; merging adds them up.
+    /// Bytes of objects and packs, as far as this core accounts for them; merging adds them up.
     pub used_bytes: u64,
     pub reads: IoMetrics,
     pub writes: IoMetrics,
@@ -408,7 +408,7 @@ impl CacheMetrics {
     }
 }
 
-/// One bounded queue, named by what waits in it (`commit`, `shard`, `buffer`).
+/// One bounded queue, named by what waits in it (`buffer`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueMetrics {
     pub name: &'static str,
@@ -424,6 +424,67 @@ impl QueueMetrics {
         self.depth += other.depth;
         self.depth_max += other.depth_max;
         self.refused += other.refused;
+    }
+}
+
+// ---- Background work ----
+
+/// What background threads do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JobKind {
+    /// A full memtable becomes a run.
+    #[default]
+    Flush,
+    /// Runs become fewer runs.
+    Merge,
+    /// What lives in a log segment goes into packs.
+    Pack,
+}
+
+impl JobKind {
+    pub const ALL: [JobKind; 3] = [JobKind::Flush, JobKind::Merge, JobKind::Pack];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Flush => "flush",
+            JobKind::Merge => "merge",
+            JobKind::Pack => "pack",
+        }
+    }
+}
+
+/// One kind of background work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobMetrics {
+    pub kind: JobKind,
+    /// Jobs that ended, whether they did what they were to do or not.
+    pub jobs: u64,
+    /// Time in which a job worked or waited for drives and other cores, rests left out; microseconds.
+    pub busy_us: u64,
+    /// Bytes written, counted once for all copies.
+    pub bytes: u64,
+}
+
+impl JobMetrics {
+    pub fn merge(&mut self, other: &JobMetrics) {
+        assert_eq!(self.kind, other.kind, "figures of one kind are merged with its own");
+        self.jobs += other.jobs;
+        self.busy_us += other.busy_us;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The cells behind `JobMetrics`.
+#[derive(Debug, Default)]
+pub struct JobCounters {
+    pub jobs: Counter,
+    pub busy_us: Counter,
+    pub bytes: Counter,
+}
+
+impl JobCounters {
+    pub fn snapshot(&self, kind: JobKind) -> JobMetrics {
+        JobMetrics { kind, jobs: self.jobs.get(), busy_us: self.busy_us.get(), bytes: self.bytes.get() }
     }
 }
 
@@ -479,6 +540,8 @@ pub struct ConnectionMetrics {
     pub refused: u64,
     /// Closed because the client was slower than the bounds allow.
     pub timed_out: u64,
+    /// Lost to a broken invariant; each is a bug.
+    pub panics: u64,
 }
 
 impl ConnectionMetrics {
@@ -487,6 +550,7 @@ impl ConnectionMetrics {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.timed_out += other.timed_out;
+        self.panics += other.panics;
     }
 }
 
@@ -499,6 +563,7 @@ pub struct CoreSnapshot {
     pub log: LogMetrics,
     pub caches: Vec<CacheMetrics>,
     pub queues: Vec<QueueMetrics>,
+    pub jobs: Vec<JobMetrics>,
     pub operations: Vec<OperationMetrics>,
     pub connections: ConnectionMetrics,
     /// Buckets, the same on every core.
@@ -511,6 +576,7 @@ impl CoreSnapshot {
         merge_lists(&mut self.drives, other.drives, |d| d.drive, DriveMetrics::merge);
         merge_lists(&mut self.caches, other.caches, |c| c.name, CacheMetrics::merge);
         merge_lists(&mut self.queues, other.queues, |q| q.name, QueueMetrics::merge);
+        merge_lists(&mut self.jobs, other.jobs, |j| j.kind, JobMetrics::merge);
         merge_lists(&mut self.operations, other.operations, |o| o.operation, OperationMetrics::merge);
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);

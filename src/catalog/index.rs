@@ -1,7 +1,7 @@
 //! The ordered index of one shard: a log-structured merge tree.
 //!
 //! Owns the active and the frozen memtable and the current set of runs, and the two-step way in which
-//! runs change: `flush` and `merge` write new runs and stage them; `encode_levels` gives the list of
+//! runs change: `flush` and `merge` have new runs written and stage them; `encode_levels` gives the list of
 //! runs with everything staged; once the caller has made that list durable, `installed` lets readers
 //! use it, drops the frozen memtable and gives the replaced runs up. A crash in between leaves the old
 //! list and runs that nobody owns. Everything happens on one thread: no call but the `async` ones
@@ -16,9 +16,9 @@ use bytes::Bytes;
 use crate::base::ids::ShardId;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::error::Result;
+use crate::catalog::forge::{Input, Piece, Work};
 use crate::catalog::levels::{Change, Encoded, Job, Levels, Tier};
 use crate::catalog::memtable::Memtable;
-use crate::catalog::merge::{self, Output};
 use crate::catalog::run::cursor::TierCursor;
 use crate::catalog::run::filter;
 use crate::catalog::run::reader::{Fate, Lookup, Reading, Run};
@@ -190,10 +190,10 @@ impl<S: RunStore> Index<S> {
         let Some(frozen) = frozen.filter(|_| !staged && !self.flushing.get()) else { return Ok(()) };
         let _guard = Flushing::begin(&self.flushing);
         let to_bottom = self.levels.borrow().is_empty();
-        let runs = merge::flush(&frozen, to_bottom, self.output()).await?;
-        self.store.sync().await?;
-        let change = Change { removed: Vec::new(), level: 0, added: tier_of(runs), in_place: false };
-        self.stage(change, true);
+        let table = frozen.share();
+        let work = self.work(table.len() as u64, to_bottom, Input::Table(table));
+        let runs = self.perform(work, &[]).await?;
+        self.stage(Change { removed: Vec::new(), level: 0, added: tier_of(runs), in_place: false }, true);
         Ok(())
     }
 
@@ -206,22 +206,26 @@ impl<S: RunStore> Index<S> {
     /// beside other merges, which it never gets in the way of.
     pub async fn merge(&self) -> Result<()> {
         let Some(job) = self.levels.borrow().pick() else { return Ok(()) };
-        self.perform(&job).await
+        self.replace(&job).await
     }
 
     /// Writes a tier anew of which a run is chosen; durable and staged, as by `merge`. False when there is none.
     pub async fn rewrite(&self, is_chosen: impl Fn(&Run<S>) -> bool) -> Result<bool> {
         let job = self.levels.borrow().pick_tier(|tier| tier.runs().iter().any(|run| is_chosen(run)));
         match job {
-            Some(job) => self.perform(&job).await.map(|()| true),
+            Some(job) => self.replace(&job).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    async fn perform(&self, job: &Job<S>) -> Result<()> {
+    async fn replace(&self, job: &Job<S>) -> Result<()> {
         let mut claim = Claim::new(job);
-        let runs = merge::merge(job, self.output()).await?;
-        self.store.sync().await?;
+        let facts = |tier: &Rc<Tier<S>>| tier.runs().iter().map(|run| run.facts().clone()).collect();
+        let entries = job.inputs.iter().flat_map(|tier| tier.runs().iter()).map(|run| run.footer().entries);
+        let (entries, tiers) = (entries.sum(), job.inputs.iter().map(facts).collect());
+        let work = self.work(entries, job.to_bottom, Input::Tiers(tiers));
+        let work = Work { in_place: job.in_place, ..work };
+        let runs = self.perform(work, &job.inputs).await?;
         claim.kept = true;
         let Job { inputs, output_level, in_place, .. } = job;
         let (removed, added) = (inputs.clone(), tier_of(runs));
@@ -256,10 +260,17 @@ impl<S: RunStore> Index<S> {
             let levels = self.levels.borrow().apply(&staged.change);
             self.levels.replace(Rc::new(levels));
             staged.change.give_up_removed();
-            if staged.flush {
-                self.frozen.take();
+            if staged.flush
+                && let Some(frozen) = self.frozen.take()
+            {
+                self.store.discard(frozen.share());
             }
         }
+    }
+
+    /// Sorted sequences beyond those that merging leaves.
+    pub fn backlog(&self) -> usize {
+        self.levels.borrow().backlog()
     }
 
     /// All extents of the runs of the durable list.
@@ -290,8 +301,46 @@ impl<S: RunStore> Index<S> {
         self.levels.borrow().clone()
     }
 
-    fn output(&self) -> Output<'_, S> {
-        Output::new(&self.store, &self.cache, self.shard, self.sizes, &self.next_run)
+    /// A job of at most `entries` entries, so of at most as many runs.
+    fn work(&self, entries: u64, to_bottom: bool, input: Input) -> Work {
+        let first = self.next_run.get();
+        self.next_run.set(first + entries);
+        Work {
+            shard: self.shard,
+            sizes: self.sizes,
+            names: first..first + entries,
+            to_bottom,
+            in_place: false,
+            input,
+        }
+    }
+
+    /// Has the work done and opens what came of it. `inputs` are the tiers that it merges.
+    async fn perform(&self, work: Work, inputs: &[Rc<Tier<S>>]) -> Result<Vec<Rc<Run<S>>>> {
+        let names = work.names.clone();
+        let pieces = self.store.forge(work).await?;
+        let mut runs = Vec::with_capacity(pieces.len());
+        let mut unused = names.start;
+        for piece in pieces {
+            let run = match piece {
+                Piece::Kept(name) => {
+                    inputs.iter().flat_map(|tier| tier.runs().iter()).find(|run| run.id() == name).cloned()
+                }
+                Piece::Made(facts, warm) => {
+                    unused = facts.root.id + 1;
+                    let (store, cache) = (self.store.clone(), self.cache.clone());
+                    let run = Run::known(store, cache, self.shard, *facts, Fate::Free);
+                    run.warm(warm);
+                    Some(Rc::new(run))
+                }
+            };
+            runs.push(run.expect("what is kept was an input"));
+        }
+        // Nobody has reserved names since: those left over go to the next job.
+        if self.next_run.get() == names.end {
+            self.next_run.set(unused);
+        }
+        Ok(runs)
     }
 
     fn stage(&self, change: Change<S>, flush: bool) {

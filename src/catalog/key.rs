@@ -9,6 +9,7 @@
 use crate::base::ids::{DriveId, ShardId};
 
 const BUCKET: u8 = 0x10;
+const IDENTITY: u8 = 0x14;
 const SETTING: u8 = 0x18;
 const VERSION: u8 = 0x20;
 const UPLOAD: u8 = 0x28;
@@ -31,6 +32,42 @@ pub fn buckets() -> (Vec<u8>, Vec<u8>) {
 
 pub fn bucket_name(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[BUCKET])?).ok()
+}
+
+/// Of the family of identities; `b'g'`, `b'r'` and `b'p'` are kept for groups, roles and policies.
+const ACCOUNT: u8 = b'a';
+const USER: u8 = b'u';
+const ACCOUNT_ID_BYTES: usize = 12;
+
+/// Whom an identity's key names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// By account id.
+    Account(String),
+    /// By account id and name.
+    User(String, String),
+}
+
+pub fn identity(identity: &Identity) -> Vec<u8> {
+    match identity {
+        Identity::Account(id) => join(IDENTITY, &[&[ACCOUNT], id.as_bytes()]),
+        Identity::User(account, name) => join(IDENTITY, &[&[USER], account.as_bytes(), name.as_bytes()]),
+    }
+}
+
+/// The family of identities: accounts, then users by account.
+pub fn identities() -> (Vec<u8>, Vec<u8>) {
+    (vec![IDENTITY], vec![IDENTITY + 1])
+}
+
+pub fn parse_identity(key: &[u8]) -> Option<Identity> {
+    let (kind, rest) = key.strip_prefix(&[IDENTITY])?.split_first()?;
+    let (account, name) = std::str::from_utf8(rest).ok()?.split_at_checked(ACCOUNT_ID_BYTES)?;
+    match (*kind, name) {
+        (ACCOUNT, "") => Some(Identity::Account(account.to_owned())),
+        (USER, name) if !name.is_empty() => Some(Identity::User(account.to_owned(), name.to_owned())),
+        _ => None,
+    }
 }
 
 /// A setting of a bucket; `name` tells those apart of which a bucket has several, else it is empty.
@@ -175,6 +212,7 @@ pub fn parse_garbage(key: &[u8]) -> Option<u128> {
 pub fn family(key: &[u8]) -> Option<&'static str> {
     Some(match *key.first()? {
         BUCKET => "bucket",
+        IDENTITY => "identity",
         SETTING => "setting",
         VERSION => "object",
         UPLOAD => "upload",
@@ -262,6 +300,18 @@ fn successor(mut prefix: Vec<u8>) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn identities_come_back_and_are_nothing_else() {
+        let account = "123456789012".to_owned();
+        for identity in [Identity::Account(account.clone()), Identity::User(account.clone(), "ann".into())] {
+            let at = super::identity(&identity);
+            assert_eq!(parse_identity(&at), Some(identity));
+            assert_eq!((family(&at), bucket_name(&at)), (Some("identity"), None));
+        }
+        assert_eq!(parse_identity(&[IDENTITY, ACCOUNT, b'1']), None);
+        assert_eq!(parse_identity(&super::identity(&Identity::User(account, String::new()))), None);
+    }
 
     proptest! {
         #[test]

@@ -96,6 +96,11 @@ impl<S: RunStore> Levels<S> {
         self.levels.iter().all(Vec::is_empty)
     }
 
+    /// Tiers beyond those a level collects before it is merged.
+    pub fn backlog(&self) -> usize {
+        self.levels.iter().map(|tiers| tiers.len().saturating_sub(limits::INDEX_FANOUT - 1)).sum()
+    }
+
     pub fn apply(&self, change: &Change<S>) -> Self {
         let mut levels = self.levels.clone();
         let before = self.tiers().count();

@@ -27,6 +27,10 @@ use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::logs::{Logs, Mirrors};
 
+/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
+/// without one nothing is ever emptied. The current one, the next one, and one before `admit` says no.
+const RETIRING_SEGMENTS: usize = 3;
+
 /// Who learns of committed records, in their order.
 pub trait Apply {
     /// `body` is where the bytes that came with the record stand.
@@ -96,8 +100,10 @@ struct Current {
 
 impl Log {
     /// `stream` tells the cores' logs apart; `sealed` are segments found at start that this core
-    /// looks after; at most `segments_max` may hold records at a time.
+    /// looks after; at most `segments_max` may hold records at a time. A start may find more, when it has
+    /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
+        let segments_max = segments_max.max(sealed.len() + RETIRING_SEGMENTS);
         Rc::new(Log {
             pool,
             logs,
@@ -130,11 +136,6 @@ impl Log {
     pub fn begin_shard(&self, shard: ShardId, sequence: Sequence) {
         let before = self.sequences.borrow_mut().insert(shard, sequence);
         assert!(before.is_none());
-    }
-
-    /// The last sequence number given out to a shard, whether durable yet or not.
-    pub fn last_sequence(&self, shard: ShardId) -> Sequence {
-        self.sequences.borrow()[&shard]
     }
 
     /// Makes a record durable and applies it. `check` is asked in the same breath in which the
@@ -184,6 +185,11 @@ impl Log {
     /// there are no more.
     pub fn wants_retiring(&self) -> bool {
         self.live_segments() > self.segments_max / 2 || self.scarce.get()
+    }
+
+    /// Whether little is left before records that add bytes have to wait.
+    pub fn is_crowded(&self) -> bool {
+        self.live_segments() > self.segments_max * 3 / 4 || self.scarce.get() || self.stuck.get()
     }
 
     /// Whether the oldest segment could be emptied, as whoever tried it found.
@@ -378,9 +384,13 @@ impl Log {
 
     async fn create_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
         let number = self.created.get() + 1;
-        self.created.set(number);
         let id = log_id(self.pool.epoch, self.stream, number);
-        Ok((id, self.logs.create(id).await?))
+        let created = self.logs.create(id).await;
+        // No header has the number of a segment that found no room, however often that was tried.
+        if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
+            self.created.set(number);
+        }
+        Ok((id, created?))
     }
 
     async fn pause(&self) {
@@ -436,6 +446,17 @@ impl Log {
         self.stopped.get() || self.closing.get()
     }
 
+    /// Returns when `is_over`.
+    pub async fn over(&self) {
+        loop {
+            let relieved = self.relieved.notified();
+            if self.is_over() {
+                return;
+            }
+            relieved.await;
+        }
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.get()
     }
@@ -443,6 +464,7 @@ impl Log {
     /// Upkeep is to end; what it has begun may still commit.
     pub fn close(&self) {
         self.closing.set(true);
+        self.relieved.notify_waiters();
     }
 
     /// No more records are expected: the writer ends when all are written.

@@ -1,8 +1,9 @@
 //! The newest part of the index: an ordered table in memory.
 //!
 //! Owns copies of what is applied, packed into chunks, so that its size is known and a small value
-//! never keeps a large buffer alive. A key holds its newest value or a tombstone.
-//! Invariants: a cursor never borrows the table between two calls; it copies entries out in batches
+//! never keeps a large buffer alive. A key holds its newest value or a tombstone. A table that nothing is
+//! applied to any more may be shared with another thread, which writes it out.
+//! Invariants: nothing is applied to a table that is shared; a cursor never borrows the table between two calls; it copies entries out in batches
 //! and seeks again after the last key it copied, so later applies never invalidate it, and it sees
 //! every key that stays in the table while it passes.
 
@@ -12,6 +13,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,7 +21,7 @@ use crate::base::limits;
 
 #[derive(Default)]
 pub struct Memtable {
-    table: RefCell<Table>,
+    table: RefCell<Arc<Table>>,
 }
 
 /// One key and its value or tombstone, stored back to back.
@@ -40,8 +42,9 @@ pub struct TableCursor {
     batch_len: usize,
 }
 
+/// The entries themselves.
 #[derive(Default)]
-struct Table {
+pub struct Table {
     entries: BTreeSet<Entry>,
     arena: Arena,
     bytes: usize,
@@ -66,7 +69,8 @@ impl Memtable {
     pub fn apply(&self, key: &[u8], value: Option<&[u8]>) {
         assert!(key.len() <= limits::INDEX_KEY_BYTES_MAX);
         assert!(value.is_none_or(|value| value.len() <= limits::INDEX_VALUE_BYTES_MAX));
-        self.table.borrow_mut().apply(key, value);
+        let mut table = self.table.borrow_mut();
+        Arc::get_mut(&mut table).expect("nothing is applied to a shared table").apply(key, value);
     }
 
     /// `None`: the table knows nothing of the key. `Some(None)`: it is deleted.
@@ -90,6 +94,11 @@ impl Memtable {
     /// Memory held, bytes of overwritten entries included.
     pub fn bytes(&self) -> usize {
         self.table.borrow().bytes
+    }
+
+    /// The entries as they are, for another thread. Nothing may be applied from now on.
+    pub fn share(&self) -> Arc<Table> {
+        self.table.borrow().clone()
     }
 
     /// A cursor on the first key at or after `start`.
@@ -158,6 +167,19 @@ impl TableCursor {
 }
 
 impl Table {
+    /// All entries in key order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     fn apply(&mut self, key: &[u8], value: Option<&[u8]>) {
         let bytes = self.arena.pack(key, value.unwrap_or_default());
         self.bytes += bytes.len() + ENTRY_OVERHEAD;

@@ -2,76 +2,85 @@
 //!
 //! Owns the course of a merge job. Inputs are cut where no run overlaps a neighbour; a piece that is
 //! one large run with nothing to drop keeps its place on the drives, everything else is rewritten in
-//! key order. Reads go past the block cache, so that every
-//! `limits::RUN_READ_BYTES_MAX` the job waits for real I/O and other tasks run. Invariant: nothing of the inputs changes; a job that fails or is
-//! given up frees what it wrote.
+//! key order. Reads go past the block cache, so that every `limits::RUN_READ_BYTES_MAX` the job waits for
+//! real I/O and other tasks run. Invariant: nothing of the inputs changes; a job that fails or is given up
+//! frees what it wrote.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::base::ids::ShardId;
+use crate::base::limits;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::error::Result;
-use crate::catalog::levels::Job;
-use crate::catalog::memtable::Memtable;
+use crate::catalog::forge::{Piece, Work};
+use crate::catalog::memtable::Table;
 use crate::catalog::run::block::Owner;
 use crate::catalog::run::cursor::TierCursor;
-use crate::catalog::run::reader::{Reading, Run};
+use crate::catalog::run::reader::{Fate, Reading, Run, RunFacts};
 use crate::catalog::run::store::RunStore;
-use crate::catalog::run::writer::{RunSizes, RunWriter};
+use crate::catalog::run::writer::{Fresh, RunWriter};
 use crate::catalog::union::{Source, Union, Value};
 
+/// A run of the result.
+pub enum Draft<S: RunStore> {
+    /// An input run, by name.
+    Kept(u64),
+    Made(Box<Fresh<S>>),
+}
+
 /// Where new runs go: one writer after the other.
-pub struct Output<'a, S: RunStore> {
+struct Output<'a, S: RunStore> {
     store: &'a S,
-    cache: &'a Rc<BlockCache>,
-    shard: ShardId,
-    sizes: RunSizes,
-    next_run: &'a Cell<u64>,
+    work: &'a Work,
+    next_name: u64,
+    warm_left: usize,
     writer: Option<RunWriter<S>>,
-    runs: Vec<Rc<Run<S>>>,
+    drafts: Vec<Draft<S>>,
 }
 
 /// Runs of the inputs that overlap only each other, with the number of their tier.
 type Cluster<S> = Vec<(usize, Rc<Run<S>>)>;
 
 /// The runs that replace the inputs, sorted and disjoint; none when everything was deleted.
-pub async fn merge<S: RunStore>(job: &Job<S>, mut output: Output<'_, S>) -> Result<Vec<Rc<Run<S>>>> {
-    for cluster in clusters(job) {
+pub async fn merge<S: RunStore>(tiers: &[Vec<RunFacts>], work: &Work, store: &S) -> Result<Vec<Draft<S>>> {
+    let mut output = Output::new(store, work);
+    for cluster in clusters(tiers, work, store) {
         match &cluster[..] {
-            [(_, run)] if output.may_move(run, job) => output.put(run.clone()).await?,
-            _ => rewrite(cluster, job, &mut output).await?,
+            [(_, run)] if output.may_move(run) => output.keep(run.id()).await?,
+            _ => rewrite(cluster, tiers.len(), &mut output).await?,
         }
     }
     output.finish().await
 }
 
-/// The runs that hold what the table does, tombstones too unless `to_bottom`.
-pub async fn flush<S: RunStore>(
-    table: &Rc<Memtable>,
-    to_bottom: bool,
-    mut output: Output<'_, S>,
-) -> Result<Vec<Rc<Run<S>>>> {
-    let mut cursor = table.cursor(&[]);
-    while let Some(entry) = cursor.entry() {
+/// The runs that hold what the table does, tombstones too unless nothing is below.
+pub async fn flush<S: RunStore>(table: &Table, work: &Work, store: &S) -> Result<Vec<Draft<S>>> {
+    let mut output = Output::new(store, work);
+    for entry in table.entries() {
         let value = entry.value_slice();
-        if value.is_some() || !to_bottom {
+        if value.is_some() || !work.to_bottom {
             output.add(entry.key(), value).await?;
         }
-        cursor.advance();
     }
     output.finish().await
+}
+
+impl<S: RunStore> Draft<S> {
+    /// The caller owns it from now on.
+    pub fn hand_over(self) -> Piece {
+        match self {
+            Draft::Kept(name) => Piece::Kept(name),
+            Draft::Made(fresh) => {
+                let (facts, warm) = fresh.take_over();
+                Piece::Made(Box::new(facts), warm)
+            }
+        }
+    }
 }
 
 impl<'a, S: RunStore> Output<'a, S> {
-    pub fn new(
-        store: &'a S,
-        cache: &'a Rc<BlockCache>,
-        shard: ShardId,
-        sizes: RunSizes,
-        next_run: &'a Cell<u64>,
-    ) -> Self {
-        Output { store, cache, shard, sizes, next_run, writer: None, runs: Vec::new() }
+    fn new(store: &'a S, work: &'a Work) -> Self {
+        let (next_name, warm_left) = (work.names.start, limits::WARM_BYTES_MAX);
+        Output { store, work, next_name, warm_left, writer: None, drafts: Vec::new() }
     }
 
     async fn add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
@@ -79,50 +88,60 @@ impl<'a, S: RunStore> Output<'a, S> {
             self.close().await?;
         }
         let writer = self.writer.get_or_insert_with(|| {
-            let run = self.next_run.get();
-            self.next_run.set(run + 1);
-            let owner = Owner { shard: self.shard, run };
-            RunWriter::new(self.store.clone(), self.cache.clone(), owner, self.sizes)
+            let run = self.next_name;
+            assert!(self.work.names.contains(&run), "a run holds an entry or more");
+            self.next_name += 1;
+            let owner = Owner { shard: self.work.shard, run };
+            RunWriter::new(self.store.clone(), owner, self.work.sizes, self.warm_left)
         });
         writer.add(key, value).await
     }
 
     /// Whether an input run that nothing overlaps keeps its place on the drives: it is large, has
     /// nothing to drop, and leaves no small run in front of it.
-    fn may_move(&self, run: &Run<S>, job: &Job<S>) -> bool {
-        if job.in_place {
+    fn may_move(&self, run: &Run<S>) -> bool {
+        if self.work.in_place {
             return false;
         }
-        let large = self.sizes.run_bytes / 2;
-        let nothing_to_drop = !job.to_bottom || run.footer().tombstones == 0;
+        let large = self.work.sizes.run_bytes / 2;
+        let nothing_to_drop = !self.work.to_bottom || run.footer().tombstones == 0;
         let none_small = self.writer.as_ref().is_none_or(|writer| writer.bytes() >= large);
         run.footer().bytes >= large && nothing_to_drop && none_small
     }
 
-    async fn put(&mut self, run: Rc<Run<S>>) -> Result<()> {
+    async fn keep(&mut self, name: u64) -> Result<()> {
         self.close().await?;
-        self.runs.push(run);
+        self.drafts.push(Draft::Kept(name));
         Ok(())
     }
 
     async fn close(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            self.runs.push(Rc::new(writer.finish().await?));
+            let fresh = writer.finish().await?;
+            self.warm_left = fresh.warm_left();
+            self.drafts.push(Draft::Made(Box::new(fresh)));
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<Rc<Run<S>>>> {
+    async fn finish(mut self) -> Result<Vec<Draft<S>>> {
         self.close().await?;
-        Ok(self.runs)
+        Ok(self.drafts)
     }
 }
 
 /// All input runs, in key order, grouped so that groups are disjoint.
-fn clusters<S: RunStore>(job: &Job<S>) -> Vec<Cluster<S>> {
-    let tiers = job.inputs.iter().enumerate();
-    let mut runs: Cluster<S> =
-        tiers.flat_map(|(n, tier)| tier.runs().iter().map(move |run| (n, run.clone()))).collect();
+fn clusters<S: RunStore>(tiers: &[Vec<RunFacts>], work: &Work, store: &S) -> Vec<Cluster<S>> {
+    // A merge leaves the cache of the index alone, which may not even be on this thread.
+    let cache = BlockCache::new(0);
+    let open = |facts: &RunFacts| {
+        Rc::new(Run::known(store.clone(), cache.clone(), work.shard, facts.clone(), Fate::Keep))
+    };
+    let tiers = tiers.iter().enumerate();
+    let mut runs: Cluster<S> = tiers
+        .flat_map(|(n, tier)| tier.iter().map(move |facts| (n, facts)))
+        .map(|(n, f)| (n, open(f)))
+        .collect();
     runs.sort_by(|(_, a), (_, b)| a.footer().first_key.cmp(&b.footer().first_key));
     let mut clusters: Vec<Cluster<S>> = Vec::new();
     let mut last_key = bytes::Bytes::new();
@@ -142,15 +161,15 @@ fn clusters<S: RunStore>(job: &Job<S>) -> Vec<Cluster<S>> {
     clusters
 }
 
-async fn rewrite<S: RunStore>(cluster: Cluster<S>, job: &Job<S>, output: &mut Output<'_, S>) -> Result<()> {
-    let mut tiers: Vec<Vec<Rc<Run<S>>>> = vec![Vec::new(); job.inputs.len()];
+async fn rewrite<S: RunStore>(cluster: Cluster<S>, tiers: usize, output: &mut Output<'_, S>) -> Result<()> {
+    let mut tiers: Vec<Vec<Rc<Run<S>>>> = vec![Vec::new(); tiers];
     cluster.into_iter().for_each(|(n, run)| tiers[n].push(run));
     let tiers = tiers.into_iter().filter(|runs| !runs.is_empty());
     let cursors = tiers.map(|runs| Source::tier(TierCursor::new(runs.into(), Reading::Direct, None)));
     let mut union = Union::new(cursors.collect());
     while union.next().await? {
         match union.value() {
-            Value::Tombstone if job.to_bottom => {}
+            Value::Tombstone if output.work.to_bottom => {}
             Value::Tombstone => output.add(union.key(), None).await?,
             Value::Inline(value) => output.add(union.key(), Some(value)).await?,
             Value::Large(run, refs) => {

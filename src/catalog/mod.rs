@@ -3,6 +3,7 @@
 pub mod key;
 pub mod meta;
 pub mod value;
+pub mod identity;
 pub mod record;
 pub mod batch;
 pub mod log;
@@ -10,6 +11,7 @@ pub mod replay;
 
 pub mod cache;
 pub mod error;
+pub mod forge;
 pub mod index;
 pub mod levels;
 pub mod memtable;

@@ -5,6 +5,8 @@
 //! same function applies them when they are committed and when they are replayed.
 //! Layout: `docs/FORMAT.md`, section Log record.
 
+use std::fmt;
+
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::codec::wire::{Put, Take};
@@ -32,6 +34,20 @@ impl Sequence {
         let next = Sequence(self.0 + 1);
         assert!(next.epoch() == self.epoch(), "the records of one epoch fit its counter");
         next
+    }
+
+    /// Whether nothing lies between `before` and this: the next of its epoch, or the first of a
+    /// later one.
+    pub fn follows(self, before: Self) -> bool {
+        let base = if self.epoch() == before.epoch() { before } else { Sequence::first(self.epoch()) };
+        self > before && self.0 - base.0 == 1
+    }
+}
+
+/// Epoch and number in it.
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch(), self.0 - Sequence::first(self.epoch()).0)
     }
 }
 

@@ -5,6 +5,10 @@
 //! to the cores. A record counts when its batch is whole on any mirror, its sequence is behind what
 //! the manifest has in runs, and, if it is of an older epoch, a start has seen it before: what came
 //! back with a drive that was away does not count.
+//!
+//! Batches are written one after the other and records numbered without gaps, so a record is
+//! acknowledged only when all before it are. Hence the records that count have no gap behind what is
+//! flushed, nor has a segment one before a whole batch. A gap is a loss and an error, never skipped.
 
 use std::collections::BTreeMap;
 
@@ -161,7 +165,7 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, Pool
         recovered.log_bytes += u64::from(sealed.bytes);
         recovered.logs.push((sealed, mirrors));
     }
-    recovered.shards.values_mut().for_each(ShardReplay::order);
+    recovered.shards.values_mut().try_for_each(ShardReplay::order)?;
     Ok(recovered)
 }
 
@@ -179,9 +183,20 @@ fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Vec<Mirror>> {
 
 impl ShardReplay {
     /// A record that was written again after a failure is found twice; the later place counts.
-    fn order(&mut self) {
+    fn order(&mut self) -> Result<(), PoolError> {
         self.records.sort_by_key(|record| (record.sequence, std::cmp::Reverse(record.body.log)));
         self.records.dedup_by_key(|record| record.sequence);
+        let mut last = Sequence(self.manifest.flushed);
+        for record in &self.records {
+            let next = record.sequence;
+            // An epoch has records only after its manifest was written.
+            if !next.follows(last) || next.epoch() > self.manifest.epoch {
+                let shard = self.manifest.shard;
+                return Err(PoolError::LogLost(format!("of shard {shard}, between {last} and {next}")));
+            }
+            last = next;
+        }
+        Ok(())
     }
 
     /// Whether the record is part of the shard's history at all.
@@ -244,7 +259,8 @@ async fn is_on_all(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> b
 
 /// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.
 /// A batch that was acknowledged is on every mirror, so one readable mirror without it shows the
-/// end; when none is readable nobody knows, and that is an error.
+/// end; when none is readable nobody knows, and that is an error. So is a whole batch behind the
+/// place: it was written after the one that should stand there was acknowledged.
 pub async fn read_window(
     pool: &Pool,
     id: LogId,
@@ -256,7 +272,7 @@ pub async fn read_window(
     if len == 0 {
         return Ok(None);
     }
-    let mut readable = 0;
+    let (mut readable, mut behind) = (0, None);
     for mirror in mirrors {
         let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
         let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + u64::from(offset);
@@ -265,9 +281,68 @@ pub async fn read_window(
             return Ok(Some(window));
         }
         readable += 1;
+        behind = behind.or_else(|| batch_behind(&window, pool, id, offset));
     }
-    match readable {
-        0 => Err(PoolError::NoCopy { copies: mirrors.len(), first: mirrors.first().map(|m| m.drive) }),
-        _ => Ok(None),
+    match behind {
+        _ if readable == 0 => {
+            Err(PoolError::NoCopy { copies: mirrors.len(), first: mirrors.first().map(|m| m.drive) })
+        }
+        Some(next) => Err(PoolError::LogLost(format!("log {id} has a batch at {next} and none at {offset}"))),
+        None => Ok(None),
+    }
+}
+
+/// Where the next whole batch begins in a window without one at its start. Every batch that may be
+/// missing is shorter than the window by a whole batch.
+fn batch_behind(window: &[u8], pool: &Pool, id: LogId, offset: u32) -> Option<u32> {
+    let mut pages = (PAGE..window.len()).step_by(PAGE).map(|at| (at, offset.saturating_add(at as u32)));
+    let is_batch = |at: usize, offset: u32| {
+        let bytes = window.get(at..).unwrap_or_default();
+        batch::read(bytes, pool.geometry.pool, id, offset).is_some()
+    };
+    pages.find(|(at, offset)| is_batch(*at, *offset)).map(|(_, offset)| offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(epoch: u32, flushed: Sequence, records: &[Sequence]) -> ShardReplay {
+        let manifest = Manifest { epoch, flushed: flushed.0, ..Manifest::empty(ShardId(1)) };
+        let record = |sequence: &Sequence| Replayed {
+            sequence: *sequence,
+            operations: Vec::new(),
+            body: LogPosition { log: LogId(1), offset: 0 },
+        };
+        ShardReplay { manifest, records: records.iter().map(record).collect(), segments: Vec::new() }
+    }
+
+    fn at(epoch: u32, number: u64) -> Sequence {
+        Sequence(Sequence::first(epoch).0 + number)
+    }
+
+    #[test]
+    fn records_follow_each_other_and_what_is_flushed() {
+        let whole: [(Sequence, &[Sequence]); 5] = [
+            (at(2, 7), &[]),
+            (at(2, 7), &[at(2, 8), at(2, 9)]),
+            (at(2, 7), &[at(2, 9), at(2, 8), at(2, 8), at(2, 9), at(2, 10)]),
+            (at(2, 7), &[at(3, 1), at(3, 2)]),
+            (Sequence(0), &[at(3, 1)]),
+        ];
+        for (flushed, records) in whole {
+            replay(3, flushed, records).order().expect("no gap");
+        }
+        let gaps: [(Sequence, &[Sequence], &str); 5] = [
+            (at(2, 7), &[at(2, 9)], "of shard 1, between 2:7 and 2:9"),
+            (at(2, 7), &[at(2, 8), at(2, 11), at(2, 12)], "between 2:8 and 2:11"),
+            (at(2, 7), &[at(3, 2)], "between 2:7 and 3:2"),
+            (at(2, 7), &[at(2, 8), at(3, 1), at(3, 3)], "between 3:1 and 3:3"),
+            (at(2, 7), &[at(4, 1)], "between 2:7 and 4:1"),
+        ];
+        for (flushed, records, text) in gaps {
+            let error = replay(3, flushed, records).order().expect_err(text).to_string();
+            assert!(error.contains(text), "{error}");
+        }
     }
 }

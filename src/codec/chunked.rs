@@ -404,7 +404,12 @@ mod tests {
 
     fn doc_seed(signature: &str) -> ChunkSeed {
         ChunkSeed {
-            key: SigningKey::derive("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1"),
+            key: SigningKey::derive(
+                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                "20130524",
+                "us-east-1",
+                "s3",
+            ),
             signature: hex::decode(signature).unwrap().try_into().unwrap(),
             timestamp: *b"20130524T000000Z",
             scope: "20130524/us-east-1/s3/aws4_request".into(),

@@ -12,3 +12,4 @@ pub mod checksum;
 pub mod sigv4;
 pub mod chunked;
 pub mod xml;
+pub mod policy;

@@ -19,11 +19,12 @@ use std::time::Duration;
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
+use crate::s3::NewBuckets;
 
 pub use cores::Cores;
 pub use options::{
-    AskOptions, Command, CommandLine, DriveOptions, DriveOrder, InspectOptions, LogFormat, ServeOptions,
-    StatusOptions,
+    AccountAction, AdminCommand, Command, CommandLine, DriveCommand, InspectOptions, LogFormat, ServeOptions,
+    ServerOptions,
 };
 pub use size::{Size, SizeError};
 
@@ -47,7 +48,7 @@ pub struct Config {
     /// Lower case, without a trailing dot.
     pub domains: Vec<String>,
     pub connections_max: usize,
-    /// From the last answer, or from accept, to the end of a request's head.
+    /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
@@ -57,6 +58,7 @@ pub struct Config {
     pub read_cache_bytes: u64,
     pub cores: Cores,
     pub credentials: CredentialsChoice,
+    pub new_buckets: NewBuckets,
     pub log: LogConfig,
     /// Where systemd waits for word that we are ready.
     pub notify_socket: Option<PathBuf>,
@@ -169,6 +171,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
         credentials,
+        new_buckets: options.new_buckets.unwrap_or_default().into(),
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
             format: options.log_format.unwrap_or_default(),

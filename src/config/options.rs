@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::cores::Cores;
 use super::size::Size;
 use crate::io::runtime::IoChoice;
+use crate::s3::NewBuckets;
 
 /// S3 object storage for NVMe: one binary, one thread per core, erasure coded, durable.
 ///
@@ -48,13 +49,17 @@ pub enum Command {
     ///
     /// Prints the state of the pool, its drives and its work. Exits with 0 when the server is ready, 4 when
     /// it answers but is not ready, 1 when it cannot be asked.
-    Status(StatusOptions),
+    Status(ServerOptions),
     /// Tell a running server something about one of its drives
-    Drive(DriveOptions),
+    #[command(subcommand)]
+    Drive(DriveCommand),
     /// Tell a running server to read everything on its drives and repair what is damaged
     ///
     /// It goes on in the background: `basalt status` shows how far it is.
-    Scrub(AskOptions),
+    Scrub(ServerOptions),
+    /// Change a running server
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Print the version
     Version,
 }
@@ -156,9 +161,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
     pub connections_max: Option<usize>,
 
-    /// Seconds a client may take to send the headers of a request, or stay idle before it
+    /// Seconds a client may take to send the headers of a request
     ///
-    /// Default: 30.
+    /// From accept, or from the first byte of a further request; between two requests a connection may
+    /// stay idle for a minute. Default: 30.
     #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
     pub header_timeout: Option<u64>,
 
@@ -216,6 +222,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "BASALT_CREDENTIALS", help_heading = "Access")]
     pub credentials: Option<PathBuf>,
 
+    /// What a new bucket is like when its maker says nothing: closed or open
+    ///
+    /// closed: ACLs are off and public access is blocked, as on AWS today. open: ACLs count and nothing is
+    /// blocked, as on AWS before April 2023; for programs that set ACLs. Either can be changed on each
+    /// bucket. Default: closed.
+    #[arg(long, value_name = "KIND", env = "BASALT_NEW_BUCKETS", help_heading = "Access")]
+    pub new_buckets: Option<BucketKind>,
+
     /// What to log: a level, or levels by module such as `info,basalt::catalog=debug`
     ///
     /// Levels are error, warn, info, debug, trace and off. Default: info.
@@ -264,6 +278,7 @@ impl ServeOptions {
             access_key: self.access_key.or(other.access_key),
             secret_key: self.secret_key.or(other.secret_key),
             credentials: self.credentials.or(other.credentials),
+            new_buckets: self.new_buckets.or(other.new_buckets),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             notify_socket: self.notify_socket.or(other.notify_socket),
@@ -273,6 +288,25 @@ impl ServeOptions {
 
 fn first_said<T>(mine: Vec<T>, theirs: Vec<T>) -> Vec<T> {
     if mine.is_empty() { theirs } else { mine }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BucketKind {
+    /// ACLs off, public access blocked.
+    #[default]
+    Closed,
+    /// ACLs count, nothing blocked.
+    Open,
+}
+
+impl From<BucketKind> for NewBuckets {
+    fn from(kind: BucketKind) -> NewBuckets {
+        match kind {
+            BucketKind::Closed => NewBuckets::Closed,
+            BucketKind::Open => NewBuckets::Open,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -327,26 +361,30 @@ pub struct InspectOptions {
     pub catalog: bool,
 }
 
-/// All values of `status`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct StatusOptions {
-    /// Print the server's JSON as it is
-    #[arg(long)]
-    pub json: bool,
-
-    #[command(flatten)]
-    pub ask: AskOptions,
+/// What may be changed.
+#[derive(Subcommand, Clone, Debug, PartialEq)]
+pub enum AdminCommand {
+    /// Accounts: each has a root, users and buckets of its own
+    #[command(subcommand)]
+    Account(AccountAction),
 }
 
-/// All values of `drive`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct DriveOptions {
-    #[command(subcommand)]
-    pub order: DriveOrder,
+#[derive(Subcommand, Clone, Debug, PartialEq)]
+pub enum AccountAction {
+    /// Make an account; prints its ids and the keys of its root, the secret this one time
+    Create(NamedAccount),
+    /// List the accounts
+    List(ServerOptions),
+    /// Refuse all keys of an account
+    Disable(NamedAccount),
+    /// Accept the keys of a disabled account again
+    Enable(NamedAccount),
+    /// Delete an account that has neither users nor buckets
+    Delete(NamedAccount),
 }
 
 #[derive(Clone, Debug, PartialEq, Subcommand)]
-pub enum DriveOrder {
+pub enum DriveCommand {
     /// Put a latched drive back into service
     ///
     /// Only when the server can write, flush and read it again. What it holds is checked by a scrub, which begins
@@ -357,16 +395,30 @@ pub enum DriveOrder {
         drive: u16,
 
         #[command(flatten)]
-        ask: AskOptions,
+        server: ServerOptions,
     },
 }
 
-/// Whom to ask, as whom.
 #[derive(Args, Clone, Debug, PartialEq)]
-pub struct AskOptions {
+pub struct NamedAccount {
+    /// Name of the account; where there is one already, its id will do
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+/// Which server to ask, and as whom.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ServerOptions {
     /// Address of the server
     #[arg(long, value_name = "URL", env = "BASALT_ENDPOINT", default_value = "http://127.0.0.1:9000")]
     pub endpoint: String,
+
+    /// Print the server's JSON as it is
+    #[arg(long)]
+    pub json: bool,
 
     /// File with the root credentials: `credentials` in a drive directory of the server
     ///

@@ -64,7 +64,8 @@ fn every_value_can_stand_in_the_file() {
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
          listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nconnections-max = 7\nheader-timeout = 3\n\
          drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
-         access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nlog = 'debug'\nlog-format = 'json'\n",
+         access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
+         log-format = 'json'\n",
         &[],
     )
     .expect("it is complete");
@@ -72,6 +73,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
 }
 

@@ -20,8 +20,13 @@ pub fn pin(core: usize) -> io::Result<()> {
     if core >= CpuSet::MAX_CPU {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    confine(&[core])
+}
+
+/// Keeps the calling thread on a set of cores.
+pub fn confine(cores: &[usize]) -> io::Result<()> {
     let mut mask = CpuSet::new();
-    mask.set(core);
+    cores.iter().filter(|core| **core < CpuSet::MAX_CPU).for_each(|core| mask.set(*core));
     Ok(sched_setaffinity(None, &mask)?)
 }
 
@@ -94,6 +99,10 @@ mod tests {
             assert_eq!(allowed_cores(), [core]);
             assert_eq!(rustix::thread::sched_getcpu(), core);
             lower_priority().unwrap();
+            assert!(rustix::process::getpriority_process(None).unwrap() > 0);
+            // What it starts is nobody's hurry either.
+            let inherited = std::thread::spawn(|| rustix::process::getpriority_process(None).unwrap());
+            assert!(inherited.join().unwrap() > 0);
         })
         .join()
         .unwrap();

@@ -115,13 +115,19 @@ impl Buckets {
         self.len() == 0
     }
 
-    /// Buckets behind `after` whose names begin with `prefix`, in order.
-    pub fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+    /// Whether some bucket belongs to the account with that canonical id.
+    pub fn has_owner(&self, owner: &str) -> bool {
+        self.0.borrow().values().any(|entry| entry.bucket.value.owner == owner)
+    }
+
+    /// Buckets of one owner behind `after` whose names begin with `prefix`, in order.
+    pub fn list(&self, owner: &str, prefix: &str, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
         let buckets = self.0.borrow();
         let start = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
         let range = buckets.range::<str, _>((start, Bound::Unbounded));
         let inside = range.take_while(|(name, _)| name.starts_with(prefix));
-        inside.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
+        let theirs = inside.filter(|(_, entry)| entry.bucket.value.owner == owner);
+        theirs.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
     }
 }
 
@@ -135,7 +141,7 @@ impl Shard {
     ) -> Result<(), ObjectError> {
         let at = key::bucket(&name);
         let _guard = self.locks.lock(&at).await;
-        let buckets = &self.bulletin.buckets;
+        let buckets = &self.bulletin.common.buckets;
         if let Some(taken) = buckets.get(&name) {
             return Err(match taken.value.owner == value.owner {
                 true => ObjectError::BucketAlreadyOwnedByYou,
@@ -175,7 +181,7 @@ impl Shard {
     }
 
     fn settings_of(&self, bucket: &BucketRef) -> Result<BucketSettings, ObjectError> {
-        let buckets = &self.bulletin.buckets;
+        let buckets = &self.bulletin.common.buckets;
         let found = buckets.get(&bucket.name).filter(|_| buckets.accepts(&bucket.name, bucket.id));
         Ok((*found.ok_or(ObjectError::NoSuchBucket)?.settings).clone())
     }
@@ -194,7 +200,7 @@ impl Shard {
     /// From here on no core commits into the bucket. One deleter at a time.
     pub async fn close_bucket(self: Rc<Self>, bucket: BucketRef) -> Result<(), ObjectError> {
         let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
-        if !self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
+        if !self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
             return Err(ObjectError::NoSuchBucket);
         }
         self.bulletin.announce(Change::Close(bucket.name)).await;
@@ -223,7 +229,7 @@ impl Shard {
 
     /// The bucket with all its settings.
     fn deletion(&self, bucket: &BucketRef, at: Vec<u8>) -> Vec<Operation> {
-        let settings = self.bulletin.buckets.get(&bucket.name).map(|found| found.settings.ids());
+        let settings = self.bulletin.common.buckets.get(&bucket.name).map(|found| found.settings.ids());
         let settings = settings.into_iter().flatten().map(|id| id.delete(bucket.id));
         [Operation::Delete { key: at }].into_iter().chain(settings).collect()
     }
@@ -272,12 +278,13 @@ mod tests {
             buckets.apply(Change::Open(name.into(), value(id as u64), Arc::default()));
         }
         let names = |prefix, after, limit| -> Vec<String> {
-            buckets.list(prefix, after, limit).into_iter().map(|(name, _)| name).collect()
+            buckets.list("o", prefix, after, limit).into_iter().map(|(name, _)| name).collect()
         };
         assert_eq!(names("ab", "", 9), ["ab", "abc", "abd"]);
         assert_eq!(names("ab", "abc", 9), ["abd"]);
         assert_eq!(names("", "", 2), ["ab", "abc"]);
         assert_eq!(names("b", "a", 9), ["b"]);
+        assert!(buckets.list("another", "", "", 9).is_empty());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Shard {
     }
 
     async fn try_put_version(&self, put: PutVersion) -> Result<ObjectMeta, ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let at = key::version(put.bucket.id, &put.key, key::ORDER_UNVERSIONED);
         let _guard = self.locks.lock(&at).await;
         let current = self.version(&at).await?;
@@ -92,7 +92,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.bulletin.buckets.accepts(&bucket.name, bucket.id) {
+        let check = || match self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
             true => Ok(()),
             false => Err(ObjectError::NoSuchBucket),
         };

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::background::{Duty, Foreman, Pulse};
 use super::board::Board;
 use super::buckets::{Buckets, Change};
 use super::cache::BodyCache;
 use super::error::ObjectError;
+use super::identities::{Identities, IdentityChange};
 use super::shard::Shard;
 use super::spots::Spots;
 use crate::base::ids::ShardId;
@@ -30,15 +32,24 @@ pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
 /// How to reach the cores, by index.
 #[derive(Clone)]
 pub struct Peers {
-    pub inboxes: std::sync::Arc<[mpsc::Sender<Job>]>,
+    pub inboxes: Arc<[mpsc::Sender<Job>]>,
+    /// Of the background cores, one beside each of the others.
+    pub background: Arc<[mpsc::Sender<Job>]>,
+    /// What clients ask of each data core.
+    pub pulses: Arc<[Pulse]>,
     /// For what must arrive and asks for nothing: giving back what was lent, so never more than is
     /// lent out.
-    pub news: std::sync::Arc<[mpsc::UnboundedSender<Job>]>,
+    pub news: Arc<[mpsc::UnboundedSender<Job>]>,
     /// The core that owns each shard, by shard.
-    pub owners: std::sync::Arc<[usize]>,
+    pub owners: Arc<[usize]>,
 }
 
 impl Peers {
+    /// Another number whenever a client has asked any core for something.
+    pub fn pulse(&self) -> u64 {
+        self.pulses.iter().fold(0, |sum, pulse| sum.wrapping_add(pulse.count()))
+    }
+
     fn tell(&self, shard: ShardId, news: impl FnOnce(&Rc<Shard>) + Send + 'static) {
         let owner = self.owners[usize::from(shard.0)];
         let job: Job = Box::new(move |core| {
@@ -79,39 +90,71 @@ impl Drop for Loan {
     }
 }
 
-/// Tells every core of changes to buckets. Only the owner of `BUCKET_SHARD` does, under the lock of
-/// the bucket, so that all cores hear the same news in the same order.
+/// What every core has to hear.
+#[derive(Clone, Debug)]
+pub enum News {
+    Bucket(Change),
+    Identity(IdentityChange),
+}
+
+impl From<Change> for News {
+    fn from(change: Change) -> News {
+        News::Bucket(change)
+    }
+}
+
+/// What every core knows, about which the owner of `BUCKET_SHARD` decides.
+#[derive(Clone, Default)]
+pub struct Common {
+    pub buckets: Rc<Buckets>,
+    pub identities: Rc<Identities>,
+}
+
+impl Common {
+    fn learn(&self, news: News) {
+        match news {
+            News::Bucket(change) => self.buckets.apply(change),
+            News::Identity(change) => self.identities.apply(change),
+        }
+    }
+}
+
+/// Tells every core of changes to buckets and identities. Only the owner of `BUCKET_SHARD` does, under the lock of
+/// the bucket or of the identities, so that all cores hear the same news in the same order.
 pub struct Bulletin {
     pub index: usize,
     pub peers: Peers,
-    pub buckets: Rc<Buckets>,
+    pub common: Common,
 }
 
 impl Bulletin {
     /// Returns when every core knows.
-    pub async fn announce(&self, change: Change) {
-        self.buckets.apply(change.clone());
+    pub async fn announce(&self, news: impl Into<News>) {
+        let news = news.into();
+        self.common.learn(news.clone());
         for (index, inbox) in self.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index)
         {
             let (told, wait) = oneshot::channel();
-            let change = change.clone();
+            let news = news.clone();
             let job: Job = Box::new(move |core| {
-                core.buckets.apply(change);
+                core.common.learn(news);
                 let _ = told.send(());
             });
             if inbox.send(job).await.is_err() || wait.await.is_err() {
-                tracing::debug!(core = index, "is shutting down and was not told of a bucket");
+                tracing::debug!(core = index, "is shutting down and was not told the news");
             }
         }
     }
 }
 
 pub struct Core {
+    /// Of a background core, that of the data core beside it.
     pub index: usize,
+    pub role: Role,
     pub peers: Peers,
     /// By shard; `None` for those of other cores.
     pub shards: Vec<Option<Rc<Shard>>>,
-    pub buckets: Rc<Buckets>,
+    pub common: Common,
     pub pool: Rc<Pool>,
     pub logs: LogDirectory,
     pub reads: Rc<ReadPath>,
@@ -123,7 +166,18 @@ pub struct Core {
     pub spots: Spots,
     pub board: Arc<Board>,
     pub turn: Cell<usize>,
+    pub foreman: Rc<Foreman>,
+    pub duty: Duty,
     pub(super) reporter: RefCell<Option<Reporter>>,
+}
+
+/// What a core is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Serves clients; owns shards.
+    Data,
+    /// Does what nobody waits for; owns no shards.
+    Background,
 }
 
 /// Gathers the figures of a core.
@@ -146,9 +200,18 @@ impl Core {
         F: Future<Output = Result<T, ObjectError>> + 'static,
         W: FnOnce(Rc<Shard>) -> F + Send + 'static,
     {
+        self.beat();
         match self.local(shard) {
             Some(shard) => work(shard.clone()).await,
             None => self.send(shard, work).await,
+        }
+    }
+
+    /// A client asks for something or goes on with it: background work takes its time.
+    #[inline]
+    pub fn beat(&self) {
+        if self.role == Role::Data {
+            self.peers.pulses[self.index].beat();
         }
     }
 
@@ -159,6 +222,7 @@ impl Core {
         F: Future<Output = Result<T, ObjectError>> + 'static,
         W: FnOnce(Rc<Shard>) -> F + Send + 'static,
     {
+        self.beat();
         match self.local(shard) {
             Some(shard) => match tokio::task::spawn_local(work(shard.clone())).await {
                 Ok(result) => result,
@@ -182,7 +246,11 @@ impl Core {
                 let _ = answer.send(work(shard).await);
             });
         });
-        self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?;
+        match self.role {
+            Role::Data => self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?,
+            // Nobody waits for this, so it waits.
+            Role::Background => self.inbox(shard).send(job).await.map_err(|_| ObjectError::SlowDown)?,
+        }
         wait.await.unwrap_or(Err(ObjectError::SlowDown))
     }
 

@@ -36,7 +36,7 @@ impl Shard {
 
     /// Writes one tier of runs anew that lacks copies; false when there is none.
     pub async fn widen_runs(self: Rc<Self>) -> Result<bool, ObjectError> {
-        let _tending = self.tending().await;
+        let _merging = self.merging().await;
         let found = self.index.rewrite(|run| run.is_narrow()).await?;
         if found {
             self.write_manifest().await?;

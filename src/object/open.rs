@@ -13,17 +13,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::background::{Background, Duty, Foreman, Pulse};
 use super::board::Board;
-use super::buckets::{BUCKET_SHARD, Buckets};
+use super::buckets::BUCKET_SHARD;
 use super::cache::BodyCache;
-use super::core::{Bulletin, Core, Job, Peers};
+use super::core::{Bulletin, Common, Core, Job, Peers, Role};
 use super::error::ObjectError;
+use super::pace::Urgency;
+use super::pressure::Pressure;
 use super::shard::Shard;
 use super::spots::Spots;
 use super::tend;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
-    CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
+    BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
+    SYSTEM_SEGMENTS,
 };
 use crate::base::metrics::DriveState;
 use crate::catalog::cache::BlockCache;
@@ -55,6 +59,8 @@ pub struct MemoryPlan {
     pub bodies: u64,
     /// Buffers of requests under way.
     pub buffers: usize,
+    /// Buffers of the background core beside it.
+    pub background: usize,
 }
 
 /// What all cores share; plain and cheap to clone.
@@ -87,6 +93,22 @@ pub struct CoreSeed {
     sealed: Vec<Sealed>,
     inbox: mpsc::Receiver<Job>,
     news: mpsc::UnboundedReceiver<Job>,
+}
+
+/// What one background core begins with.
+pub struct BackgroundSeed {
+    pub index: usize,
+    pub shared: Shared,
+    pub peers: Peers,
+    jobs: mpsc::Receiver<Job>,
+}
+
+/// What `deal` makes of a pool.
+pub struct Dealt {
+    pub assembly: Assembly,
+    pub cores: Vec<CoreSeed>,
+    /// One for each core.
+    pub background: Vec<BackgroundSeed>,
 }
 
 /// A core at work.
@@ -209,14 +231,18 @@ fn open_pool(world: &World, shared: &Shared) -> Pool {
     }
 }
 
-/// Deals shards and old log segments out to `cores` cores.
-pub fn deal(opening: Opening, cores: usize) -> (Assembly, Vec<CoreSeed>) {
+/// Deals shards and old log segments out to `cores` cores, each with a background core beside it.
+pub fn deal(opening: Opening, cores: usize) -> Dealt {
     assert!(cores > 0);
     let Opening { assembly, shared, recovered } = opening;
     let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(CORE_QUEUE_MAX)).unzip();
     let (news, heard): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
+    let (background, jobs): (Vec<_>, Vec<_>) =
+        (0..cores).map(|_| mpsc::channel(BACKGROUND_QUEUE_MAX)).unzip();
     let owners = (0..usize::from(shared.geometry.shards)).map(|shard| shard % cores).collect();
-    let peers = Peers { inboxes: inboxes.into(), news: news.into(), owners };
+    let pulses = (0..cores).map(|_| Pulse::default()).collect();
+    let (inboxes, background) = (inboxes.into(), background.into());
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),
@@ -233,7 +259,12 @@ pub fn deal(opening: Opening, cores: usize) -> (Assembly, Vec<CoreSeed>) {
     for (index, (sealed, _)) in recovered.logs.into_iter().enumerate() {
         seeds[index % cores].sealed.push(sealed);
     }
-    (assembly, seeds)
+    let background = |(index, jobs)| {
+        let (shared, peers) = (shared.clone(), peers.clone());
+        BackgroundSeed { index, shared, peers, jobs }
+    };
+    let background = jobs.into_iter().enumerate().map(background).collect();
+    Dealt { assembly, cores: seeds, background }
 }
 
 /// Opens the shards of a core and starts its log and its upkeep.
@@ -243,25 +274,34 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let logs = Logs::new(pool.clone(), seed.shared.directory.clone());
     let segments_max = log_segments_max(&pool, seed.peers.inboxes.len());
     let log = Log::new(pool.clone(), logs, seed.index as u8, seed.sealed, segments_max);
-    let buckets = Rc::new(Buckets::default());
+    let common = Common::default();
     let (index, peers) = (seed.index, seed.peers);
-    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), buckets: buckets.clone() });
+    let bulletin = Rc::new(Bulletin { index, peers: peers.clone(), common: common.clone() });
     let blocks = BlockCache::new(memory.blocks);
+    let foreman = Foreman::new(peers.clone(), index);
     let mut shards: Vec<Option<Rc<Shard>>> = (0..geometry.shards).map(|_| None).collect();
     for replay in seed.shards {
         let at = usize::from(replay.manifest.shard.0);
-        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), replay);
+        let upkeep = (foreman.clone(), Pressure::new(memory.memtable));
+        let opened = Shard::open(pool.clone(), log.clone(), bulletin.clone(), blocks.clone(), upkeep, replay);
         shards[at] = Some(opened.await?);
     }
-    let core = build_core(index, peers, shards, buckets, pool, &seed.shared, memory);
+    let home = Home { index, role: Role::Data, peers, foreman, shards, common };
+    let core = build_core(home, pool, &seed.shared, memory.buffers, memory.bodies, 0);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
-    let mut upkeep = vec![tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone()))];
+    let packing = Urgency::default();
+    let mut upkeep = vec![
+        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
+        tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
+    ];
     for shard in core.shards.iter().flatten() {
         shard.collect_later();
-        upkeep.push(tokio::task::spawn_local(tend::tend_shard(shard.clone(), memory.memtable)));
+        upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
+        upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
     }
+    core.foreman.open();
     Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
 }
 
@@ -274,20 +314,47 @@ fn log_segments_max(pool: &Pool, cores: usize) -> usize {
     quick.min(segments / 4 / mirrors / cores).max(LOG_SEGMENTS_MIN)
 }
 
-fn build_core(
+/// A core without shards, and its queue.
+pub(super) fn build_background(
+    world: &World,
+    seed: BackgroundSeed,
+    memory: MemoryPlan,
+) -> (Rc<Core>, mpsc::Receiver<Job>) {
+    let BackgroundSeed { index, shared, peers, jobs } = seed;
+    let pool = Rc::new(open_pool(world, &shared));
+    let shards = (0..pool.geometry.shards).map(|_| None).collect();
+    let foreman = Foreman::new(peers.clone(), index);
+    let home = Home { index, role: Role::Background, peers, foreman, shards, common: Common::default() };
+    let merging = Background::merging(&memory);
+    let core = build_core(home, pool, &shared, memory.background - merging, 0, merging);
+    (core, jobs)
+}
+
+/// What makes a core this one.
+struct Home {
     index: usize,
+    role: Role,
     peers: Peers,
+    foreman: Rc<Foreman>,
     shards: Vec<Option<Rc<Shard>>>,
-    buckets: Rc<Buckets>,
+    common: Common,
+}
+
+/// `buffers`, `bodies` and `merging` are bytes of memory.
+fn build_core(
+    home: Home,
     pool: Rc<Pool>,
     shared: &Shared,
-    memory: MemoryPlan,
+    buffers: usize,
+    bodies: u64,
+    merging: usize,
 ) -> Rc<Core> {
+    let Home { index, role, peers, foreman, shards, common } = home;
     let geometry = pool.geometry;
     let (k, m) = (usize::from(geometry.data_chunks), usize::from(geometry.parity_chunks));
     let coder = Rc::new(ErasureCoder::new(k, m));
     // A reader holds what a slow client has not taken; it must not starve writers.
-    let (writing, reading) = (BufferBudget::new(memory.buffers / 2), BufferBudget::new(memory.buffers / 2));
+    let (writing, reading) = (BufferBudget::new(buffers / 2), BufferBudget::new(buffers / 2));
     let on_damage = Box::new(|damage: &crate::pool::read::Damage| {
         tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
     });
@@ -296,14 +363,17 @@ fn build_core(
         |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());
     Rc::new(Core {
         index,
+        role,
+        foreman,
+        duty: Duty::new(merging),
         peers,
         shards,
-        buckets,
+        common,
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
         logs: shared.directory.clone(),
-        bodies: BodyCache::new(memory.bodies),
+        bodies: BodyCache::new(bodies),
         spots: Spots::default(),
         board: shared.board.clone(),
         turn: Cell::default(),
@@ -336,7 +406,7 @@ impl Running {
         self.core.local(BUCKET_SHARD).is_some()
     }
 
-    /// Tells every core which buckets there are. All cores must be at work by then.
+    /// Tells every core which buckets and identities there are. All cores must be at work by then.
     pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
         if !self.has_buckets() {
             return Ok(());
@@ -344,6 +414,7 @@ impl Running {
         // Every shard is open, so every shard has taken over what its records name.
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
+        shard.announce_identities().await?;
         shard.announce_buckets().await
     }
 
@@ -361,6 +432,7 @@ impl Running {
         for task in self.upkeep {
             let _ = task.await;
         }
+        self.core.foreman.close();
         for shard in self.core.shards.iter().flatten() {
             while shard.flushed() < shard.applied() {
                 if let Err(error) = shard.checkpoint().await {

@@ -12,10 +12,12 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::error::ObjectError;
+use super::pace::{Pace, Urgency};
 use super::shard::Shard;
 use super::writer::ShardAllocator;
 use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{PACK_BYTES, PACK_RECORD_BYTES, PAGE};
+use crate::base::metrics::JobKind;
 use crate::catalog::batch::{self, Found};
 use crate::catalog::key;
 use crate::catalog::log::{Log, Sealed};
@@ -46,7 +48,12 @@ pub struct Move {
 type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
 /// Makes a full segment free of everything that matters and retires it.
-pub async fn retire(core: &Rc<Core>, log: &Log, sealed: &Sealed) -> Result<(), ObjectError> {
+pub async fn retire(
+    core: &Rc<Core>,
+    log: &Log,
+    sealed: &Sealed,
+    urgency: &Urgency,
+) -> Result<(), ObjectError> {
     for (shard, last) in sealed.last.clone() {
         core.on_shard_whole(shard, move |shard| async move {
             while shard.flushed() < last {
@@ -56,19 +63,35 @@ pub async fn retire(core: &Rc<Core>, log: &Log, sealed: &Sealed) -> Result<(), O
         })
         .await?;
     }
-    pack_segment(core, sealed).await?;
+    pack_away(core, sealed.clone(), urgency.clone()).await?;
     for shard in sealed.last.keys().copied() {
         let readers_gone = move |shard: Rc<Shard>| async move {
             shard.pins.barrier().await;
             Ok(())
         };
-        core.on_shard_whole(shard, readers_gone).await?;
+        // A reader may be as slow as its client; a stop does not wait for it.
+        tokio::select! {
+            gone = core.on_shard_whole(shard, readers_gone) => gone?,
+            () = log.over() => return Err(ObjectError::SlowDown),
+        }
     }
     log.retire(sealed.id).await;
     Ok(())
 }
 
-async fn pack_segment(core: &Rc<Core>, sealed: &Sealed) -> Result<(), ObjectError> {
+/// Packs what lives in a segment, on the background core if there is one.
+async fn pack_away(core: &Rc<Core>, sealed: Sealed, urgency: Urgency) -> Result<(), ObjectError> {
+    if !core.foreman.is_open() {
+        return pack_segment(core, &sealed, &Pace::new(core, JobKind::Pack, urgency)).await;
+    }
+    let pack = move |core: Rc<Core>| async move {
+        let pace = Pace::new(&core, JobKind::Pack, urgency);
+        pack_segment(&core, &sealed, &pace).await
+    };
+    core.foreman.hire(pack).await.unwrap_or(Err(ObjectError::SlowDown))
+}
+
+async fn pack_segment(core: &Rc<Core>, sealed: &Sealed, pace: &Pace) -> Result<(), ObjectError> {
     let mut piles = Piles::new();
     let mut offset = PAGE as u32;
     while offset < sealed.bytes {
@@ -89,6 +112,7 @@ async fn pack_segment(core: &Rc<Core>, sealed: &Sealed) -> Result<(), ObjectErro
             offset += len as u32;
         }
         flush_piles(core, &mut piles, PACK_BYTES).await?;
+        pace.step(at as u64).await?;
     }
     flush_piles(core, &mut piles, 1).await
 }

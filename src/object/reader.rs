@@ -47,6 +47,7 @@ impl Object {
     /// Looks up the catalog key `at` in a shard.
     pub(super) async fn open(core: Rc<Core>, shard: ShardId, at: Vec<u8>) -> Result<Object> {
         let key = at.clone();
+        core.beat();
         let (version, pack, pin) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
@@ -180,6 +181,7 @@ pub struct ObjectStream {
 impl ObjectStream {
     /// The next bytes; `None` at the end or behind an error.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        self.object.core.beat();
         while !self.ended {
             if let Some(reader) = &mut self.reader {
                 match reader.next().await {

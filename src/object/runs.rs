@@ -1,15 +1,24 @@
 //! The storage of a shard's catalog runs: mirrored extents in the shard's own space.
 //!
 //! What the index writes is placed on as many drives as a durable structure needs and becomes
-//! durable with `sync`. Runs use the reserve of a full drive: deleting needs them.
+//! durable with `sync`. Runs use the reserve of a full drive: deleting needs them. Flushes and merges are
+//! handed to the background core while there is one; before the core serves, and when it stops, they
+//! happen here.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::background::Foreman;
+use super::forge as background;
+use super::pressure::Pressure;
+use crate::base::ids::DriveId;
 use crate::catalog::error::CatalogError;
+use crate::catalog::forge::{self, Input, Piece, Work};
+use crate::catalog::memtable::Table;
 use crate::catalog::run::store::{MendStore, RunStore};
 use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
@@ -24,13 +33,21 @@ use crate::pool::place::ShardSpace;
 pub struct ShardRuns {
     pool: Rc<Pool>,
     space: Rc<ShardSpace>,
-    /// Drives written since the last sync.
-    touched: Rc<RefCell<DriveSet>>,
+    touched: Rc<RefCell<Touched>>,
+    foreman: Rc<Foreman>,
+    pressure: Rc<Pressure>,
+}
+
+/// Writes that are not durable yet: the number of the last one to each drive.
+#[derive(Default)]
+struct Touched {
+    writes: u64,
+    last: BTreeMap<DriveId, u64>,
 }
 
 impl ShardRuns {
-    pub fn new(pool: Rc<Pool>, space: Rc<ShardSpace>) -> Self {
-        ShardRuns { pool, space, touched: Rc::default() }
+    pub fn new(pool: Rc<Pool>, space: Rc<ShardSpace>, foreman: Rc<Foreman>, pressure: Rc<Pressure>) -> Self {
+        ShardRuns { pool, space, touched: Rc::default(), foreman, pressure }
     }
 }
 
@@ -43,14 +60,18 @@ impl RunStore for ShardRuns {
             self.space.release_mirrored(&extent);
             return Err(store_error(error.into()));
         }
-        extent.copies.iter().for_each(|address| self.touched.borrow_mut().insert(address.drive));
+        self.touched.borrow_mut().touch(&extent);
         Ok(extent)
     }
 
     async fn sync(&self) -> Result<(), CatalogError> {
-        let touched = self.touched.take();
-        match self.pool.drives.flush(&touched).await.into_iter().next() {
-            None => Ok(()),
+        let begun = self.touched.borrow().last.clone();
+        let drives: DriveSet = begun.keys().copied().collect();
+        match self.pool.drives.flush(&drives).await.into_iter().next() {
+            None => {
+                self.touched.borrow_mut().settle(&begun);
+                Ok(())
+            }
             Some((_, error)) => Err(store_error(error.into())),
         }
     }
@@ -69,6 +90,26 @@ impl RunStore for ShardRuns {
     fn free(&self, extent: &MirroredExtent) {
         self.space.release_mirrored(extent);
     }
+
+    async fn forge(&self, work: Work) -> Result<Vec<Piece>, CatalogError> {
+        if !self.foreman.is_open() {
+            return forge::here(self, work).await;
+        }
+        let urgency = match &work.input {
+            Input::Table(_) => self.pressure.flush.clone(),
+            Input::Tiers(_) => self.pressure.merge.clone(),
+        };
+        let forged = self.foreman.hire(move |core| background::perform(core, work, urgency)).await;
+        let (pieces, loan) =
+            forged.unwrap_or_else(|| Err(std::io::Error::other("nobody answered").into()))?;
+        // The index owns the runs in the same breath.
+        loan.keep();
+        Ok(pieces)
+    }
+
+    fn discard(&self, table: Arc<Table>) {
+        self.foreman.discard(table);
+    }
 }
 
 impl MendStore for ShardRuns {
@@ -82,7 +123,7 @@ impl MendStore for ShardRuns {
         let held = self.space.held_mirrored(extent);
         let (drives, len) = (&self.pool.drives, len as usize);
         let mended = mirror::mend_mirrored(drives, Area::Data, &held, offset, len, verify).await;
-        self.touched.borrow_mut().union(&mended.written);
+        self.touched.borrow_mut().touch_drives(&mended.written);
         mended
     }
 
@@ -92,6 +133,23 @@ impl MendStore for ShardRuns {
     }
 }
 
-fn store_error(error: PoolError) -> CatalogError {
+impl Touched {
+    fn touch(&mut self, extent: &MirroredExtent) {
+        self.writes += 1;
+        self.last.extend(extent.copies.iter().map(|copy| (copy.drive, self.writes)));
+    }
+
+    fn touch_drives(&mut self, drives: &DriveSet) {
+        self.writes += 1;
+        self.last.extend(drives.iter().map(|drive| (drive, self.writes)));
+    }
+
+    /// What was written up to `begun` is durable. A drive that was written again since stays.
+    fn settle(&mut self, begun: &BTreeMap<DriveId, u64>) {
+        self.last.retain(|drive, write| begun.get(drive).is_none_or(|known| *write > *known));
+    }
+}
+
+pub(super) fn store_error(error: PoolError) -> CatalogError {
     std::io::Error::other(error).into()
 }

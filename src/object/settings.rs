@@ -144,9 +144,10 @@ impl BucketSettings {
         self.versioning == Some(Versioning::Enabled)
     }
 
-    /// Who owns objects here; what AWS gives a bucket on which nobody set it.
+    /// Who owns objects here. New buckets are made with a setting; one from which it was removed is as
+    /// AWS's were before there was one.
     pub fn ownership(&self) -> ObjectOwnership {
-        self.ownership.unwrap_or(ObjectOwnership::BucketOwnerEnforced)
+        self.ownership.unwrap_or(ObjectOwnership::ObjectWriter)
     }
 
     /// Whether `next` goes together with what is set already.

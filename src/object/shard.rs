@@ -8,10 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::background::Foreman;
 use super::core::Bulletin;
 use super::error::ObjectError;
 use super::keylock::KeyLocks;
 use super::pins::Pins;
+use super::pressure::Pressure;
 use super::runs::ShardRuns;
 use crate::base::ids::ShardId;
 use crate::catalog::cache::BlockCache;
@@ -39,10 +41,15 @@ pub struct Shard {
     dirty_packs: RefCell<BTreeSet<u64>>,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
+    /// Records up to this one are in runs that a durable manifest names.
+    flushed: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
     frozen_at: Cell<Sequence>,
-    /// One checkpoint or merge at a time.
-    tending: tokio::sync::Mutex<()>,
+    pub pressure: Rc<Pressure>,
+    /// One checkpoint at a time, one merge beside it, and one of them at a time writes the manifest.
+    flushing: tokio::sync::Mutex<()>,
+    merging: tokio::sync::Mutex<()>,
+    naming: tokio::sync::Mutex<()>,
 }
 
 impl Shard {
@@ -52,12 +59,13 @@ impl Shard {
         log: Rc<Log>,
         bulletin: Rc<Bulletin>,
         cache: Rc<BlockCache>,
+        (foreman, pressure): (Rc<Foreman>, Rc<Pressure>),
         replay: ShardReplay,
     ) -> Result<Rc<Self>, ObjectError> {
         let id = replay.manifest.shard;
         let space = Rc::new(ShardSpace::new(pool.clone(), id));
         replay.segments.iter().for_each(|(drive, segment)| space.add_segment(*drive, *segment));
-        let runs = ShardRuns::new(pool.clone(), space.clone());
+        let runs = ShardRuns::new(pool.clone(), space.clone(), foreman, pressure.clone());
         let index = Index::open(runs, cache, id, &replay.manifest.levels).await?;
         let flushed = Sequence(replay.manifest.flushed);
         let shard = Rc::new(Shard {
@@ -73,8 +81,12 @@ impl Shard {
             dirty_packs: RefCell::default(),
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
+            flushed: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
-            tending: tokio::sync::Mutex::new(()),
+            pressure,
+            flushing: tokio::sync::Mutex::new(()),
+            merging: tokio::sync::Mutex::new(()),
+            naming: tokio::sync::Mutex::new(()),
         });
         shard.load().await?;
         for record in replay.records {
@@ -130,6 +142,7 @@ impl Shard {
     }
 
     pub(super) async fn write_manifest(&self) -> Result<(), ObjectError> {
+        let _naming = self.naming.lock().await;
         let manifest = {
             let mut manifest = self.manifest.borrow_mut();
             manifest.generation += 1;
@@ -138,6 +151,7 @@ impl Shard {
         };
         manifest.write(&self.pool).await?;
         self.index.installed();
+        self.flushed.set(Sequence(manifest.flushed));
         Ok(())
     }
 
@@ -271,21 +285,21 @@ impl Shard {
         self.applied.get()
     }
 
-    /// Records up to this one are in runs.
+    /// Records up to this one are in runs that a durable manifest names.
     pub fn flushed(&self) -> Sequence {
-        Sequence(self.manifest.borrow().flushed)
+        self.flushed.get()
     }
 
     // ---- Checkpoint ----
 
-    /// Held by whoever writes runs or the manifest.
-    pub(super) async fn tending(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.tending.lock().await
+    /// Held by whoever replaces runs.
+    pub(super) async fn merging(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.merging.lock().await
     }
 
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {
-        let _tending = self.tending.lock().await;
+        let _flushing = self.flushing.lock().await;
         if self.index.frozen_bytes() == 0 && self.applied.get() == self.flushed() {
             return Ok(());
         }
@@ -306,10 +320,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Merges runs while there is something to merge.
+    /// Merges runs while there is something to merge and the core is not to end.
     pub async fn merge(&self) -> Result<(), ObjectError> {
-        while self.index.needs_merge() {
-            let _tending = self.tending.lock().await;
+        let _merging = self.merging.lock().await;
+        while self.index.needs_merge() && !self.log.is_over() {
             self.index.merge().await?;
             self.write_manifest().await?;
         }

@@ -11,9 +11,11 @@ use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
 use super::error::ObjectError;
+use super::identities::{Decision, Identities};
 use super::list::{After, Merge, Next, Row, ShardPage, ShardQuery};
 use super::meta::{Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers, ObjectMeta};
 use super::settings::{Setting, SettingId};
+use super::shard::Shard;
 use super::uploads::{self, UploadRef};
 use crate::base::ids::ShardId;
 use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX};
@@ -186,8 +188,25 @@ impl Store {
         self.core.pool.world.now()
     }
 
+    pub fn identities(&self) -> &Rc<Identities> {
+        &self.core.common.identities
+    }
+
+    /// Decides about accounts and users where they are decided; durable and known to every core
+    /// when it returns.
+    pub async fn change_identities<T, E>(
+        &self,
+        decide: impl FnOnce(&Shard) -> Decision<T, E> + Send + 'static,
+    ) -> Result<std::result::Result<T, E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.change_identities(decide)).await
+    }
+
     fn bucket_ref(&self, name: &str) -> Result<BucketRef> {
-        let id = self.core.buckets.id(name).ok_or(ObjectError::NoSuchBucket)?;
+        let id = self.core.common.buckets.id(name).ok_or(ObjectError::NoSuchBucket)?;
         Ok(BucketRef { name: name.to_owned(), id })
     }
 
@@ -226,7 +245,7 @@ impl Store {
 
     /// The bucket and everything that is set on it, without a copy or a wait.
     pub fn settings(&self, name: &str) -> Result<Rc<Bucket>> {
-        self.core.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
+        self.core.common.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
     }
 
     /// Sets durably; when it returns, every core goes by it.
@@ -276,8 +295,14 @@ impl Store {
         Ok(())
     }
 
-    pub async fn list_buckets(&self, prefix: &str, after: &str, limit: usize) -> Result<BucketPage> {
-        let mut found = self.core.buckets.list(prefix, after, limit.saturating_add(1));
+    pub async fn list_buckets(
+        &self,
+        owner: &str,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<BucketPage> {
+        let mut found = self.core.common.buckets.list(owner, prefix, after, limit.saturating_add(1));
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|(name, _)| name.clone());
@@ -305,7 +330,7 @@ impl Store {
     }
 
     pub async fn open(&self, bucket: &str, key: &str) -> Result<Object> {
-        let bucket = self.core.buckets.id(bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let bucket = self.core.common.buckets.id(bucket).ok_or(ObjectError::NoSuchBucket)?;
         let at = key::version(bucket, key, key::ORDER_UNVERSIONED);
         Object::open(self.core.clone(), self.shard_of(bucket, key), at).await
     }
@@ -320,7 +345,7 @@ impl Store {
     // ---- Listings ----
 
     pub async fn list(&self, query: ListQuery) -> Result<ListPage> {
-        let bucket = self.core.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let bucket = self.core.common.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
         if query.limit == 0 {
             return Ok(ListPage { entries: Vec::new(), truncated: false });
         }
@@ -472,7 +497,7 @@ impl Store {
     }
 
     pub async fn list_uploads(&self, query: UploadQuery) -> Result<UploadPage> {
-        let bucket = self.core.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
+        let bucket = self.core.common.buckets.id(&query.bucket).ok_or(ObjectError::NoSuchBucket)?;
         if query.limit == 0 {
             return Ok(UploadPage { entries: Vec::new(), truncated: false });
         }

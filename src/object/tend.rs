@@ -1,12 +1,13 @@
 //! The upkeep every core does for its own shards and log.
 //!
-//! Checkpoints, merges, retiring the log, giving back empty segments. Paced by what has grown,
-//! looked at on a slow tick, so that an idle core sleeps.
+//! Checkpoints, merges, retiring the log, giving back empty segments. This decides when something is due,
+//! on a slow tick, so that an idle core sleeps; what takes long is done by the background core.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::pace::Urgency;
 use super::pack;
 use super::shard::Shard;
 use crate::base::limits::TEND_TICK_MS;
@@ -18,8 +19,28 @@ const SURRENDER_TURNS: u32 = 400;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 const STUCK_PAUSE_MS: u64 = 250;
 
-/// Checkpoints and merges one shard whenever its memtable has grown to `memtable_max` bytes.
-pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
+/// Checkpoints one shard whenever its memtable is full.
+pub async fn tend_memtable(shard: Rc<Shard>) {
+    loop {
+        tick().await;
+        if shard.log.is_over() {
+            return;
+        }
+        if shard.index.memtable_bytes() < shard.pressure.memtable_max {
+            continue;
+        }
+        let result = shard.checkpoint().await;
+        shard.pressure.flush_ended(result.is_err());
+        if let Err(error) = result
+            && !shard.log.is_over()
+        {
+            tracing::warn!(shard = %shard.id, %error, "checkpoint failed and is tried again");
+        }
+    }
+}
+
+/// Merges the runs of one shard and gives back the segments that it emptied.
+pub async fn tend_runs(shard: Rc<Shard>) {
     let mut turn = 0u32;
     loop {
         tick().await;
@@ -27,12 +48,11 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
         if shard.log.is_over() {
             return;
         }
-        if shard.index.memtable_bytes() >= memtable_max
-            && let Err(error) = shard.checkpoint().await
+        let result = shard.merge().await;
+        shard.pressure.merge_ended(result.is_err());
+        if let Err(error) = result
+            && !shard.log.is_over()
         {
-            tracing::warn!(shard = %shard.id, %error, "checkpoint failed and is tried again");
-        }
-        if let Err(error) = shard.merge().await {
             tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
         }
         if turn.is_multiple_of(SURRENDER_TURNS)
@@ -43,17 +63,29 @@ pub async fn tend_shard(shard: Rc<Shard>, memtable_max: usize) {
     }
 }
 
+/// Tells the work that is under way how much hurry there is.
+pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
+    loop {
+        tick().await;
+        core.shards.iter().flatten().for_each(|shard| shard.press());
+        packing.set(log.is_crowded());
+        if log.is_over() {
+            return;
+        }
+    }
+}
+
 /// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
-pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
+pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
     let mut was_stuck = false;
     loop {
         tick().await;
         if log.is_over() {
             return;
         }
-        let stuck = log.wants_retiring() && !retire_oldest(&core, &log, !was_stuck).await;
+        let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
-        retire_weak(&core, &log).await;
+        retire_weak(&core, &log, &urgency).await;
         if stuck {
             tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }
@@ -62,11 +94,11 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>) {
 }
 
 /// False when the log goes on wanting and nothing more can be retired now.
-async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, tell: bool) -> bool {
+async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: bool) -> bool {
     while log.wants_retiring() && !log.is_over() {
         let Some(oldest) = log.oldest_sealed() else { return false };
-        if let Err(error) = pack::retire(core, log, &oldest).await {
-            if tell {
+        if let Err(error) = pack::retire(core, log, &oldest, urgency).await {
+            if tell && !log.is_over() {
                 tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
             }
             return false;
@@ -77,11 +109,11 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, tell: bool) -> bool {
 }
 
 /// Empties segments before their turn that a scrub found wanting.
-async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>) {
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
     while !log.is_over()
         && let Some(weak) = log.take_weak()
     {
-        if let Err(error) = pack::retire(core, log, &weak).await {
+        if let Err(error) = pack::retire(core, log, &weak, urgency).await {
             tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
         }
     }

@@ -43,7 +43,7 @@ impl Shard {
         upload: UploadRef,
         value: UploadValue,
     ) -> Result<(), ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let put = Operation::Put { key: upload.catalog_key(), value: value.encode() };
         self.commit(&upload.bucket, vec![put], &[]).await
     }
@@ -75,7 +75,7 @@ impl Shard {
         number: u16,
         part: PartValue,
     ) -> Result<(), ObjectError> {
-        self.log.admit().await?;
+        self.admit().await?;
         let _guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);

@@ -46,6 +46,7 @@ impl Writer {
 
     /// Takes the next bytes of the body; waits when drives are slower than the client.
     pub async fn write(&mut self, data: Bytes) -> Result<()> {
+        self.core.beat();
         self.taken += data.len() as u64;
         if self.taken > PUT_BYTES_MAX {
             return Err(ObjectError::EntityTooLarge);

@@ -19,6 +19,12 @@ pub enum PoolError {
     /// All copies of a mirrored piece are gone or wrong.
     #[error("none of {copies} copies is readable, the first one on {first:?}")]
     NoCopy { copies: usize, first: Option<DriveId> },
+    /// What was acknowledged is not there any more; says what, and where it stood.
+    #[error(
+        "the log has lost acknowledged records: {0}; start with every drive of the pool, or bring the \
+         pool back from a copy"
+    )]
+    LogLost(String),
     /// More bytes came than were announced.
     #[error("more than the announced {0} bytes came")]
     Overrun(u64),

@@ -88,7 +88,12 @@ impl Logs {
             return Err(PoolError::Full);
         }
         let mirrors: Mirrors = claimed.iter().map(|(_, mirror)| *mirror).collect();
-        self.write_headers(&claimed, &Owner::Log { id, mirrors: mirrors.to_vec() }).await?;
+        if let Err(error) = self.write_headers(&claimed, &Owner::Log { id, mirrors: mirrors.to_vec() }).await
+        {
+            // Those that were written name a log without a batch.
+            self.give_up(&claimed);
+            return Err(error);
+        }
         self.directory.insert(id, mirrors.clone());
         Ok(mirrors)
     }

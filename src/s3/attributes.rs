@@ -11,6 +11,7 @@ use super::response::{Reply, checksum_text, etag_text, last_modified, xml};
 use super::service::Call;
 use super::{conditions, headers};
 use crate::base::limits::LIST_KEYS_MAX;
+use crate::codec::policy::Action;
 use crate::codec::xml::XmlWriter;
 use crate::object::meta::{Checksum, ChecksumKind};
 use crate::object::store::Object;
@@ -55,7 +56,8 @@ pub(super) async fn get_object_attributes(call: Call<'_>) -> Result<Reply> {
     let asked = Asked::read(&call)?;
     let limit = headers::number(call.headers, "x-amz-max-parts")?.unwrap_or(LIST_KEYS_MAX as u64);
     let marker = headers::number(call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
-    let object = call.edge.store.open(call.bucket, call.key).await?;
+    let found = call.edge.store.open(call.bucket, call.key).await;
+    let object = call.opened(Action::GetObjectAttributes, found)?;
     conditions::of_read(call.headers)?.check_read(object.meta())?;
     let meta = object.meta();
     let mut w = XmlWriter::new();

@@ -1,15 +1,20 @@
-//! Who is calling: the signature of a request against the root credentials.
+//! Who is calling: the signature of a request against the secret of its access key.
 //!
-//! Owns the signing-key cache of its core. May use `codec::sigv4`, `s3::error`. There is one account
-//! and one key pair; anonymous requests are refused, because there is no policy that could allow
-//! them. Invariant: nothing of a request is acted upon before this has answered.
+//! Owns the signing-key cache of its core. May use `codec::sigv4`, `iam`, `s3::error`. A request without a
+//! signature comes from nobody in particular, and what such a one may do is decided like everything else
+//! (`authorize`). Invariant: nothing of a request is acted upon before this has answered.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::error::{Code, Result, S3Error};
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
-use crate::codec::sigv4::{self, RequestView, SigningKeyCache, Verified};
+use crate::codec::sigv4::{
+    self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
+};
+use crate::iam::Caller;
+use crate::object::identities::Identities;
 
 /// An access key and its secret.
 #[derive(Clone)]
@@ -25,29 +30,91 @@ impl std::fmt::Debug for Credentials {
 }
 
 pub(super) struct Authenticator {
-    root: Credentials,
+    identities: Rc<Identities>,
     region: String,
     keys: RefCell<SigningKeyCache>,
 }
 
+/// Who asks, and what the signature says about the body.
+pub(super) struct Identified {
+    pub caller: Caller,
+    pub verified: Verified,
+    pub proof: Option<Proof>,
+}
+
+/// How the caller showed who it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    pub presigned: bool,
+    pub time: Nanos,
+}
+
+/// The region in which clients sign for services that have none.
+const GLOBAL_REGION: &str = "us-east-1";
+
 impl Authenticator {
-    pub(super) fn new(root: Credentials, region: String) -> Self {
-        Authenticator { root, region, keys: RefCell::new(SigningKeyCache::new(SIGNING_KEYS_MAX)) }
+    pub(super) fn new(identities: Rc<Identities>, region: String) -> Self {
+        Authenticator { identities, region, keys: RefCell::new(SigningKeyCache::new(SIGNING_KEYS_MAX)) }
     }
 
-    /// What the signature says about the body, once it is found to be right.
-    pub(super) fn verify(&self, request: &RequestView<'_>, now: Nanos) -> Result<Verified> {
-        let claim = sigv4::parse(request)?.ok_or(Code::AccessDenied)?;
-        if claim.access_key != self.root.access_key {
-            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key));
+    /// Of a request to S3.
+    pub(super) fn verify(&self, request: &RequestView<'_>, now: Nanos) -> Result<Identified> {
+        match sigv4::parse(request)? {
+            Some(claim) => self.check(&claim, request, now, &Terms::s3(&self.region)),
+            None => anonymous(request),
         }
+    }
+
+    /// Of a request to IAM or STS, whose body has been read.
+    pub(super) fn verify_query(
+        &self,
+        request: &RequestView<'_>,
+        now: Nanos,
+        service: &str,
+        body_sha256: &str,
+    ) -> Result<Identified> {
+        let claim = sigv4::parse(request)?.ok_or(Code::AccessDenied)?;
+        let region = if claim.region == GLOBAL_REGION { GLOBAL_REGION } else { &self.region };
+        self.check(&claim, request, now, &Terms { region, service, body_sha256: Some(body_sha256) })
+    }
+
+    fn check(
+        &self,
+        claim: &sigv4::Claim<'_>,
+        request: &RequestView<'_>,
+        now: Nanos,
+        terms: &Terms<'_>,
+    ) -> Result<Identified> {
+        let Some(found) = Caller::of_key(&self.identities, claim.access_key) else {
+            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key));
+        };
         if let Some(token) = claim.session_token {
             // Permanent credentials have none.
             return Err(S3Error::new(Code::InvalidToken).field("Token-0", token));
         }
         let mut keys = self.keys.borrow_mut();
-        let secret = &self.root.secret_key;
-        Ok(sigv4::verify(&claim, secret, request, now, &self.region, &mut keys)?)
+        let verified = sigv4::verify(claim, &found.secret, request, now, terms, &mut keys)?;
+        let proof = Proof { presigned: claim.expires_s.is_some(), time: claim.time };
+        Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+    }
+}
+
+fn anonymous(request: &RequestView<'_>) -> Result<Identified> {
+    let payload = payload_kind(request.headers)?.unwrap_or(PayloadKind::Unsigned);
+    if matches!(payload, PayloadKind::Streaming { signed: true, .. }) {
+        // Its chunks would have to be signed by somebody.
+        return Err(Code::AccessDenied.into());
+    }
+    let verified = Verified { payload, seed: None };
+    Ok(Identified { caller: Caller::Anonymous, verified, proof: None })
+}
+
+/// The service a request to `/` is signed for.
+pub(super) fn service_of(request: &RequestView<'_>) -> &'static str {
+    match sigv4::parse(request) {
+        Ok(Some(claim)) if claim.service == "iam" => "iam",
+        Ok(Some(claim)) if claim.service == "sts" => "sts",
+        _ => SERVICE,
     }
 }
 
@@ -56,13 +123,16 @@ mod tests {
     use super::*;
     use crate::codec::sigv4::{Signer, UNSIGNED_PAYLOAD};
     use crate::codec::uri::Query;
+    use crate::iam::accounts::root_account;
     use http::{HeaderMap, HeaderValue, Method};
 
     const NOW: Nanos = Nanos(1_369_353_600 * Nanos::PER_SECOND);
 
     fn verdict(access_key: &str, secret: &str, token: Option<&str>, signed: bool) -> Option<Code> {
-        let root = Credentials { access_key: "root".into(), secret_key: "secret".into() };
-        let authenticator = Authenticator::new(root, "us-east-1".into());
+        let identities = Rc::new(Identities::default());
+        let (id, account) = root_account(1, "root", "secret");
+        identities.install_root(id, account);
+        let authenticator = Authenticator::new(identities, "us-east-1".into());
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("h"));
         let signer = Signer { access_key, secret, region: "us-east-1", session_token: token };
@@ -71,13 +141,17 @@ mod tests {
         }
         let query = Query::parse("").unwrap();
         let view = RequestView { method: &Method::GET, raw_path: "/b/k", query: &query, headers: &headers };
-        authenticator.verify(&view, NOW).err().map(|error| error.code())
+        let found = authenticator.verify(&view, NOW);
+        if let Ok(found) = &found {
+            assert_eq!(found.caller.is_anonymous(), !signed);
+        }
+        found.err().map(|error| error.code())
     }
 
     #[test]
-    fn only_the_root_key_with_its_secret_passes() {
+    fn a_known_key_with_its_secret_passes_and_nobody_is_nobody() {
         assert_eq!(verdict("root", "secret", None, true), None);
-        assert_eq!(verdict("root", "secret", None, false), Some(Code::AccessDenied));
+        assert_eq!(verdict("root", "secret", None, false), None);
         assert_eq!(verdict("root", "wrong", None, true), Some(Code::SignatureDoesNotMatch));
         assert_eq!(verdict("other", "secret", None, true), Some(Code::InvalidAccessKeyId));
         assert_eq!(verdict("root", "secret", Some("t"), true), Some(Code::InvalidToken));

@@ -21,8 +21,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::{Code, Result, S3Error};
 use super::headers;
+use super::service::rest;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, XML_BODY_BYTES_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX,
+    XML_BODY_BYTES_MAX,
 };
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
@@ -160,6 +162,11 @@ impl Promise {
         let md5 = content_md5(headers)?;
         let size = size(headers, payload)?;
         Ok(Promise { size, sha256: payload, md5, checksum: None, trailer: None })
+    }
+
+    /// Bytes that the client announces.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
     }
 
     pub(super) fn algorithm(&self) -> Option<ChecksumAlgorithm> {
@@ -381,12 +388,17 @@ impl<'i> Payload<'i> {
         if expected > XML_BODY_BYTES_MAX as u64 {
             return Err(too_long());
         }
-        let mut document = Vec::new();
+        let (mut document, mut hashed) = (Vec::new(), 0);
         while let Some(data) = self.next().await? {
             if document.len() + data.len() > XML_BODY_BYTES_MAX {
                 return Err(too_long());
             }
             document.extend_from_slice(&data);
+            hashed += data.len();
+            if hashed >= HASH_STEP_BYTES_MAX {
+                hashed = 0;
+                rest().await;
+            }
         }
         self.finish()?;
         Ok(document)

@@ -10,13 +10,16 @@ use http::header::{HeaderName, LOCATION};
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
-use super::service::Call;
+use super::service::{Call, rest};
+use super::{NewBuckets, acl, headers};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::codec::date::iso8601_ms;
+use crate::codec::policy::Action;
 use crate::codec::xml::{
-    Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, Owner, XmlWriter,
-    list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
+    Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
+    XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
+use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;
 
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
@@ -47,11 +50,41 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     let document = call.payload(promise, None).document().await?;
     let configuration = parse_create_bucket_configuration(&document)?;
     check_configuration(&configuration, &call.edge.settings.region)?;
-    let settings = &call.edge.settings;
-    call.edge.store.create_bucket(call.bucket, &settings.region, &settings.owner_id).await?;
+    let initial = initial_settings(&call)?;
+    // Anonymous callers are refused before.
+    let owner = call.caller.canonical().ok_or(Code::AccessDenied)?;
+    let region = &call.edge.settings.region;
+    call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await?;
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
     Ok(reply)
+}
+
+/// Who owns objects, what is blocked, and the ACL if one is asked for.
+fn initial_settings(call: &Call<'_>) -> Result<Vec<Setting>> {
+    let named = headers::text(call.headers, "x-amz-object-ownership")?;
+    let named = named.map(|name| {
+        let message = "Invalid x-amz-object-ownership header";
+        ObjectOwnership::from_name(name)
+            .ok_or_else(|| S3Error::argument("x-amz-object-ownership", name, message))
+    });
+    let named = named.transpose()?;
+    let (ownership, blocked) = match call.edge.settings.new_buckets {
+        NewBuckets::Closed => (ObjectOwnership::BucketOwnerEnforced, true),
+        NewBuckets::Open => (ObjectOwnership::ObjectWriter, false),
+    };
+    let ownership = named.unwrap_or(ownership);
+    let mut settings = vec![Setting::Ownership(ownership)];
+    if blocked {
+        settings.push(Setting::PublicAccess(PublicAccessBlock {
+            block_public_acls: true,
+            ignore_public_acls: true,
+            block_public_policy: true,
+            restrict_public_buckets: true,
+        }));
+    }
+    settings.extend(acl::of_new_bucket(call, ownership, blocked)?.map(Setting::Acl));
+    Ok(settings)
 }
 
 /// There is one region. A client that names none means it; AWS's regional endpoints are stricter,
@@ -98,15 +131,19 @@ pub(super) async fn get_location(call: Call<'_>) -> Result<Reply> {
 pub(super) async fn list_buckets(call: Call<'_>) -> Result<Reply> {
     let prefix = call.query.get("prefix");
     let asked = max_buckets(call.query.get("max-buckets"))?;
-    let settings = &call.edge.settings;
+    // Anonymous callers are refused before.
+    let account = call.caller.account().ok_or(Code::AccessDenied)?;
     let after = match call.query.get("continuation-token") {
         Some(token) => call.edge.tokens.open(BUCKETS, token)?,
         None => String::new(),
     };
-    let elsewhere = call.query.get("bucket-region").is_some_and(|region| region != settings.region);
+    let elsewhere = call.query.get("bucket-region").is_some_and(|region| region != call.edge.settings.region);
     let (buckets, next) = match elsewhere {
         true => (Vec::new(), None),
-        false => collect(&call, prefix.unwrap_or(""), after, asked.unwrap_or(LIST_BUCKETS_MAX)).await?,
+        false => {
+            let owner = &account.value.canonical;
+            collect(&call, owner, prefix.unwrap_or(""), after, asked.unwrap_or(LIST_BUCKETS_MAX)).await?
+        }
     };
     let dates: Vec<_> = buckets.iter().map(|bucket| iso8601_ms(bucket.created)).collect();
     let entries: Vec<Bucket<'_>> = buckets
@@ -119,12 +156,13 @@ pub(super) async fn list_buckets(call: Call<'_>) -> Result<Reply> {
         })
         .collect();
     let token = next.map(|next| call.edge.tokens.seal(BUCKETS, &next));
-    Ok(xml(list_document(&ListAllMyBucketsResult {
-        owner: Owner { id: &settings.owner_id, display_name: &settings.owner_name },
+    let result = ListAllMyBucketsResult {
+        owner: Owner { id: &account.value.canonical, display_name: &account.value.name },
         buckets: &entries,
         continuation_token: token.as_deref(),
         prefix,
-    })))
+    };
+    Ok(xml(list_document(&result, rest).await))
 }
 
 /// What a continuation token of a bucket listing belongs to; no bucket has this name.
@@ -145,6 +183,7 @@ fn max_buckets(text: Option<&str>) -> Result<Option<usize>> {
 /// Page after page from the store, until `limit` buckets are there.
 async fn collect(
     call: &Call<'_>,
+    owner: &str,
     prefix: &str,
     mut after: String,
     limit: usize,
@@ -152,7 +191,7 @@ async fn collect(
     let mut buckets = Vec::new();
     loop {
         let page = (limit - buckets.len()).min(LIST_KEYS_MAX);
-        let page = call.edge.store.list_buckets(prefix, &after, page).await?;
+        let page = call.edge.store.list_buckets(owner, prefix, &after, page).await?;
         buckets.extend(page.buckets);
         match page.next {
             Some(next) if buckets.len() < limit => after = next,
@@ -166,12 +205,11 @@ async fn collect(
 /// Reads of bucket sub-resources that are not built, and of the ACLs.
 pub(super) async fn get_setting(operation: Operation, call: Call<'_>) -> Result<Reply> {
     match operation {
-        Operation::GetObjectAcl | Operation::GetObjectTagging => {
-            call.edge.store.open(call.bucket, call.key).await?;
+        Operation::GetObjectTagging => {
+            call.opened(Action::GetObjectTagging, call.edge.store.open(call.bucket, call.key).await)?;
         }
         _ => drop(call.edge.store.bucket(call.bucket).await?),
     }
-    let settings = &call.edge.settings;
     match unset(operation) {
         Unset::Missing(code) => Err(code.into()),
         Unset::Empty(root) => Ok(document(root, |_| {})),
@@ -180,7 +218,6 @@ pub(super) async fn get_setting(operation: Operation, call: Call<'_>) -> Result<
             w.open("TagSet");
             w.close("TagSet");
         })),
-        Unset::OwnerOnly => Ok(xml(owner_only(&settings.owner_id, &settings.owner_name))),
     }
 }
 
@@ -190,7 +227,6 @@ enum Unset {
     Empty(&'static str),
     Text(&'static str, &'static str, &'static str),
     NoTags,
-    OwnerOnly,
 }
 
 fn unset(operation: Operation) -> Unset {
@@ -203,12 +239,8 @@ fn unset(operation: Operation) -> Unset {
             Unset::Text("RequestPaymentConfiguration", "Payer", "BucketOwner")
         }
         Operation::GetObjectTagging => Unset::NoTags,
-        Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnerOnly,
         Operation::GetBucketTagging => Unset::Missing(Code::NoSuchTagSet),
         Operation::GetBucketCors => Unset::Missing(Code::NoSuchCORSConfiguration),
-        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
-            Unset::Missing(Code::NoSuchBucketPolicy)
-        }
         Operation::GetBucketLifecycleConfiguration => Unset::Missing(Code::NoSuchLifecycleConfiguration),
         Operation::GetBucketWebsite => Unset::Missing(Code::NoSuchWebsiteConfiguration),
         Operation::GetBucketEncryption => {
@@ -228,29 +260,6 @@ fn document(root: &str, inside: impl FnOnce(&mut XmlWriter)) -> Reply {
     inside(&mut w);
     w.close(root);
     xml(w.finish())
-}
-
-/// The one grant there is: the owner may do everything.
-fn owner_only(id: &str, display_name: &str) -> Vec<u8> {
-    let mut w = XmlWriter::new();
-    let owner = |w: &mut XmlWriter| {
-        w.text("ID", id);
-        w.text("DisplayName", display_name);
-    };
-    w.open_root("AccessControlPolicy");
-    w.open("Owner");
-    owner(&mut w);
-    w.close("Owner");
-    w.open("AccessControlList");
-    w.open("Grant");
-    w.open("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"");
-    owner(&mut w);
-    w.close("Grantee");
-    w.text("Permission", "FULL_CONTROL");
-    w.close("Grant");
-    w.close("AccessControlList");
-    w.close("AccessControlPolicy");
-    w.finish()
 }
 
 #[cfg(test)]

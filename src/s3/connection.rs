@@ -144,7 +144,6 @@ struct Open<'s>(&'s Shared);
 
 impl<'s> Open<'s> {
     fn new(shared: &'s Shared) -> Self {
-        shared.stats.connections.accepted.increment();
         shared.stats.connections.open.add(1);
         Open(shared)
     }
@@ -158,6 +157,8 @@ impl Drop for Open<'_> {
 
 /// What the socket, the handler and the watch share.
 pub(super) struct Link {
+    /// Where the client is.
+    pub(super) peer: Option<std::net::IpAddr>,
     stream: RefCell<TcpStream>,
     phase: Cell<Phase>,
     /// When the phase began.
@@ -185,6 +186,7 @@ impl Link {
     fn new(stream: TcpStream) -> Self {
         let now = Instant::now();
         Link {
+            peer: stream.peer_addr().ok().map(|address| address.ip()),
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::Head),
             since: Cell::new(now),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
@@ -22,9 +23,9 @@ use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYT
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
+use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
-use crate::object::error::ObjectError;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 
@@ -59,11 +60,17 @@ impl Source {
     }
 
     async fn open(&self, call: &Call<'_>) -> Result<Object> {
-        let object = call.edge.store.open(&self.bucket, &self.key).await.map_err(|error| match error {
-            ObjectError::NoSuchKey => S3Error::from(error).field("Key", &*self.key),
-            ObjectError::NoSuchBucket => S3Error::from(error).field("BucketName", &*self.bucket),
-            other => other.into(),
+        let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
+            Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
+            _ => error,
         })?;
+        let place = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version: None };
+        let found = call.edge.store.open(&self.bucket, &self.key).await;
+        let object =
+            call.opened_as(&place, Action::GetObject, found).map_err(|error| match error.code() {
+                Code::NoSuchKey => error.field("Key", &*self.key),
+                _ => error,
+            })?;
         conditions::of_source(call.headers)?.check_source(object.meta())?;
         Ok(object)
     }

@@ -9,7 +9,7 @@ use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
-use super::service::Call;
+use super::service::{Call, rest};
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
@@ -28,7 +28,7 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     }
     call.edge.store.bucket(call.bucket).await?;
     let document = call.payload(promise, None).document().await?;
-    let request = documents::parse_delete(&document)?;
+    let request = documents::parse_delete(&document, rest).await?;
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
@@ -51,7 +51,8 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
             delete_marker_version_id: None,
         })
         .collect();
-    Ok(xml(documents::delete_result(&DeleteResult { deleted: &deleted, errors: &errors })))
+    let result = DeleteResult { deleted: &deleted, errors: &errors };
+    Ok(xml(documents::delete_result(&result, rest).await))
 }
 
 async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
@@ -62,5 +63,6 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject) -> Result<()> {
     if object.version_id.as_deref().is_some_and(|version| version != "null") {
         return Err(S3Error::not_implemented("VersionId"));
     }
+    call.admit_delete(&object.key, object.version_id.as_deref())?;
     Ok(call.edge.store.delete(call.bucket, &object.key, conditions::of_entry(object)).await?)
 }

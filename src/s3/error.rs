@@ -47,6 +47,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessControlListNotSupported 400 "The bucket does not allow ACLs";
     AccessDenied 403 "Access Denied";
     AccessForbidden 403 "CORSResponse: CORS is not enabled for this bucket.";
     AuthorizationHeaderMalformed 400 "The authorization header you provided is invalid.";
@@ -66,6 +67,8 @@ codes! {
     InternalError 500 "We encountered an internal error. Please try again.";
     InvalidAccessKeyId 403 "The AWS Access Key Id you provided does not exist in our records.";
     InvalidArgument 400 "Invalid Argument";
+    InvalidBucketAclWithBlockPublicAccessError 400 "Bucket cannot have public ACLs set with BlockPublicAccess enabled";
+    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
     InvalidBucketName 400 "The specified bucket is not valid.";
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.";
     InvalidChunkSizeError 400 "Only the last chunk is allowed to have a size less than 8192 bytes.";
@@ -81,6 +84,8 @@ codes! {
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "Couldn't parse the specified URI.";
     KeyTooLongError 400 "Your key is too long.";
+    MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.";
+    MalformedPolicy 400 "The policy is not well formed.";
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.";
     MaxMessageLengthExceeded 400 "Your request was too big.";
@@ -116,6 +121,7 @@ codes! {
     TooManyBuckets 400 "You have attempted to create more buckets than allowed.";
     TooManyConfigurations 400 "You are attempting to create a new configuration but have already reached the limit of configurations.";
     TooManyParts 400 "You have attempted to upload more parts than allowed.";
+    UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record.";
     UnexpectedContent 400 "This request contains unsupported content.";
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.";
 }

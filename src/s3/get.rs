@@ -22,6 +22,7 @@ use super::response::{
 use super::service::Call;
 use crate::base::limits::PART_NUMBER_MAX;
 use crate::codec::date::{http_date, parse_http_date};
+use crate::codec::policy::Action;
 use crate::codec::uri::Query;
 use crate::object::error::ObjectError;
 use crate::object::meta::ObjectMeta;
@@ -52,7 +53,7 @@ struct Selection {
 
 async fn find(call: &Call<'_>) -> Result<(Object, Selection)> {
     let conditions = conditions::of_read(call.headers)?;
-    let object = call.edge.store.open(call.bucket, call.key).await?;
+    let object = call.opened(Action::GetObject, call.edge.store.open(call.bucket, call.key).await)?;
     match conditions.check_read(object.meta()) {
         Err(ObjectError::NotModified) => return Err(not_modified(object.meta())),
         other => other?,

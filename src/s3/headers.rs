@@ -41,15 +41,15 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Refuses what is not built, and requests meant for another owner's bucket.
-pub(super) fn check_features(headers: &HeaderMap, owner: &str) -> Result<()> {
+/// Refuses what is not built.
+pub(super) fn check_features(headers: &HeaderMap) -> Result<()> {
     for (name, value) in headers {
         let name = name.as_str();
         // Nearly every header is decided here.
         if !name.starts_with("x-amz-") || name.starts_with(USER_PREFIX) {
             continue;
         }
-        if !is_honoured(name, value, owner)? {
+        if !is_honoured(name, value) {
             return Err(S3Error::not_implemented(name));
         }
     }
@@ -57,37 +57,26 @@ pub(super) fn check_features(headers: &HeaderMap, owner: &str) -> Result<()> {
 }
 
 /// False for a header, or a value of it, that asks for something that is not built.
-fn is_honoured(name: &str, value: &HeaderValue, owner: &str) -> Result<bool> {
+fn is_honoured(name: &str, value: &HeaderValue) -> bool {
     let is = |allowed: &[&str]| allowed.iter().any(|text| value.as_bytes() == text.as_bytes());
-    Ok(match name {
-        // With one owner and no grants these two are what every object has.
-        "x-amz-acl" => is(&["private", "bucket-owner-full-control"]),
+    match name {
         "x-amz-storage-class" => is(&["STANDARD"]),
-        "x-amz-object-ownership" => is(&["BucketOwnerEnforced"]),
         "x-amz-bucket-object-lock-enabled" => is(&["false", "False"]),
         // No object has tags, so copying them is honoured.
         "x-amz-tagging-directive" => is(&["COPY"]),
-        "x-amz-expected-bucket-owner" | "x-amz-source-expected-bucket-owner" => {
-            if !is(&[owner]) {
-                return Err(Code::AccessDenied.into());
-            }
-            true
-        }
         "x-amz-tagging"
         | "x-amz-website-redirect-location"
         | "x-amz-mfa"
         | "x-amz-write-offset-bytes"
         | "x-amz-bypass-governance-retention"
         | "x-amz-rename-source"
-        | "x-amz-bucket-namespace"
-        | "x-amz-confirm-remove-self-bucket-access" => false,
+        | "x-amz-bucket-namespace" => false,
         _ => {
-            !(name.starts_with("x-amz-grant-")
-                || name.starts_with("x-amz-server-side-encryption")
+            !(name.starts_with("x-amz-server-side-encryption")
                 || name.starts_with("x-amz-copy-source-server-side-encryption")
                 || name.starts_with("x-amz-object-lock-"))
         }
-    })
+    }
 }
 
 // ---- Stored headers ----
@@ -229,16 +218,13 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let refused =
-            |name, value: &str| check_features(&headers(&[(name, value)]), "me").map_err(|e| e.code());
+        let refused = |name, value: &str| check_features(&headers(&[(name, value)])).map_err(|e| e.code());
         for (name, value) in [
-            ("x-amz-acl", "public-read"),
             ("x-amz-storage-class", "GLACIER"),
             ("x-amz-server-side-encryption", "AES256"),
             ("x-amz-server-side-encryption-customer-key", "k"),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k"),
             ("x-amz-object-lock-mode", "GOVERNANCE"),
-            ("x-amz-grant-read", "id=1"),
             ("x-amz-tagging", "a=b"),
             ("x-amz-website-redirect-location", "/"),
         ] {
@@ -247,13 +233,11 @@ mod tests {
         for (name, value) in [
             ("x-amz-acl", "private"),
             ("x-amz-storage-class", "STANDARD"),
-            ("x-amz-expected-bucket-owner", "me"),
             ("x-amz-date", "20130524T000000Z"),
             ("x-amz-meta-grant-read", "x"),
         ] {
             assert_eq!(refused(name, value), Ok(()), "{name}");
         }
-        assert_eq!(refused("x-amz-expected-bucket-owner", "you"), Err(Code::AccessDenied));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::{Result, S3Error};
 use super::response::{Reply, etag_text, xml};
-use super::service::Call;
+use super::service::{Call, rest};
 use crate::base::limits::LIST_KEYS_MAX;
 use crate::codec::date::{FixedText, iso8601_ms};
 use crate::codec::uri::Query;
@@ -72,7 +72,7 @@ pub(super) async fn list_objects(call: Call<'_>) -> Result<Reply> {
     let result = result(&call, &options, &contents, &prefixes, page.truncated);
     // S3 tells version 1 where to go on only when there is a delimiter; otherwise it is the last key.
     let next_marker = last_place(&page).filter(|_| page.truncated && options.delimiter.is_some());
-    Ok(xml(document_v1(&result, &ListBucketV1 { marker, next_marker })))
+    Ok(xml(document_v1(&result, &ListBucketV1 { marker, next_marker }, rest).await))
 }
 
 pub(super) async fn list_objects_v2(call: Call<'_>) -> Result<Reply> {
@@ -90,10 +90,9 @@ pub(super) async fn list_objects_v2(call: Call<'_>) -> Result<Reply> {
     let result = result(&call, &options, &contents, &prefixes, page.truncated);
     let next = last_place(&page).filter(|_| page.truncated);
     let next = next.map(|place| call.edge.tokens.seal(call.bucket, place));
-    Ok(xml(document_v2(
-        &result,
-        &ListBucketV2 { continuation_token: token, next_continuation_token: next.as_deref(), start_after },
-    )))
+    let v2 =
+        ListBucketV2 { continuation_token: token, next_continuation_token: next.as_deref(), start_after };
+    Ok(xml(document_v2(&result, &v2, rest).await))
 }
 
 async fn fetch(call: &Call<'_>, options: &Options<'_>, after: &str) -> Result<ListPage> {
@@ -161,9 +160,12 @@ fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) 
 /// The one storage class.
 pub(super) const STANDARD: &str = "STANDARD";
 
-pub(super) fn owner<'r>(call: &Call<'r>) -> Owner<'r> {
-    let settings = &call.edge.settings;
-    Owner { id: &settings.owner_id, display_name: &settings.owner_name }
+/// Of the bucket.
+pub(super) fn owner<'c>(call: &'c Call<'_>) -> Owner<'c> {
+    match &call.rules {
+        Some(rules) => Owner { id: &rules.owner, display_name: &rules.owner_name },
+        None => Owner { id: "", display_name: "" },
+    }
 }
 
 fn result<'p>(
@@ -196,10 +198,10 @@ pub(super) async fn list_object_versions(call: Call<'_>) -> Result<Reply> {
         return Err(S3Error::argument("version-id-marker", version_marker, "Invalid version id specified"));
     }
     let page = fetch(&call, &options, key_marker).await?;
-    Ok(xml(versions_document(&call, &options, &page, (key_marker, version_marker))))
+    Ok(xml(versions_document(&call, &options, &page, (key_marker, version_marker)).await))
 }
 
-fn versions_document(
+async fn versions_document(
     call: &Call<'_>,
     options: &Options<'_>,
     page: &ListPage,
@@ -225,9 +227,11 @@ fn versions_document(
     }
     w.boolean("IsTruncated", page.truncated);
     for object in objects(page) {
+        w.entry(&rest).await;
         write_version(&mut w, object, owner(call), encoded);
     }
     for prefix in prefixes(page) {
+        w.entry(&rest).await;
         w.open("CommonPrefixes");
         w.listed("Prefix", prefix, encoded);
         w.close("CommonPrefixes");

@@ -1,25 +1,31 @@
 //! The client edge: HTTP, authentication, routing, translation, errors.
 //!
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
-//! verifies who asks (`auth`), refuses what is not built (`headers`) and calls the operation's file:
+//! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
+//! (`authorize`, with what policies may ask in `facts`) and calls the operation's file:
 //! `bucket`, `put`, `get`, `attributes`, `delete`, `copy`, `list`, `multipart`. They speak to `object::store` and
 //! know nothing of drives, shards or the catalog. Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
+mod acl;
 mod attributes;
 mod auth;
+mod authorize;
 mod body;
 mod bucket;
 mod conditions;
 mod connection;
 mod copy;
 mod delete;
+mod facts;
 mod get;
 mod headers;
 mod list;
 mod multipart;
+mod policy;
 mod put;
+mod query;
 mod response;
 mod route;
 mod service;
@@ -53,15 +59,23 @@ pub struct EdgeSettings {
     /// Base domains for virtual-host-style addresses, e.g. `s3.example.com`.
     pub domains: Vec<String>,
     pub root: Credentials,
-    /// The account that owns every bucket.
-    pub owner_id: String,
-    pub owner_name: String,
+    /// What a bucket gets of which its maker says nothing.
+    pub new_buckets: NewBuckets,
     /// From accept, or from the first byte of a further request, to the end of the head.
     pub head_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
     /// Random; request ids continue from it.
     pub request_seed: u64,
+}
+
+/// What a new bucket is like when nobody says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewBuckets {
+    /// As on AWS today: ACLs are off, and public access is blocked.
+    Closed,
+    /// As on AWS before April 2023: ACLs count, and nothing is blocked.
+    Open,
 }
 
 /// The client edge of one core; cheap to clone.
@@ -84,7 +98,7 @@ struct Shared {
 
 impl Edge {
     pub fn new(store: Store, settings: EdgeSettings, stats: Rc<Stats>, operator: Option<Operator>) -> Edge {
-        let authenticator = auth::Authenticator::new(settings.root.clone(), settings.region.clone());
+        let authenticator = auth::Authenticator::new(store.identities().clone(), settings.region.clone());
         let tokens = list::Tokens::new(&settings.root.secret_key);
         let host_id =
             HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));

@@ -13,7 +13,7 @@ use super::error::{Code, Result, S3Error};
 use super::list::{Options, STANDARD, owner, page_limit};
 use super::put::{DEFAULT_CHECKSUM, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
-use super::service::{Call, location};
+use super::service::{Call, location, rest};
 use super::{conditions, headers};
 use crate::base::limits::PART_NUMBER_MAX;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
@@ -41,7 +41,8 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     let stored = headers::stored(call.headers)?;
     let (algorithm, kind) = checksum_of_upload(call.headers)?;
     let store = &call.edge.store;
-    let owner = &call.edge.settings.owner_id;
+    // Nobody in particular uploads for the owner of the bucket.
+    let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
     let upload = store.create_upload(call.bucket, call.key, owner, stored, Some((algorithm, kind))).await?;
     let (bucket, key, upload_id) = (call.bucket, call.key, &*upload.upload_id);
     let result = InitiateMultipartUploadResult { bucket, key, upload_id };
@@ -151,7 +152,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
         check_claimed(&upload, claimed)?;
     }
     let document = call.payload(promise, None).document().await?;
-    let request = parse_complete_multipart_upload(&document)?;
+    let request = parse_complete_multipart_upload(&document, rest).await?;
     let parts = request.parts.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
     let checksum = claimed.map(|checksum| (checksum.algorithm(), checksum.bytes().to_vec()));
     let complete = Complete { parts, conditions, checksum, kind, size };
@@ -299,10 +300,10 @@ pub(super) async fn list_uploads(call: Call<'_>) -> Result<Reply> {
             limit: options.limit,
         })
         .await?;
-    Ok(xml(uploads_document(&call, &options, &page, (key_marker, upload_id_marker))))
+    Ok(xml(uploads_document(&call, &options, &page, (key_marker, upload_id_marker)).await))
 }
 
-fn uploads_document(
+async fn uploads_document(
     call: &Call<'_>,
     options: &Options<'_>,
     page: &UploadPage,
@@ -335,7 +336,7 @@ fn uploads_document(
         UploadEntry::Upload(upload) => (&*upload.key, &*upload.upload_id),
         UploadEntry::Prefix(prefix) => (&**prefix, ""),
     });
-    documents::list_multipart_uploads(&ListMultipartUploadsResult {
+    let result = ListMultipartUploadsResult {
         bucket: call.bucket,
         prefix: options.prefix,
         delimiter: options.delimiter,
@@ -348,7 +349,8 @@ fn uploads_document(
         url_encoded: options.url_encoded,
         uploads: &entries,
         common_prefixes: &prefixes,
-    })
+    };
+    documents::list_multipart_uploads(&result, rest).await
 }
 
 #[cfg(test)]

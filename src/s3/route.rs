@@ -38,9 +38,11 @@ operations! {
     ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation
     ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects
     GetObject HeadObject PutObject CopyObject DeleteObject GetObjectAttributes
+    PutBucketAcl PutObjectAcl PutBucketPolicy DeleteBucketPolicy IamQuery
+    GetBucketAcl GetObjectAcl GetBucketPolicy GetBucketPolicyStatus
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
-    GetBucketVersioning GetBucketAcl GetObjectAcl GetObjectTagging GetBucketTagging GetBucketCors
-    GetBucketPolicy GetBucketPolicyStatus GetBucketLifecycleConfiguration GetBucketWebsite
+    GetBucketVersioning GetObjectTagging GetBucketTagging GetBucketCors
+    GetBucketLifecycleConfiguration GetBucketWebsite
     GetBucketEncryption GetBucketReplication GetObjectLockConfiguration GetPublicAccessBlock
     GetBucketOwnershipControls GetBucketRequestPayment GetBucketLogging
     GetBucketNotificationConfiguration GetBucketAccelerateConfiguration
@@ -212,7 +214,7 @@ fn check_version(query: &Query<'_>) -> Result<()> {
 fn service_operation(method: &Method, sub: Option<&str>) -> Result<Operation> {
     match (method.as_str(), sub) {
         ("GET", None) => Ok(Operation::ListBuckets),
-        ("POST", None) => Err(S3Error::not_implemented("POST on the service")),
+        ("POST", None) => Ok(Operation::IamQuery),
         (_, None) => Err(Code::MethodNotAllowed.into()),
         (_, Some(sub)) => Err(S3Error::not_implemented(sub)),
     }
@@ -225,6 +227,9 @@ fn bucket_operation(method: &Method, sub: Option<&str>, query: &Query<'_>) -> Re
         ("HEAD", None) => Operation::HeadBucket,
         ("DELETE", None) => Operation::DeleteBucket,
         ("POST", Some("delete")) => Operation::DeleteObjects,
+        ("PUT", Some("acl")) => Operation::PutBucketAcl,
+        ("PUT", Some("policy")) => Operation::PutBucketPolicy,
+        ("DELETE", Some("policy")) => Operation::DeleteBucketPolicy,
         ("GET", Some(sub)) => return bucket_reading(sub),
         ("POST", None) => return Err(S3Error::not_implemented("POST object form")),
         (_, Some(sub)) => return Err(S3Error::not_implemented(sub)),
@@ -281,6 +286,7 @@ fn object_operation(
         ("GET", None, true) => Operation::ListParts,
         ("GET", Some("attributes"), false) => Operation::GetObjectAttributes,
         ("GET", Some("acl"), false) => Operation::GetObjectAcl,
+        ("PUT", Some("acl"), false) => Operation::PutObjectAcl,
         ("GET", Some("tagging"), false) => Operation::GetObjectTagging,
         ("HEAD", None, false) => Operation::HeadObject,
         ("PUT", None, true) if part && copy => Operation::UploadPartCopy,
@@ -329,6 +335,11 @@ mod tests {
             ("HEAD", "/b", "", HeadBucket),
             ("DELETE", "/b", "", DeleteBucket),
             ("POST", "/b", "delete", DeleteObjects),
+            ("POST", "/", "", IamQuery),
+            ("PUT", "/b", "acl", PutBucketAcl),
+            ("PUT", "/b", "policy", PutBucketPolicy),
+            ("DELETE", "/b", "policy", DeleteBucketPolicy),
+            ("PUT", "/b/k", "acl", PutObjectAcl),
             ("GET", "/b/k", "partNumber=1&versionId=null", GetObject),
             ("GET", "/b/k", "uploadId=u", ListParts),
             ("GET", "/b/k", "attributes", GetObjectAttributes),
@@ -350,7 +361,6 @@ mod tests {
         for (method, path, query, code) in [
             ("PUT", "/b", "versioning", Code::NotImplemented),
             ("PUT", "/b/k", "tagging", Code::NotImplemented),
-            ("DELETE", "/b", "policy", Code::NotImplemented),
             ("GET", "/b/k", "torrent", Code::NotImplemented),
             ("POST", "/b/k", "select&select-type=2", Code::NotImplemented),
             ("GET", "/b", "inventory&id=1", Code::NotImplemented),
@@ -360,7 +370,6 @@ mod tests {
             ("PUT", "/b/k", "partNumber=1", Code::InvalidArgument),
             ("PUT", "/b/k", "uploadId=u", Code::InvalidArgument),
             ("POST", "/b", "", Code::NotImplemented),
-            ("POST", "/", "", Code::NotImplemented),
             ("PUT", "/", "", Code::MethodNotAllowed),
             ("PATCH", "/b/k", "", Code::MethodNotAllowed),
         ] {

@@ -1,24 +1,35 @@
 //! One request from its head to its stamped answer.
 //!
-//! The order is fixed: address, operation, signature, refused features, then the operation. All of
+//! The order is fixed: address, operation, signature, refused features, permission, then the operation. All of
 //! it happens on the head alone, so that an upload that cannot succeed is told before it is sent.
 //! Owns the dispatch and the headers every answer has. The hot operations run in place; the others
 //! are boxed, so that their size does not burden every request.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 
+use super::auth::Proof;
 use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
 use super::route::{Operation, Target, route, target};
 use super::stats::Ticket;
-use super::{Shared, attributes, bucket, copy, delete, get, headers, list, multipart, put};
+use super::{
+    Shared, acl, attributes, authorize, bucket, copy, delete, get, headers, list, multipart, policy, put,
+    query,
+};
+use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
+use crate::iam::Caller;
+use crate::iam::rules::Rules;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -35,6 +46,12 @@ pub(super) struct Call<'r> {
     pub headers: &'r HeaderMap,
     pub intake: &'r mut Intake,
     pub request_id: &'r str,
+    pub caller: &'r Caller,
+    pub proof: Option<Proof>,
+    /// Where the client is.
+    pub source: Option<IpAddr>,
+    /// Of the bucket, when there is one.
+    pub rules: Option<Rc<Rules>>,
     verified: &'r Verified,
 }
 
@@ -71,7 +88,7 @@ impl Shared {
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
         let mut intake = Intake::new(incoming);
-        let result = self.answer(&parts, &mut intake, &mut ticket, &request_id).await;
+        let result = self.answer(&parts, &mut intake, &mut ticket, &request_id, link).await;
         let error = result.as_ref().err().map(S3Error::code);
         let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
         if !settle(&mut intake, &parts.headers).await {
@@ -91,6 +108,7 @@ impl Shared {
         intake: &mut Intake,
         ticket: &mut Ticket,
         request_id: &HeaderValue,
+        link: &Link,
     ) -> Result<Reply> {
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
@@ -105,13 +123,20 @@ impl Shared {
         }
         let view =
             RequestView { method: &parts.method, raw_path: path, query: &query, headers: &parts.headers };
-        let verified = self.authenticator.verify(&view, self.store.now())?;
+        if let Ok(Operation::IamQuery) = operation {
+            return Box::pin(query::answer(self, &view, intake, link, request_id)).await;
+        }
+        let identified = self.authenticator.verify(&view, self.store.now())?;
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
-        headers::check_features(&parts.headers, &self.settings.owner_id)?;
+        headers::check_features(&parts.headers)?;
         if let Some(name) = target.bucket.as_deref().filter(|name| !bucket::is_valid_name(name)) {
             return Err(S3Error::new(Code::InvalidBucketName).field("BucketName", name));
         }
+        let rules = match target.bucket.as_deref() {
+            Some(name) if operation != Operation::CreateBucket => Some(self.rules(name)?),
+            _ => None,
+        };
         let call = Call {
             edge: self,
             bucket: target.bucket.as_deref().unwrap_or(""),
@@ -121,9 +146,23 @@ impl Shared {
             headers: &parts.headers,
             intake,
             request_id: request_id.to_str().unwrap_or(""),
-            verified: &verified,
+            caller: &identified.caller,
+            proof: identified.proof,
+            source: link.peer,
+            rules,
+            verified: &identified.verified,
         };
+        authorize::admit(operation, &call).await?;
         dispatch(operation, call).await
+    }
+
+    /// What a bucket lays down about access.
+    pub(super) fn rules(&self, bucket: &str) -> Result<Rc<Rules>> {
+        let found = self.store.settings(bucket)?;
+        Ok(found.derived(|found| {
+            let owner = self.store.identities().account_of_canonical(&found.value.owner);
+            Rules::of(found, bucket, owner.as_ref().map_or("", |owner| &owner.value.name))
+        }))
     }
 
     /// The error document, or only its status where the answer has no body.
@@ -227,8 +266,20 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::ListParts => multipart::list_parts(call).await,
         Operation::ListMultipartUploads => multipart::list_uploads(call).await,
+        Operation::GetBucketAcl => acl::get_bucket_acl(call).await,
+        Operation::PutBucketAcl => acl::put_bucket_acl(call).await,
+        Operation::GetObjectAcl => acl::get_object_acl(call).await,
+        Operation::GetBucketPolicy => policy::get(call).await,
+        Operation::PutBucketPolicy => policy::put(call).await,
+        Operation::DeleteBucketPolicy => policy::delete(call).await,
+        Operation::GetBucketPolicyStatus => policy::status(call).await,
         _ => bucket::get_setting(operation, call).await,
     }
+}
+
+/// A pause in a long computation, for the other tasks of the core: rule R1.
+pub(super) async fn rest() {
+    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
 }
 
 /// Where an object is found, as `Location` says it.

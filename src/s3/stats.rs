@@ -37,6 +37,7 @@ pub struct OperationStats {
 #[derive(Debug, Default)]
 pub struct ConnectionStats {
     pub open: Gauge,
+    /// For the one who takes them over from the listener.
     pub accepted: Counter,
     /// For the one who accepts: closed because the bound on connections was reached.
     pub refused: Counter,
@@ -80,6 +81,7 @@ impl Stats {
             accepted: self.connections.accepted.get(),
             refused: self.connections.refused.get(),
             timed_out: self.connections.timed_out.get(),
+            panics: self.connections.panics.get(),
         }
     }
 

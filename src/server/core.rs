@@ -18,9 +18,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::operator::{Act, Operator, Order};
+use crate::admin::accounts;
+use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
 use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
+use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
@@ -56,6 +58,9 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
             return;
         }
     };
+    let (pool, root) = (running.core.pool.geometry.pool.0, &facts.root);
+    let (id, account) = root_account(pool, &root.access_key, &root.secret_key);
+    running.core.common.identities.install_root(id, account);
     let _ = links.opened.send(Ok(()));
     let mut phase = facts.phase.clone();
     if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
@@ -137,8 +142,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
             access_key: facts.root.access_key.clone(),
             secret_key: facts.root.secret_key.clone(),
         },
-        owner_id: owner_id(&facts.root.access_key),
-        owner_name: "root".to_owned(),
+        new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
         host_id: "basalt".to_owned(),
         request_seed: world.random_u64(),
@@ -147,11 +151,6 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     report_into(running, stats.clone());
     let operator = operator(world, facts, running, stopped);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
-}
-
-/// The canonical id of the root account: 64 hexadecimal digits, as AWS has them.
-fn owner_id(access_key: &str) -> String {
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, access_key.as_bytes()))
 }
 
 // ---- The operator's side ----
@@ -182,7 +181,12 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
             }
         })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, act, access));
+    let store = Store::new(running.core.clone());
+    let accounts: AccountDoer = Rc::new(move |command| {
+        let store = store.clone();
+        Box::pin(async move { accounts::run(&store, command).await })
+    });
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -195,7 +199,8 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
 /// Asks every core for its figures.
 async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
     let mut totals = core.report();
-    for (_, inbox) in core.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != core.index) {
+    let others = core.peers.inboxes.iter().enumerate().filter(|(index, _)| *index != core.index);
+    for inbox in others.map(|(_, inbox)| inbox).chain(core.peers.background.iter()) {
         let (tell, told) = oneshot::channel();
         let job: crate::object::core::Job = Box::new(move |core| {
             let _ = tell.send(core.report());
@@ -207,7 +212,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         }
     }
     let geometry = core.pool.geometry;
-    totals.buckets = core.buckets.len() as u64;
+    totals.buckets = core.common.buckets.len() as u64;
     totals.connections.refused += facts.refused.load(Ordering::Relaxed) as u64;
     Snapshot {
         version: env!("CARGO_PKG_VERSION"),
@@ -246,12 +251,29 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             log: log.counters.snapshot(),
             caches: vec![block_cache, core.bodies.metrics()],
-            queues: vec![buffers(&core)],
+            queues: vec![core.foreman.queue(), buffers(&core)],
+            jobs: Vec::new(),
             operations: stats.operations(),
             connections: stats.connections(),
             buckets: 0,
         }
     }));
+}
+
+/// How a background core reports itself: what it moved, and the work it did.
+pub fn background_reporter(core: &Rc<Core>) -> impl Fn() -> CoreSnapshot + use<> {
+    let core = Rc::downgrade(core);
+    move || {
+        let Some(core) = core.upgrade() else { return CoreSnapshot::default() };
+        let budget = core.writes.budget();
+        let (depth, depth_max) = (budget.bytes_used() as u64, budget.bytes_max() as u64);
+        CoreSnapshot {
+            drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
+            queues: vec![QueueMetrics { name: "background_buffer", depth, depth_max, refused: 0 }],
+            jobs: core.duty.metrics(),
+            ..CoreSnapshot::default()
+        }
+    }
 }
 
 fn buffers(core: &Core) -> QueueMetrics {

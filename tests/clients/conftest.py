@@ -49,6 +49,23 @@ def basalt(shared):
     shared.check_log()
 
 
+@pytest.fixture(scope="session")
+def shared_open(tmp_path_factory):
+    """Like `shared`, with new buckets on which ACLs count and nothing public is blocked."""
+    base = tmp_path_factory.mktemp("open")
+    server = Basalt([base / f"d{n}" for n in range(4)], base / "log", options=["--new-buckets", "open"]).start()
+    yield server
+    server.kill()
+    shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def open_basalt(shared_open):
+    yield shared_open
+    assert shared_open.process.poll() is None, f"the open server ended:\n{shared_open.tail()}"
+    shared_open.check_log()
+
+
 @pytest.fixture
 def new_basalt(tmp_path):
     """Makes servers of this test alone: `new_basalt(drives=4, parity=2, options=[...])`, not yet started."""

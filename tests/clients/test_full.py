@@ -1,5 +1,8 @@
 """Full drives: a clear refusal of writes, reads and deletions that go on, and space that comes back."""
+import socket
+
 from .content import KIB, MIB, content
+from .test_bad_input import head_bytes
 from .waiting import until
 
 CAPACITY = ["--capacity", "512MiB"]
@@ -79,3 +82,17 @@ def test_the_same_space_is_used_again_and_again(new_basalt):
             until(lambda: wire.put(BUCKET, f"k{turn % 8}", body).status == 200, 60, "space of overwritten objects")
         for turn in range(312, 320):
             assert wire.get(BUCKET, f"k{turn % 8}").body == content(16 * MIB, str(turn % 3))
+
+
+def test_broken_uploads_give_their_space_back(new_basalt):
+    """More bytes than the drives hold, in uploads that end early: a running server keeps nothing of them."""
+    server = new_basalt(options=CAPACITY).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    body = content(32 * MIB)
+    with server.wire() as wire:
+        for number in range(48):
+            head, _ = head_bytes(wire, "PUT", f"/{BUCKET}/broken{number}", length=len(body))
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as upload:
+                upload.sendall(head + body[:-1])
+        until(lambda: wire.put(BUCKET, "room", content(64 * MIB)).status == 200, 60, "the space of broken uploads")
+        assert wire.request("HEAD", f"/{BUCKET}/broken0").status == 404

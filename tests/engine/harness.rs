@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use basalt::io::sim::SimWorld;
+use basalt::object::background::{Background, open_background};
 use basalt::object::condition::Conditions;
 use basalt::object::error::ObjectError;
 use basalt::object::open::{self, MemoryPlan, Running, Shared};
@@ -17,9 +18,14 @@ use bytes::Bytes;
 use tokio::task::LocalSet;
 
 pub const BUCKET: &str = "bucket";
-pub const MEMORY: MemoryPlan =
-    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
-const CAPACITY: u64 = 640 << 20;
+pub const MEMORY: MemoryPlan = MemoryPlan {
+    memtable: 64 << 10,
+    blocks: 1 << 20,
+    bodies: 64 << 10,
+    buffers: 32 << 20,
+    background: 8 << 20,
+};
+pub const CAPACITY: u64 = 640 << 20;
 
 /// Runs a test in simulated time.
 pub fn run(test: impl Future<Output = ()> + 'static) {
@@ -50,19 +56,22 @@ pub struct Server {
     pub store: Store,
     pub shared: Shared,
     pub running: Running,
+    pub background: Background,
 }
 
 /// Starts a store; an error when the world does not let it.
 pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> {
     let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;
-    let (_, mut seeds) = open::deal(opening, 1);
-    let seed = seeds.pop().expect("one core");
+    let mut dealt = open::deal(opening, 1);
+    let seed = dealt.background.pop().expect("one background core");
+    let background = open_background(&sim.world(), seed, MEMORY);
+    let seed = dealt.cores.pop().expect("one core");
     let shared = seed.shared.clone();
     let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
     upkeep::start(&mut running);
     upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None);
     running.announce_buckets().await.map_err(|error| error.to_string())?;
-    Ok(Server { store: Store::new(running.core.clone()), shared, running })
+    Ok(Server { store: Store::new(running.core.clone()), shared, running, background })
 }
 
 /// Bytes that tell which object and which write of it they belong to.
@@ -157,9 +166,9 @@ impl Server {
     }
 
     pub async fn stop(self) {
-        let Server { store, running, .. } = self;
+        let Server { store, running, background, .. } = self;
         drop(store);
-        running.shut_down().await;
+        tokio::join!(running.shut_down(), background.shut_down());
     }
 }
 

@@ -5,8 +5,11 @@
 
 mod harness;
 mod crash;
+mod damage;
 mod drives;
 mod life;
 mod repair;
+mod log;
 mod settings;
 mod space;
+mod background;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use basalt::base::metrics::JobKind;
 use basalt::object::error::ObjectError;
 
 use crate::harness::{BUCKET, Server, body, request, run, start, world};
@@ -62,6 +63,9 @@ fn small_objects_survive_being_packed_and_their_space_comes_back() {
         }
         let packs: usize = server.running.core.shards.iter().flatten().map(|shard| shard.packs()).sum();
         assert!(packs > 0, "retired segments leave packs");
+        let jobs = server.background.core.duty.metrics();
+        let kinds: Vec<JobKind> = jobs.iter().filter(|job| job.bytes > 0).map(|job| job.kind).collect();
+        assert_eq!(kinds, JobKind::ALL, "all of it happens on the background core");
         server.check(&model).await;
         server.stop().await;
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");

@@ -88,8 +88,8 @@ pub fn summary(drive: &Drive, out: &mut Output<'_>) -> io::Result<()> {
             shard.id.to_string(),
             manifest.generation.to_string(),
             manifest.epoch.to_string(),
-            text::sequence(Sequence(manifest.flushed)),
-            text::sequence(Sequence(manifest.accepted)),
+            Sequence(manifest.flushed).to_string(),
+            Sequence(manifest.accepted).to_string(),
             runs,
             here,
         ]);
@@ -118,7 +118,7 @@ pub async fn list(drive: &Drive, out: &mut Output<'_>) -> io::Result<()> {
             shard.id,
             manifest.generation,
             manifest.epoch,
-            text::sequence(Sequence(manifest.flushed))
+            Sequence(manifest.flushed)
         ))?;
         match runs(shard.id, manifest) {
             Err(error) => {

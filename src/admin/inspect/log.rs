@@ -187,7 +187,7 @@ fn print(walk: &Walk<'_>, piece: Piece, out: &mut Output<'_>) -> io::Result<()> 
 fn print_record(drive: &Drive, record: &Found, out: &mut Output<'_>) -> io::Result<()> {
     let head = &record.head;
     let fate = fate(drive, head);
-    let (shard, sequence, body) = (head.shard, text::sequence(head.sequence), head.body);
+    let (shard, sequence, body) = (head.shard, head.sequence, head.body);
     out.line(&format!("    shard {shard} record {sequence}, body of {body} bytes, {fate}"))?;
     record
         .operations

@@ -16,8 +16,13 @@ use crate::pool::format::Request;
 
 const DEVICE: &str = "/dev0";
 const DEVICE_BYTES: u64 = 768 << 20;
-const MEMORY: MemoryPlan =
-    MemoryPlan { memtable: 64 << 10, blocks: 1 << 20, bodies: 64 << 10, buffers: 32 << 20 };
+const MEMORY: MemoryPlan = MemoryPlan {
+    memtable: 64 << 10,
+    blocks: 1 << 20,
+    bodies: 64 << 10,
+    buffers: 32 << 20,
+    background: 8 << 20,
+};
 const LOG: Choice = Choice { segments: false, log: true, catalog: false };
 const SEGMENTS: Choice = Choice { segments: true, log: false, catalog: false };
 /// The first log segment, which is the first segment of all.
@@ -40,8 +45,8 @@ async fn device() -> SimWorld {
         adopt: false,
     };
     let opening = open::find(&sim.world(), &request, &|_, _| {}).await.expect("a new pool");
-    let (_assembly, mut seeds) = open::deal(opening, 1);
-    let running = open::open_core(&sim.world(), seeds.remove(0), MEMORY).await.expect("a core");
+    let mut dealt = open::deal(opening, 1);
+    let running = open::open_core(&sim.world(), dealt.cores.remove(0), MEMORY).await.expect("a core");
     running.announce_buckets().await.expect("no buckets yet");
     let store = Store::new(running.core.clone());
     store.create_bucket("bucket", "region", "owner").await.expect("a bucket");

@@ -7,8 +7,9 @@ use super::moment;
 use crate::admin::table::{grouped, size};
 use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
-use crate::catalog::key;
-use crate::catalog::record::{Operation, Sequence};
+use crate::catalog::identity::{AccountValue, UserValue};
+use crate::catalog::key::{self, Identity};
+use crate::catalog::record::Operation;
 use crate::catalog::value::{
     BucketValue, GarbageValue, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
@@ -38,14 +39,24 @@ pub fn count(n: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
+/// Never a secret.
+fn identity(identity: &Identity, bytes: &[u8]) -> Option<String> {
+    let (what, created, keys) = match identity {
+        Identity::Account(_) => {
+            let account = AccountValue::decode(bytes)?;
+            (format!("account {:?}", account.name), account.created, account.keys.len())
+        }
+        Identity::User(..) => {
+            let user = UserValue::decode(bytes)?;
+            (format!("user {}", user.id), user.created, user.keys.len())
+        }
+    };
+    Some(format!("{what}, created {}, {}", moment(created), count(keys as u64, "key")))
+}
+
 /// Epoch, stream and number.
 pub fn log(id: LogId) -> String {
     format!("{}.{}.{}", id.0 >> 32, id.0 >> 24 & 0xff, id.0 & 0xff_ffff)
-}
-
-/// Epoch and number in it.
-pub fn sequence(sequence: Sequence) -> String {
-    format!("{}:{}", sequence.epoch(), sequence.0 - Sequence::first(sequence.epoch()).0)
 }
 
 pub fn operation(operation: &Operation) -> String {
@@ -72,6 +83,8 @@ pub fn key(bytes: &[u8]) -> String {
     };
     if let Some(name) = key::bucket_name(bytes) {
         format!("{family} {name:?}")
+    } else if let Some(identity) = key::parse_identity(bytes) {
+        format!("{family} {identity:?}")
     } else if let Some((_, kind, name)) = key::parse_setting(bytes) {
         named(name.as_bytes(), format!(" kind {kind}"))
     } else if let Some((name, order)) = key::parse_version(bytes) {
@@ -103,6 +116,8 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     if key::bucket_name(key).is_some() {
         let bucket = BucketValue::decode(bytes)?;
         Some(format!("id {:016x}, created {}", bucket.id, moment(bucket.created)))
+    } else if let Some(identity) = key::parse_identity(key) {
+        self::identity(&identity, bytes)
     } else if key::parse_setting(key).is_some() {
         Some(format!("a document of {} bytes", SettingValue::decode(bytes)?.document.len()))
     } else if key::is_version(key) {
@@ -171,8 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_in_their_parts() {
+    fn a_log_id_is_told_in_its_parts() {
         assert_eq!(log(LogId(3 << 32 | 1 << 24 | 9)), "3.1.9");
-        assert_eq!(sequence(Sequence::first(7).next()), "7:1");
     }
 }

@@ -16,6 +16,7 @@ use crate::catalog::run::block::BlockRef;
 use crate::catalog::run::entries::EntriesCursor;
 use crate::pool::extent::{Address, MirroredExtent};
 
+#[derive(Clone)]
 pub struct Footer {
     pub entries: u64,
     pub tombstones: u64,

@@ -31,8 +31,7 @@ pub struct Run<S: RunStore> {
     tag: u64,
     store: S,
     cache: Rc<BlockCache>,
-    footer: Footer,
-    root: RunRef,
+    facts: RunFacts,
     fate: Cell<Fate>,
 }
 
@@ -44,6 +43,20 @@ pub struct RunRef {
     pub extent: MirroredExtent,
     /// Checksum of the footer.
     pub crc: u32,
+}
+
+/// All there is to know of a run without asking its store: it can be opened anywhere.
+#[derive(Clone)]
+pub struct RunFacts {
+    pub root: RunRef,
+    pub footer: Footer,
+}
+
+impl RunFacts {
+    /// All extents of the run, its footer's included.
+    pub fn extents(&self) -> impl Iterator<Item = MirroredExtent> + '_ {
+        self.footer.extents().chain(std::iter::once(self.root.extent.clone()))
+    }
 }
 
 /// What happens to the run's space when the last user drops it.
@@ -86,33 +99,36 @@ impl<S: RunStore> Run<S> {
         let bytes = store.read(&root.extent, 0, len, &verify).await?;
         let corrupt = CatalogError::Corrupt { what: "footer", run: root.id };
         let footer = block::payload(&bytes).and_then(Footer::decode).ok_or(corrupt)?;
-        let tag = cache.tag();
-        Ok(Run { owner, tag, store, cache, footer, root, fate: Cell::new(Fate::Keep) })
+        Ok(Self::known(store, cache, shard, RunFacts { root, footer }, Fate::Keep))
     }
 
-    /// A run just written, which no manifest names yet.
-    pub fn written(
-        store: S,
-        cache: Rc<BlockCache>,
-        owner: Owner,
-        tag: u64,
-        footer: Footer,
-        root: RunRef,
-    ) -> Self {
-        assert_eq!(owner.run, root.id);
-        Run { owner, tag, store, cache, footer, root, fate: Cell::new(Fate::Free) }
+    /// A run whose footer is at hand; `Fate::Free` if no manifest names it yet and it is the caller's.
+    pub fn known(store: S, cache: Rc<BlockCache>, shard: ShardId, facts: RunFacts, fate: Fate) -> Self {
+        let (owner, tag) = (Owner { shard, run: facts.root.id }, cache.tag());
+        Run { owner, tag, store, cache, facts, fate: Cell::new(fate) }
+    }
+
+    /// Puts blocks that are at hand into the cache.
+    pub fn warm(&self, blocks: impl IntoIterator<Item = (u32, Bytes)>) {
+        for (number, payload) in blocks {
+            self.cache.insert(BlockKey { tag: self.tag, number }, payload);
+        }
     }
 
     pub fn id(&self) -> u64 {
-        self.root.id
+        self.facts.root.id
     }
 
     pub fn root(&self) -> &RunRef {
-        &self.root
+        &self.facts.root
     }
 
     pub fn footer(&self) -> &Footer {
-        &self.footer
+        &self.facts.footer
+    }
+
+    pub fn facts(&self) -> &RunFacts {
+        &self.facts
     }
 
     pub(super) fn store(&self) -> &S {
@@ -137,15 +153,15 @@ impl<S: RunStore> Run<S> {
 
     /// All extents of the run, its footer's included.
     pub fn extents(&self) -> impl Iterator<Item = MirroredExtent> + '_ {
-        self.footer.extents().chain(std::iter::once(self.root.extent.clone()))
+        self.facts.extents()
     }
 
     /// What the run knows of `key`, from memory alone: `held` and the cache.
     pub fn lookup(&self, key: &[u8], hash: u64, held: &Held) -> Result<Lookup> {
-        if key < &self.footer.first_key[..] || key > &self.footer.last_key[..] {
+        if key < &self.footer().first_key[..] || key > &self.footer().last_key[..] {
             return Ok(Lookup::Absent);
         }
-        let partition = self.footer.partition(key).ok_or(self.corrupt("root index"))?;
+        let partition = self.footer().partition(key).ok_or(self.corrupt("root index"))?;
         let Some(filter) = self.resident(partition.filter, held) else {
             return Ok(Lookup::Needs(Kind::Filter, partition.filter));
         };
@@ -226,7 +242,7 @@ impl<S: RunStore> Run<S> {
     }
 
     pub fn corrupt(&self, what: &'static str) -> CatalogError {
-        CatalogError::Corrupt { what, run: self.root.id }
+        CatalogError::Corrupt { what, run: self.facts.root.id }
     }
 
     fn resident(&self, block: BlockRef, held: &Held) -> Option<Bytes> {
@@ -254,7 +270,7 @@ impl<S: RunStore> Run<S> {
 
     pub(super) fn extent_of(&self, block: BlockRef) -> Result<MirroredExtent> {
         let fits = |extent: &MirroredExtent| block.offset() as usize + block.bytes() <= extent.len as usize;
-        self.footer.extent(block.extent).filter(fits).ok_or(self.corrupt("block reference"))
+        self.facts.footer.extent(block.extent).filter(fits).ok_or(self.corrupt("block reference"))
     }
 
     fn check_span(&self, blocks: &[BlockRef], bytes: &[u8]) -> bool {

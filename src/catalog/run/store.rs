@@ -1,12 +1,17 @@
 //! The storage beneath the index, as the index sees it: mirrored extents that are written once,
 //! read in pieces and given back.
 //!
-//! Owns the trait only; the pool implements it over drives, the tests in memory. Everything is
-//! single-threaded: futures are not `Send`, handles are cheap clones.
+//! Owns the trait only; the shards implement it over drives, the tests in memory. Everything is
+//! single-threaded: futures are not `Send`, handles are cheap clones. Only `forge` may have its work done
+//! on another thread.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::catalog::error::Result;
+use crate::catalog::forge::{self, Piece, Work};
+use crate::catalog::memtable::Table;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::extent::MirroredExtent;
 use crate::pool::mend::Mended;
@@ -33,6 +38,16 @@ pub trait RunStore: Clone + 'static {
 
     /// Gives space back. Called once per extent, when no reader can use it any more.
     fn free(&self, extent: &MirroredExtent);
+
+    /// Does a flush or a merge, here or where it disturbs less. The caller owns what it answers.
+    async fn forge(&self, work: Work) -> Result<Vec<Piece>> {
+        forge::here(self, work).await
+    }
+
+    /// The table is written out and nobody needs it any more; dropping it takes a while.
+    fn discard(&self, table: Arc<Table>) {
+        drop(table);
+    }
 }
 
 /// A store whose copies can be looked after one by one.

@@ -1,20 +1,18 @@
 //! Writes a run in one pass over sorted entries.
 //!
 //! Owns the blocks being filled and the extent being filled with blocks; holds one extent of memory
-//! and one partition of key hashes, whatever the size of the run. Filter and index blocks go into
-//! the cache as they are written, so that a fresh run answers without reading. Invariants: keys
-//! come in strictly rising order; a run that is not finished gives its extents back.
-
-use std::rc::Rc;
+//! and one partition of key hashes, whatever the size of the run. The first filter and index blocks are kept
+//! for the cache, so that a fresh run answers without reading. Invariants: keys come in strictly rising
+//! order; a run that is not finished, or that nobody takes over, gives its extents back.
 
 use crate::base::limits;
-use crate::catalog::cache::{BlockCache, BlockKey};
 use crate::catalog::error::{CatalogError, Result};
+use crate::catalog::forge::Warm;
 use crate::catalog::run::block::{self, BlockRef, Kind, Owner};
 use crate::catalog::run::entries::{EntriesBuilder, Form, common_prefix};
 use crate::catalog::run::filter;
 use crate::catalog::run::footer::{Footer, FooterParts, Partition};
-use crate::catalog::run::reader::{FOOTER_NUMBER, Run, RunRef};
+use crate::catalog::run::reader::{FOOTER_NUMBER, RunFacts, RunRef};
 use crate::catalog::run::store::RunStore;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::extent::MirroredExtent;
@@ -36,10 +34,11 @@ impl Default for RunSizes {
 
 pub struct RunWriter<S: RunStore> {
     store: S,
-    cache: Rc<BlockCache>,
     owner: Owner,
     sizes: RunSizes,
-    tag: u64,
+    warm: Warm,
+    /// Bytes that `warm` may still take.
+    warm_left: usize,
     extents: Vec<MirroredExtent>,
     bytes: u64,
     /// The extent being filled, up to `used`.
@@ -59,17 +58,46 @@ pub struct RunWriter<S: RunStore> {
     tombstones: u64,
 }
 
+/// A run just written, which nobody owns yet: dropped, it gives its extents back.
+pub struct Fresh<S: RunStore> {
+    store: S,
+    facts: Option<RunFacts>,
+    warm: Warm,
+    warm_left: usize,
+}
+
+impl<S: RunStore> Fresh<S> {
+    /// The caller owns the run from now on.
+    pub fn take_over(mut self) -> (RunFacts, Warm) {
+        let facts = self.facts.take().expect("taken over once");
+        (facts, std::mem::take(&mut self.warm))
+    }
+
+    /// What the writer was given to keep blocks in and did not use.
+    pub fn warm_left(&self) -> usize {
+        self.warm_left
+    }
+}
+
+impl<S: RunStore> Drop for Fresh<S> {
+    fn drop(&mut self) {
+        if let Some(facts) = &self.facts {
+            facts.extents().for_each(|extent| self.store.free(&extent));
+        }
+    }
+}
+
 const BLOCK_PAYLOAD_MAX: usize = limits::RUN_BLOCK_BYTES - block::HEADER_BYTES;
 
 impl<S: RunStore> RunWriter<S> {
-    pub fn new(store: S, cache: Rc<BlockCache>, owner: Owner, sizes: RunSizes) -> Self {
-        let tag = cache.tag();
+    /// Keeps blocks for the cache up to `warm_left` bytes.
+    pub fn new(store: S, owner: Owner, sizes: RunSizes, warm_left: usize) -> Self {
         RunWriter {
             store,
-            cache,
             owner,
             sizes,
-            tag,
+            warm: Warm::new(),
+            warm_left,
             extents: Vec::new(),
             bytes: 0,
             buf: None,
@@ -114,7 +142,7 @@ impl<S: RunStore> RunWriter<S> {
     }
 
     /// Writes what is left and the footer. The run is not durable before the store's `sync`.
-    pub async fn finish(mut self) -> Result<Run<S>> {
+    pub async fn finish(mut self) -> Result<Fresh<S>> {
         assert!(self.entries > 0, "a run has entries");
         self.close_data().await?;
         self.close_partition().await?;
@@ -134,7 +162,8 @@ impl<S: RunStore> RunWriter<S> {
         let corrupt = CatalogError::Corrupt { what: "footer", run: root.id };
         let footer = Footer::decode(payload.into()).ok_or(corrupt)?;
         self.extents.clear();
-        Ok(Run::written(self.store.clone(), self.cache.clone(), self.owner, self.tag, footer, root))
+        let (facts, warm) = (Some(RunFacts { root, footer }), std::mem::take(&mut self.warm));
+        Ok(Fresh { store: self.store.clone(), facts, warm, warm_left: self.warm_left })
     }
 
     async fn add_entry(&mut self, key: &[u8], form: Form, value: &[u8]) -> Result<()> {
@@ -208,9 +237,9 @@ impl<S: RunStore> RunWriter<S> {
         let out = &mut buf[self.used..self.used + len];
         placed.crc = block::seal(kind, self.owner, placed.number(), payload, out);
         self.used += len;
-        if matches!(kind, Kind::Index | Kind::Filter) {
-            let key = BlockKey { tag: self.tag, number: placed.number() };
-            self.cache.insert(key, bytes::Bytes::copy_from_slice(payload));
+        if matches!(kind, Kind::Index | Kind::Filter) && payload.len() <= self.warm_left {
+            self.warm_left -= payload.len();
+            self.warm.push((placed.number(), bytes::Bytes::copy_from_slice(payload)));
         }
         Ok(placed)
     }

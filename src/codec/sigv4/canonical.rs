@@ -83,17 +83,18 @@ pub(super) fn append_string_to_sign(out: &mut Vec<u8>, timestamp: &str, scope: &
 pub(super) struct Scope<'a> {
     pub date: &'a str,
     pub region: &'a str,
+    pub service: &'a str,
 }
 
 impl Scope<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        for piece in [self.date, "/", self.region, "/", super::SERVICE, "/", super::TERMINATOR] {
+        for piece in [self.date, "/", self.region, "/", self.service, "/", super::TERMINATOR] {
             out.extend_from_slice(piece.as_bytes());
         }
     }
 
     pub(super) fn text(&self) -> String {
-        [self.date, self.region, super::SERVICE, super::TERMINATOR].join("/")
+        [self.date, self.region, self.service, super::TERMINATOR].join("/")
     }
 }
 

@@ -11,6 +11,7 @@ use http::header::{AUTHORIZATION, DATE};
 
 use super::canonical::RequestView;
 use super::error::AuthError;
+use super::key::KeyScope;
 use super::{ALGORITHM, TERMINATOR};
 use crate::base::limits::{PRESIGN_SECONDS_MAX, REQUEST_HEADERS_MAX};
 use crate::base::time::Nanos;
@@ -35,6 +36,12 @@ pub struct Claim<'r> {
     pub session_token: Option<&'r str>,
     /// Seconds of validity of a presigned URL; `None` for the `Authorization` header.
     pub expires_s: Option<u64>,
+}
+
+impl<'r> Claim<'r> {
+    pub(super) fn signing_scope(&self) -> KeyScope<'r> {
+        KeyScope { access_key: self.access_key, date: self.date, region: self.region, service: self.service }
+    }
 }
 
 /// Reads the claim of a request; `None` when it is anonymous.

@@ -13,7 +13,7 @@ use aws_lc_rs::hmac;
 use quick_cache::Equivalent;
 use quick_cache::unsync::Cache;
 
-use super::{SERVICE, TERMINATOR};
+use super::TERMINATOR;
 
 /// The key of one access key, day, region and service; cheap to clone.
 #[derive(Clone)]
@@ -21,12 +21,12 @@ pub struct SigningKey(Arc<hmac::Key>);
 
 impl SigningKey {
     /// `date` is `YYYYMMDD`.
-    pub fn derive(secret: &str, date: &str, region: &str) -> SigningKey {
+    pub fn derive(secret: &str, date: &str, region: &str, service: &str) -> SigningKey {
         let mut root = Vec::with_capacity(4 + secret.len());
         root.extend_from_slice(b"AWS4");
         root.extend_from_slice(secret.as_bytes());
         let mut tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &root), date.as_bytes());
-        for step in [region, SERVICE, TERMINATOR] {
+        for step in [region, service, TERMINATOR] {
             tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref()), step.as_bytes());
         }
         SigningKey(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())))
@@ -66,18 +66,25 @@ struct Scope {
     access_key: Box<str>,
     date: Box<str>,
     region: Box<str>,
+    service: Box<str>,
 }
 
-#[derive(Hash)]
-struct ScopeRef<'a> {
-    access_key: &'a str,
-    date: &'a str,
-    region: &'a str,
+/// What a signing key is good for.
+#[derive(Clone, Copy, Hash)]
+pub struct KeyScope<'a> {
+    pub access_key: &'a str,
+    /// `YYYYMMDD`.
+    pub date: &'a str,
+    pub region: &'a str,
+    pub service: &'a str,
 }
 
-impl Equivalent<Scope> for ScopeRef<'_> {
+impl Equivalent<Scope> for KeyScope<'_> {
     fn equivalent(&self, other: &Scope) -> bool {
-        self.access_key == &*other.access_key && self.date == &*other.date && self.region == &*other.region
+        self.access_key == &*other.access_key
+            && self.date == &*other.date
+            && self.region == &*other.region
+            && self.service == &*other.service
     }
 }
 
@@ -94,15 +101,19 @@ impl SigningKeyCache {
     }
 
     /// The key for `secret`, from the cache or derived now.
-    pub fn key(&mut self, access_key: &str, secret: &str, date: &str, region: &str) -> SigningKey {
-        let wanted = ScopeRef { access_key, date, region };
-        if let Some(entry) = self.keys.get(&wanted)
+    pub fn key(&mut self, secret: &str, wanted: &KeyScope<'_>) -> SigningKey {
+        if let Some(entry) = self.keys.get(wanted)
             && verify_slices_are_equal(&entry.secret, secret.as_bytes()).is_ok()
         {
             return entry.key.clone();
         }
-        let key = SigningKey::derive(secret, date, region);
-        let scope = Scope { access_key: access_key.into(), date: date.into(), region: region.into() };
+        let key = SigningKey::derive(secret, wanted.date, wanted.region, wanted.service);
+        let scope = Scope {
+            access_key: wanted.access_key.into(),
+            date: wanted.date.into(),
+            region: wanted.region.into(),
+            service: wanted.service.into(),
+        };
         self.keys.insert(scope, Entry { secret: secret.as_bytes().into(), key: key.clone() });
         key
     }
@@ -123,18 +134,24 @@ mod tests {
     #[test]
     fn a_changed_secret_gives_a_new_key() {
         let mut cache = SigningKeyCache::new(8);
-        let old = cache.key("id", "old", "20130524", "us-east-1").sign(b"x");
-        assert_eq!(cache.key("id", "old", "20130524", "us-east-1").sign(b"x"), old);
-        let new = cache.key("id", "new", "20130524", "us-east-1").sign(b"x");
+        let scope = KeyScope { access_key: "id", date: "20130524", region: "us-east-1", service: "s3" };
+        let old = cache.key("old", &scope).sign(b"x");
+        assert_eq!(cache.key("old", &scope).sign(b"x"), old);
+        let new = cache.key("new", &scope).sign(b"x");
         assert_ne!(new, old);
-        assert_eq!(new, SigningKey::derive("new", "20130524", "us-east-1").sign(b"x"));
+        assert_eq!(new, SigningKey::derive("new", "20130524", "us-east-1", "s3").sign(b"x"));
         assert_eq!(cache.len(), 1);
+        assert_ne!(cache.key("new", &KeyScope { service: "iam", ..scope }).sign(b"x"), new);
+        assert_eq!(cache.len(), 2);
     }
 
     #[test]
     fn the_cache_is_bounded() {
         let mut cache = SigningKeyCache::new(16);
-        (0..500).for_each(|n| drop(cache.key(&n.to_string(), "s", "20130524", "r")));
+        for n in 0..500 {
+            let access_key = &n.to_string();
+            cache.key("s", &KeyScope { access_key, date: "20130524", region: "r", service: "s3" });
+        }
         assert!(cache.len() <= 16, "{}", cache.len());
     }
 }

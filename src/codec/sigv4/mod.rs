@@ -19,14 +19,22 @@ mod verify;
 pub use canonical::RequestView;
 pub use claim::{Claim, parse};
 pub use error::{AuthError, Mismatch};
-pub use key::{ChunkSeed, SigningKey, SigningKeyCache};
+pub use key::{ChunkSeed, KeyScope, SigningKey, SigningKeyCache};
 pub use sign::{Presign, SignError, Signer};
-pub use verify::{PayloadKind, Verified, payload_kind, verify};
+pub use verify::{PayloadKind, Terms, Verified, payload_kind, verify};
 
 /// The only algorithm, in `Authorization` and `X-Amz-Algorithm`.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The service in every scope this server accepts.
+/// The service in the scope of everything but IAM and STS.
 pub const SERVICE: &str = "s3";
+
+impl<'a> Terms<'a> {
+    /// Of S3.
+    pub fn s3(region: &'a str) -> Terms<'a> {
+        Terms { region, service: SERVICE, body_sha256: None }
+    }
+}
+
 pub const TERMINATOR: &str = "aws4_request";
 
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";

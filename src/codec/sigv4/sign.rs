@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::canonical::{Reading, RequestView, Scope, append_string_to_sign, write_request};
 use super::key::{ChunkSeed, SigningKey};
-use super::{ALGORITHM, UNSIGNED_PAYLOAD};
+use super::{ALGORITHM, SERVICE, UNSIGNED_PAYLOAD};
 use crate::base::time::Nanos;
 use crate::codec::date::{FixedText, amz_date};
 use crate::codec::uri::{Query, UriError, encode_component};
@@ -111,7 +111,7 @@ impl Signer<'_> {
     }
 
     fn scope<'s>(&'s self, timestamp: &'s FixedText<16>) -> Scope<'s> {
-        Scope { date: timestamp.as_str().split_at(8).0, region: self.region }
+        Scope { date: timestamp.as_str().split_at(8).0, region: self.region, service: SERVICE }
     }
 
     fn seed(
@@ -125,7 +125,7 @@ impl Signer<'_> {
         let mut text = Vec::new();
         write_request(&mut text, request, signed_headers, payload, Reading::Encoded)?;
         let start = append_string_to_sign(&mut text, timestamp, &scope);
-        let key = SigningKey::derive(self.secret, scope.date, scope.region);
+        let key = SigningKey::derive(self.secret, scope.date, scope.region, scope.service);
         let signature = key.sign(text.split_at(start).1);
         Ok(ChunkSeed { key, signature, timestamp: *timestamp.as_bytes(), scope: scope.text().into() })
     }

@@ -67,7 +67,7 @@ impl Request {
             RequestView { method: &self.method, raw_path: &self.path, query: &query, headers: &self.headers };
         let claim = parse(&view)?.expect("not anonymous");
         assert_eq!(claim.access_key, ACCESS_KEY);
-        verify(&claim, SECRET, &view, now, region, &mut SigningKeyCache::new(4))
+        verify(&claim, SECRET, &view, now, &Terms::s3(region), &mut SigningKeyCache::new(4))
     }
 
     fn verify(&self) -> Result<Verified, AuthError> {
@@ -363,7 +363,7 @@ proptest! {
                 method: &request.method, raw_path: &path, query: &query, headers: &request.headers,
             };
             if let Ok(Some(claim)) = parse(&view) {
-                let result = verify(&claim, SECRET, &view, NOW, REGION, &mut SigningKeyCache::new(4));
+                let result = verify(&claim, SECRET, &view, NOW, &Terms::s3(REGION), &mut SigningKeyCache::new(4));
                 prop_assert!(result.is_err() || (spliced == fine && path == "/test.txt"));
             }
         }

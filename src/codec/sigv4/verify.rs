@@ -12,9 +12,7 @@ use super::canonical::{Reading, RequestView, Scope, append_string_to_sign, readi
 use super::claim::{Claim, malformed_header};
 use super::error::{AuthError, Mismatch};
 use super::key::{ChunkSeed, SigningKey, SigningKeyCache};
-use super::{
-    SERVICE, STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD,
-};
+use super::{STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
 use crate::base::time::Nanos;
 
@@ -36,21 +34,33 @@ pub struct Verified {
     pub seed: Option<ChunkSeed>,
 }
 
-/// Judges a claim against the secret of its access key. `region` is the server's own.
+/// What a claim has to be for.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub region: &'a str,
+    pub service: &'a str,
+    /// The hash of a body that was read already, for services whose clients send no header with it.
+    pub body_sha256: Option<&'a str>,
+}
+
+/// Judges a claim against the secret of its access key.
 pub fn verify(
     claim: &Claim<'_>,
     secret: &str,
     request: &RequestView<'_>,
     now: Nanos,
-    region: &str,
+    terms: &Terms<'_>,
     cache: &mut SigningKeyCache,
 ) -> Result<Verified, AuthError> {
-    check_scope(claim, region)?;
+    check_scope(claim, terms)?;
     check_time(claim, now)?;
     check_signed_headers(claim, request.headers)?;
-    let payload_text = payload_text(claim, request)?;
+    let payload_text = match terms.body_sha256 {
+        Some(hash) => hash,
+        None => payload_text(claim, request)?,
+    };
     let payload = PayloadKind::parse(payload_text)?;
-    let key = cache.key(claim.access_key, secret, claim.date, region);
+    let key = cache.key(secret, &claim.signing_scope());
     let signature = check_signature(claim, request, payload_text, &key, &mut cache.scratch)?;
     let seed = matches!(payload, PayloadKind::Streaming { signed: true, .. }).then(|| ChunkSeed {
         key,
@@ -95,12 +105,13 @@ impl PayloadKind {
 }
 
 fn scope_of<'a>(claim: &Claim<'a>) -> Scope<'a> {
-    Scope { date: claim.date, region: claim.region }
+    Scope { date: claim.date, region: claim.region, service: claim.service }
 }
 
-fn check_scope(claim: &Claim<'_>, region: &str) -> Result<(), AuthError> {
-    if claim.service != SERVICE {
-        let reason = format!("incorrect service {:?}. This endpoint belongs to {SERVICE:?}.", claim.service);
+fn check_scope(claim: &Claim<'_>, terms: &Terms<'_>) -> Result<(), AuthError> {
+    let (region, service) = (terms.region, terms.service);
+    if claim.service != service {
+        let reason = format!("incorrect service {:?}. This endpoint belongs to {service:?}.", claim.service);
         return Err(bad_scope(claim, reason, None));
     }
     if claim.region != region {

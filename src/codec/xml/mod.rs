@@ -11,10 +11,7 @@ mod request;
 mod response;
 mod write;
 
-pub use bucket::{
-    Acl, AclOwner, Configuration, DefaultRetention, Grant, Grantee, Group, ObjectLock, ObjectOwnership,
-    Permission, PublicAccessBlock, RetentionMode, RetentionPeriod, Tags, Versioning, check_tags,
-};
+pub use bucket::*;
 pub use read::{Fault, XmlError};
 pub use request::{
     CompleteMultipartUpload, CompletedPart, CreateBucketConfiguration, Delete, DeleteObject,

@@ -1,17 +1,21 @@
 //! Reading an XML document as nested elements, one step at a time.
 //!
 //! May use: quick-xml, `base::limits`. The reader opens only elements that its caller knows, so
-//! depth is bounded by the shapes themselves. Refused: bodies over the bound, bytes that are not
+//! depth is bounded by the shapes themselves. Refused: bodies over the bound, pieces over theirs
+//! (the document, or each entry of a document of many), bytes that are not
 //! UTF-8, document types, processing instructions, entities other than the five of XML, text
 //! between elements, elements inside text, anything after the root. Line ends inside text are
 //! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
+//!
+//! A document of many entries may take longer than a data thread may compute at a time (rule R1).
+//! `entry` rests between them; how one rests is the caller's to say, there is no clock here.
 
 use std::borrow::Cow;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use crate::base::limits::XML_BODY_BYTES_MAX;
+use crate::base::limits::{XML_BODY_BYTES_MAX, XML_PIECE_BYTES_MAX};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {
@@ -66,7 +70,13 @@ impl Element<'_> {
 }
 
 pub(super) struct Document<'x> {
+    body: &'x [u8],
+    /// Sees the body up to `end` only, so that no single event is longer than a piece.
     reader: Reader<&'x [u8]>,
+    end: usize,
+    /// Where the piece begins that is being read.
+    piece: usize,
+    rested: usize,
 }
 
 impl<'x> Document<'x> {
@@ -75,12 +85,23 @@ impl<'x> Document<'x> {
         if body.len() > XML_BODY_BYTES_MAX {
             return Err(XmlError::Malformed("it is too long"));
         }
-        let text = std::str::from_utf8(body).map_err(|_| XmlError::Malformed("it is not UTF-8"))?;
-        let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+        let mut reader = Reader::from_reader(&[][..]);
         reader.config_mut().expand_empty_elements = true;
-        let mut document = Document { reader };
+        let mut document = Document { body, reader, end: 0, piece: 0, rested: 0 };
         document.declaration_and_root(root)?;
         Ok(document)
+    }
+
+    /// As `child`, for the root of a document of many entries: begins a new piece, and rests when
+    /// much was read since the last time.
+    pub(super) async fn entry(&mut self, rest: &impl AsyncFn()) -> Result<Option<Element<'x>>, XmlError> {
+        self.piece = self.position();
+        if self.piece.saturating_sub(self.rested) >= XML_PIECE_BYTES_MAX / 2 {
+            self.rested = self.piece;
+            rest().await;
+        }
+        self.child()
     }
 
     /// The next child of the element that is open, or `None` at its end, which is then passed.
@@ -143,7 +164,21 @@ impl<'x> Document<'x> {
     }
 
     fn event(&mut self) -> Result<Event<'x>, XmlError> {
-        self.reader.read_event().map_err(|_| XmlError::Malformed("its syntax is broken"))
+        let from = self.position();
+        self.end = self.body.len().min(self.piece.saturating_add(XML_PIECE_BYTES_MAX));
+        *self.reader.get_mut() = self.body.get(from..self.end).unwrap_or_default();
+        let event = self.reader.read_event();
+        let to = self.position();
+        if to == self.end && to < self.body.len() {
+            return Err(XmlError::Malformed("a piece of it is too long"));
+        }
+        let passed = self.body.get(from..to).unwrap_or_default();
+        std::str::from_utf8(passed).map_err(|_| XmlError::Malformed("it is not UTF-8"))?;
+        event.map_err(|_| XmlError::Malformed("its syntax is broken"))
+    }
+
+    fn position(&self) -> usize {
+        self.end.saturating_sub(self.reader.get_ref().len())
     }
 }
 

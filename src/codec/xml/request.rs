@@ -51,11 +51,11 @@ pub struct CreateBucketConfiguration {
     pub tags: Vec<(String, String)>,
 }
 
-/// Reads the body of DeleteObjects.
-pub fn parse_delete(body: &[u8]) -> Result<Delete, XmlError> {
+/// Reads the body of DeleteObjects; rests now and then.
+pub async fn parse_delete(body: &[u8], rest: impl AsyncFn()) -> Result<Delete, XmlError> {
     let mut document = Document::open(body, "Delete")?;
     let (mut quiet, mut objects) = (None, Vec::new());
-    while let Some(element) = document.child()? {
+    while let Some(element) = document.entry(&rest).await? {
         match element.name() {
             b"Quiet" => once(&mut quiet, parse_bool(&document.text()?)?)?,
             b"Object" if objects.len() < DELETE_KEYS_MAX => objects.push(delete_object(&mut document)?),
@@ -91,11 +91,14 @@ fn delete_object(document: &mut Document<'_>) -> Result<DeleteObject, XmlError> 
     Ok(object)
 }
 
-/// Reads the body of CompleteMultipartUpload.
-pub fn parse_complete_multipart_upload(body: &[u8]) -> Result<CompleteMultipartUpload, XmlError> {
+/// Reads the body of CompleteMultipartUpload; rests now and then.
+pub async fn parse_complete_multipart_upload(
+    body: &[u8],
+    rest: impl AsyncFn(),
+) -> Result<CompleteMultipartUpload, XmlError> {
     let mut document = Document::open(body, "CompleteMultipartUpload")?;
     let mut parts = Vec::new();
-    while let Some(element) = document.child()? {
+    while let Some(element) = document.entry(&rest).await? {
         match element.name() {
             b"Part" if parts.len() < usize::from(PART_NUMBER_MAX) => {
                 parts.push(completed_part(&mut document)?)
@@ -174,7 +177,29 @@ fn unquote(etag: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use proptest::prelude::*;
+
+    use crate::base::limits::XML_PIECE_BYTES_MAX;
+
+    /// The outcome of reading that needs no rest of any length.
+    fn at_once<T>(reading: impl Future<Output = T>) -> T {
+        match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("nothing is waited for"),
+        }
+    }
+
+    fn parse_delete(body: &[u8]) -> Result<Delete, XmlError> {
+        at_once(super::parse_delete(body, async || {}))
+    }
+
+    fn parse_complete_multipart_upload(body: &[u8]) -> Result<CompleteMultipartUpload, XmlError> {
+        at_once(super::parse_complete_multipart_upload(body, async || {}))
+    }
 
     fn malformed<T: std::fmt::Debug>(result: Result<T, XmlError>) -> bool {
         matches!(result, Err(XmlError::Malformed(_)))
@@ -241,6 +266,42 @@ mod tests {
         assert!(malformed(parse_delete(&vec![b' '; crate::base::limits::XML_BODY_BYTES_MAX + 1])));
         let full = format!("<Delete>{}</Delete>", object.repeat(DELETE_KEYS_MAX));
         assert_eq!(parse_delete(full.as_bytes()).unwrap().objects.len(), DELETE_KEYS_MAX);
+    }
+
+    #[test]
+    fn rests_while_it_reads_a_long_document() {
+        let longest = format!("<Object><Key>{}</Key></Object>", "&quot;".repeat(1024));
+        let (rests, read) = (Cell::new(0), DELETE_KEYS_MAX * longest.len());
+        let rest = async || rests.set(rests.get() + 1);
+        let body = format!("<Delete>{}</Delete>", longest.repeat(DELETE_KEYS_MAX));
+        let delete = at_once(super::parse_delete(body.as_bytes(), rest)).unwrap();
+        assert_eq!(delete.objects[DELETE_KEYS_MAX - 1].key, "\"".repeat(1024));
+        assert!(rests.get() >= read / XML_PIECE_BYTES_MAX, "it rested {} times", rests.get());
+    }
+
+    #[test]
+    fn no_piece_of_a_document_is_long() {
+        let (short, long) = (XML_PIECE_BYTES_MAX / 16, XML_PIECE_BYTES_MAX);
+        for (piece, len) in [(" ", 1), ("<!---->", 7), ("<!-->-->", 8)] {
+            let delete = |count: usize| {
+                let filler = piece.repeat(count / len);
+                format!("{filler}<Delete>{filler}<Object><Key>k</Key></Object>{filler}</Delete>{filler}")
+            };
+            assert!(parse_delete(delete(short).as_bytes()).is_ok(), "{piece}");
+            assert!(malformed(parse_delete(delete(long).as_bytes())), "{piece}");
+        }
+        for piece in ["k", "&lt;", "\r", "<![CDATA[]]>", "<!--x-->"] {
+            let delete = |count: usize| {
+                let filler = piece.repeat(count / piece.len());
+                let objects = format!("<Object><Key>{filler}</Key></Object>").repeat(40);
+                format!("<Delete>{objects}</Delete>")
+            };
+            assert!(parse_delete(delete(short).as_bytes()).is_ok(), "{piece}");
+            assert!(malformed(parse_delete(delete(long).as_bytes())), "{piece}");
+        }
+        for one in [format!("<Delete a='{}'>", "'b='".repeat(long)), format!("<!--{}-->", ">".repeat(long))] {
+            assert!(malformed(parse_delete(format!("{one}<Delete>").as_bytes())));
+        }
     }
 
     #[test]

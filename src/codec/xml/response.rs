@@ -3,7 +3,7 @@
 //! May use: `xml::write`, `codec::checksum` for names. Every structure borrows; timestamps are text
 //! in the form of `date::iso8601_ms`; ETags come without quotes and get them here. With
 //! `url_encoded` set, keys, prefixes, delimiters and markers are percent-encoded and the document
-//! says so. Element order is AWS's.
+//! says so. Element order is AWS's. Documents of many keys rest while they are written.
 
 use super::write::XmlWriter;
 use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType};
@@ -63,12 +63,13 @@ pub struct ListAllMyBucketsResult<'a> {
     pub prefix: Option<&'a str>,
 }
 
-pub fn list_buckets(result: &ListAllMyBucketsResult<'_>) -> Vec<u8> {
+pub async fn list_buckets(result: &ListAllMyBucketsResult<'_>, rest: impl AsyncFn()) -> Vec<u8> {
     let mut w = XmlWriter::with_capacity(512 + result.buckets.len() * 160);
     w.open_root("ListAllMyBucketsResult");
     owner(&mut w, "Owner", &result.owner);
     w.open("Buckets");
     for bucket in result.buckets {
+        w.entry(&rest).await;
         w.open("Bucket");
         w.text("Name", bucket.name);
         w.text("CreationDate", bucket.creation_date);
@@ -131,16 +132,24 @@ pub struct ListBucketV2<'a> {
     pub start_after: Option<&'a str>,
 }
 
-pub fn list_objects_v1(result: &ListBucketResult<'_>, v1: &ListBucketV1<'_>) -> Vec<u8> {
+pub async fn list_objects_v1(
+    result: &ListBucketResult<'_>,
+    v1: &ListBucketV1<'_>,
+    rest: impl AsyncFn(),
+) -> Vec<u8> {
     let mut w = begin_list(result);
     w.listed("Marker", v1.marker, result.url_encoded);
     if let Some(next) = v1.next_marker {
         w.listed("NextMarker", next, result.url_encoded);
     }
-    finish_list(w, result)
+    finish_list(w, result, &rest).await
 }
 
-pub fn list_objects_v2(result: &ListBucketResult<'_>, v2: &ListBucketV2<'_>) -> Vec<u8> {
+pub async fn list_objects_v2(
+    result: &ListBucketResult<'_>,
+    v2: &ListBucketV2<'_>,
+    rest: impl AsyncFn(),
+) -> Vec<u8> {
     let mut w = begin_list(result);
     if let Some(start_after) = v2.start_after {
         w.listed("StartAfter", start_after, result.url_encoded);
@@ -148,7 +157,7 @@ pub fn list_objects_v2(result: &ListBucketResult<'_>, v2: &ListBucketV2<'_>) -> 
     w.optional("ContinuationToken", v2.continuation_token);
     w.optional("NextContinuationToken", v2.next_continuation_token);
     w.number("KeyCount", (result.contents.len() + result.common_prefixes.len()) as u64);
-    finish_list(w, result)
+    finish_list(w, result, &rest).await
 }
 
 fn begin_list(result: &ListBucketResult<'_>) -> XmlWriter {
@@ -161,14 +170,15 @@ fn begin_list(result: &ListBucketResult<'_>) -> XmlWriter {
     w
 }
 
-fn finish_list(mut w: XmlWriter, result: &ListBucketResult<'_>) -> Vec<u8> {
+async fn finish_list(mut w: XmlWriter, result: &ListBucketResult<'_>, rest: &impl AsyncFn()) -> Vec<u8> {
     w.number("MaxKeys", result.max_keys);
     listing_options(&mut w, result.delimiter, result.url_encoded);
     w.boolean("IsTruncated", result.is_truncated);
     for entry in result.contents {
+        w.entry(rest).await;
         object_entry(&mut w, entry, result.url_encoded);
     }
-    common_prefixes(&mut w, result.common_prefixes, result.url_encoded);
+    common_prefixes(&mut w, result.common_prefixes, result.url_encoded, rest).await;
     w.close("ListBucketResult");
     w.finish()
 }
@@ -199,8 +209,9 @@ fn object_entry(w: &mut XmlWriter, entry: &ObjectEntry<'_>, url_encoded: bool) {
     w.close("Contents");
 }
 
-fn common_prefixes(w: &mut XmlWriter, prefixes: &[&str], url_encoded: bool) {
+async fn common_prefixes(w: &mut XmlWriter, prefixes: &[&str], url_encoded: bool, rest: &impl AsyncFn()) {
     for prefix in prefixes {
+        w.entry(rest).await;
         w.open("CommonPrefixes");
         w.listed("Prefix", prefix, url_encoded);
         w.close("CommonPrefixes");
@@ -373,7 +384,10 @@ pub struct ListMultipartUploadsResult<'a> {
     pub common_prefixes: &'a [&'a str],
 }
 
-pub fn list_multipart_uploads(result: &ListMultipartUploadsResult<'_>) -> Vec<u8> {
+pub async fn list_multipart_uploads(
+    result: &ListMultipartUploadsResult<'_>,
+    rest: impl AsyncFn(),
+) -> Vec<u8> {
     let encoded = result.url_encoded;
     let mut w = XmlWriter::with_capacity(1024 + result.uploads.len() * 512);
     w.open_root("ListMultipartUploadsResult");
@@ -389,6 +403,7 @@ pub fn list_multipart_uploads(result: &ListMultipartUploadsResult<'_>) -> Vec<u8
     w.number("MaxUploads", result.max_uploads);
     w.boolean("IsTruncated", result.is_truncated);
     for upload in result.uploads {
+        w.entry(&rest).await;
         w.open("Upload");
         w.listed("Key", upload.key, encoded);
         w.text("UploadId", upload.upload_id);
@@ -399,7 +414,7 @@ pub fn list_multipart_uploads(result: &ListMultipartUploadsResult<'_>) -> Vec<u8
         w.text("Initiated", upload.initiated);
         w.close("Upload");
     }
-    common_prefixes(&mut w, result.common_prefixes, encoded);
+    common_prefixes(&mut w, result.common_prefixes, encoded, &rest).await;
     w.close("ListMultipartUploadsResult");
     w.finish()
 }
@@ -428,10 +443,11 @@ pub struct DeleteResult<'a> {
     pub errors: &'a [FailedDelete<'a>],
 }
 
-pub fn delete_result(result: &DeleteResult<'_>) -> Vec<u8> {
+pub async fn delete_result(result: &DeleteResult<'_>, rest: impl AsyncFn()) -> Vec<u8> {
     let mut w = XmlWriter::with_capacity(512 + (result.deleted.len() + result.errors.len()) * 128);
     w.open_root("DeleteResult");
     for object in result.deleted {
+        w.entry(&rest).await;
         w.open("Deleted");
         w.text("Key", object.key);
         w.optional("VersionId", object.version_id);
@@ -442,6 +458,7 @@ pub fn delete_result(result: &DeleteResult<'_>) -> Vec<u8> {
         w.close("Deleted");
     }
     for failed in result.errors {
+        w.entry(&rest).await;
         w.open("Error");
         w.text("Key", failed.key);
         w.optional("VersionId", failed.version_id);

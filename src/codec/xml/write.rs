@@ -1,10 +1,11 @@
 //! Writing XML into a byte buffer.
 //!
-//! May use: `codec::uri` for listings that are percent-encoded. Every document is UTF-8 with a
+//! May use: `base::limits`, `codec::uri` for listings that are percent-encoded. Every document is UTF-8 with a
 //! declaration. Text is escaped so that a parser gives back exactly what was written: `& < > "` as
 //! entities, control characters as `&#xN;` (a bare carriage return would be read as a line feed).
 //! Element names are the program's own words and are not escaped.
 
+use crate::base::limits::XML_STEP_BYTES;
 use crate::codec::uri::encode_path_into;
 
 /// The namespace of every S3 document but the error document.
@@ -12,6 +13,8 @@ pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 pub struct XmlWriter {
     out: Vec<u8>,
+    /// How much was written at the last rest.
+    rested: usize,
 }
 
 impl Default for XmlWriter {
@@ -29,7 +32,16 @@ impl XmlWriter {
     pub fn with_capacity(bytes: usize) -> XmlWriter {
         let mut out = Vec::with_capacity(bytes);
         out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        XmlWriter { out }
+        XmlWriter { out, rested: 0 }
+    }
+
+    /// To be called between the entries of a document of many: rests when much was written since the
+    /// last time, so that no data thread computes for long (rule R1).
+    pub async fn entry(&mut self, rest: &impl AsyncFn()) {
+        if self.out.len() - self.rested >= XML_STEP_BYTES {
+            self.rested = self.out.len();
+            rest().await;
+        }
     }
 
     pub fn open(&mut self, name: &str) {
@@ -129,8 +141,19 @@ impl XmlWriter {
             b'<' => self.out.extend_from_slice(b"&lt;"),
             b'>' => self.out.extend_from_slice(b"&gt;"),
             b'"' => self.out.extend_from_slice(b"&quot;"),
-            _ => self.out.extend_from_slice(format!("&#x{byte:X};").as_bytes()),
+            0..0x10 => self.out.extend_from_slice(&[b'&', b'#', b'x', hex_digit(byte), b';']),
+            _ => {
+                let (high, low) = (hex_digit(byte >> 4), hex_digit(byte & 15));
+                self.out.extend_from_slice(&[b'&', b'#', b'x', high, low, b';']);
+            }
         }
+    }
+}
+
+fn hex_digit(nibble: u8) -> u8 {
+    match nibble {
+        0..10 => b'0' + nibble,
+        _ => b'A' + nibble - 10,
     }
 }
 

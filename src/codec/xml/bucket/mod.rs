@@ -6,18 +6,34 @@
 
 mod access;
 mod acl;
+mod cors;
+mod encryption;
+mod inventory;
+mod lifecycle;
 mod lock;
+mod logging;
+mod notification;
 mod tagging;
 mod versioning;
+mod website;
 
 use super::read::XmlError;
 
 pub use access::{ObjectOwnership, PublicAccessBlock};
 pub use acl::{Acl, AclOwner, Grant, Grantee, Group, Permission};
+pub use cors::{Cors, CorsRule};
+pub use encryption::{Encryption, Payer};
+pub use inventory::Inventory;
+pub use lifecycle::{
+    Expiration, FilterForm, Lifecycle, LifecycleFilter, LifecycleRule, NoncurrentExpiration,
+};
 pub use lock::{DefaultRetention, ObjectLock, RetentionMode, RetentionPeriod};
+pub use logging::{LogKeyFormat, LogTarget, Logging};
+pub use notification::{Notification, NotificationRule, TargetKind};
 pub(super) use tagging::read_tag_set;
 pub use tagging::{Tags, check_tags};
 pub use versioning::Versioning;
+pub use website::{Protocol, Replace, RoutingRule, Website};
 
 /// A document that is kept with a bucket.
 pub trait Configuration: Sized {

@@ -1,0 +1,111 @@
+//! Who a request comes from, once its signature holds.
+//!
+//! A caller keeps the account or user as it was when the request came in: what changes meanwhile counts
+//! for the next one.
+
+use std::rc::Rc;
+
+use crate::codec::policy::Asker;
+use crate::object::identities::{Account, Holder, Identities, User};
+
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody who could be asked.
+    Anonymous,
+    Root(Rc<Account>),
+    User(Rc<User>),
+    /// A part of this server that acts for a bucket, e.g. `LOG_DELIVERY`.
+    Service(&'static str),
+}
+
+/// Who writes access logs into buckets.
+pub const LOG_DELIVERY: &str = "logging.s3.amazonaws.com";
+
+/// What an access key opens.
+pub struct Credential {
+    pub caller: Caller,
+    pub secret: String,
+}
+
+impl Caller {
+    /// `None` for a key that there is not, that was switched off, or whose account was.
+    pub fn of_key(identities: &Identities, access_key: &str) -> Option<Credential> {
+        let found = identities.key(access_key, |holder, key| {
+            let accepted = key.active && !holder.account().value.disabled;
+            accepted.then(|| Credential { caller: Caller::of_holder(holder), secret: key.secret.clone() })
+        });
+        found.flatten()
+    }
+
+    fn of_holder(holder: &Holder) -> Caller {
+        match holder {
+            Holder::Root(account) => Caller::Root(account.clone()),
+            Holder::User(user) => Caller::User(user.clone()),
+        }
+    }
+
+    pub fn account(&self) -> Option<&Rc<Account>> {
+        match self {
+            Caller::Root(account) => Some(account),
+            Caller::User(user) => Some(&user.account),
+            Caller::Anonymous | Caller::Service(_) => None,
+        }
+    }
+
+    pub fn canonical(&self) -> Option<&str> {
+        self.account().map(|account| account.value.canonical.as_str())
+    }
+
+    /// Whether this is the root of the account with that canonical id.
+    pub fn is_root_of(&self, canonical: &str) -> bool {
+        matches!(self, Caller::Root(account) if account.value.canonical == canonical)
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self, Caller::Anonymous)
+    }
+
+    pub fn arn(&self) -> Option<String> {
+        match self {
+            Caller::Root(account) => Some(format!("arn:aws:iam::{}:root", account.id)),
+            Caller::User(user) => Some(user.arn.clone()),
+            Caller::Anonymous | Caller::Service(_) => None,
+        }
+    }
+
+    /// `aws:userid`: the account's number for its root.
+    pub fn id(&self) -> &str {
+        match self {
+            Caller::Root(account) => &account.id,
+            Caller::User(user) => &user.value.id,
+            Caller::Anonymous => "anonymous",
+            Caller::Service(name) => name,
+        }
+    }
+
+    /// `aws:PrincipalType`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Caller::Root(_) => "Account",
+            Caller::User(_) => "User",
+            Caller::Anonymous => "Anonymous",
+            Caller::Service(_) => "Service",
+        }
+    }
+
+    pub fn asker(&self) -> Asker<'_> {
+        match self {
+            Caller::Anonymous => Asker::Anonymous,
+            Caller::Root(account) => {
+                Asker::Root { account: &account.id, canonical: &account.value.canonical }
+            }
+            Caller::User(user) => Asker::User {
+                account: &user.account.id,
+                canonical: &user.account.value.canonical,
+                arn: &user.arn,
+                id: &user.value.id,
+            },
+            Caller::Service(name) => Asker::Service(name),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! ACLs: of buckets, of objects, and those that come along when one is made.
+//!
+//! An ACL comes as a canned name, as headers with grants, or as a document; one of the three. Grantees are
+//! accounts that there are, or groups. Where ACLs are off, only those that say what holds anyway are taken.
+//! What an ACL means is `iam::acl`.
+
+use http::{HeaderMap, StatusCode};
+
+use super::authorize::has_acl;
+use super::error::{Code, Result, S3Error};
+use super::headers;
+use super::response::{Reply, empty, xml};
+use super::service::Call;
+use crate::base::limits::GRANTS_MAX;
+use crate::codec::policy::Action;
+use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
+use crate::iam::acl::{GRANT_HEADERS, Parties, canned, is_public, parse_grantees};
+use crate::iam::rules::Rules;
+use crate::object::settings::Setting;
+
+// ---- Of a bucket ----
+
+pub(super) async fn get_bucket_acl(call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?;
+    let owner = named(&call, &rules.owner);
+    let grants = rules.grants.clone().filter(|_| rules.has_acls());
+    Ok(xml(document(&call, owner, grants).render()))
+}
+
+pub(super) async fn put_bucket_acl(mut call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?.clone();
+    let owner = AclOwner { id: rules.owner.clone(), display_name: None };
+    let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
+    let grants = new_grants(&mut call, &parties).await?;
+    refuse_where_off(&rules)?;
+    refuse_public(&rules, &grants)?;
+    call.edge.store.set_setting(call.bucket, Setting::Acl(Acl { owner, grants })).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// The ACL that CreateBucket asks for.
+pub(super) fn of_new_bucket(
+    call: &Call<'_>,
+    ownership: ObjectOwnership,
+    blocked: bool,
+) -> Result<Option<Acl>> {
+    let owner = AclOwner { id: call.caller.canonical().unwrap_or("").to_owned(), display_name: None };
+    let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
+    let Some(grants) = of_headers(call, &parties)? else { return Ok(None) };
+    if ownership == ObjectOwnership::BucketOwnerEnforced {
+        // It says what holds anyway.
+        return match grants == Acl::private(owner).grants {
+            true => Ok(None),
+            false => Err(Code::InvalidBucketAclWithObjectOwnership.into()),
+        };
+    }
+    if blocked && is_public(&grants) {
+        return Err(Code::InvalidBucketAclWithBlockPublicAccessError.into());
+    }
+    Ok(Some(Acl { owner, grants }))
+}
+
+// ---- Of an object ----
+
+pub(super) async fn get_object_acl(call: Call<'_>) -> Result<Reply> {
+    let found = call.edge.store.open(call.bucket, call.key).await;
+    call.opened(Action::GetObjectAcl, found)?;
+    let owner = named(&call, &call.rules()?.owner);
+    Ok(xml(Acl::private(owner).render()))
+}
+
+// ---- Shared ----
+
+fn refuse_where_off(rules: &Rules) -> Result<()> {
+    if rules.has_acls() { Ok(()) } else { Err(Code::AccessControlListNotSupported.into()) }
+}
+
+fn refuse_public(rules: &Rules, grants: &[Grant]) -> Result<()> {
+    if !(rules.block.block_public_acls && is_public(grants)) {
+        return Ok(());
+    }
+    let message =
+        "Access Denied: public ACLs are prevented by the BlockPublicAcls setting in S3 Block Public Access.";
+    Err(S3Error::with(Code::AccessDenied, message))
+}
+
+/// The grants that a Put...Acl brings, in whichever form.
+async fn new_grants(call: &mut Call<'_>, parties: &Parties<'_>) -> Result<Vec<Grant>> {
+    let promise = call.promise()?;
+    let document = call.payload(promise, None).document().await?;
+    if let Some(grants) = of_headers(call, parties)? {
+        return match document.is_empty() {
+            true => Ok(grants),
+            false => Err(Code::UnexpectedContent.into()),
+        };
+    }
+    if document.is_empty() {
+        let message = "Your request was missing a required header: x-amz-acl";
+        return Err(
+            S3Error::with(Code::MissingSecurityHeader, message).field("MissingHeaderName", "x-amz-acl")
+        );
+    }
+    let acl = Acl::parse(&document).map_err(|error| match error {
+        XmlError::Malformed(_) => Code::MalformedACLError.into(),
+        other => S3Error::from(other),
+    })?;
+    if acl.owner.id != parties.owner.id {
+        return Err(Code::AccessDenied.into());
+    }
+    check_grants(call, acl.grants)
+}
+
+/// The grants that the headers bring; `None` when there are none.
+fn of_headers(call: &Call<'_>, parties: &Parties<'_>) -> Result<Option<Vec<Grant>>> {
+    if !has_acl(call.headers) {
+        return Ok(None);
+    }
+    let granted = GRANT_HEADERS.iter().any(|(name, _)| call.headers.contains_key(*name));
+    let Some(name) = headers::text(call.headers, "x-amz-acl")? else {
+        return Ok(Some(check_grants(call, grant_headers(call.headers)?)?));
+    };
+    if granted {
+        let message = "Specifying both Canned ACLs and Header Grants is not allowed";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    match canned(name, parties) {
+        Some(grants) => Ok(Some(grants)),
+        None => Err(S3Error::argument("x-amz-acl", name, "")),
+    }
+}
+
+fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
+    let mut grants = Vec::new();
+    for (name, permission) in GRANT_HEADERS {
+        for value in headers.get_all(name) {
+            let text = value.to_str().unwrap_or("");
+            let grantees = parse_grantees(text)
+                .ok_or_else(|| S3Error::argument(name, text, "Argument format not recognized"))?;
+            grants.extend(grantees.into_iter().map(|grantee| Grant { grantee, permission }));
+        }
+    }
+    Ok(grants)
+}
+
+/// Grantees are groups, and accounts that there are.
+fn check_grants(call: &Call<'_>, grants: Vec<Grant>) -> Result<Vec<Grant>> {
+    if grants.len() > GRANTS_MAX {
+        return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
+    }
+    for grant in &grants {
+        match &grant.grantee {
+            Grantee::Group(_) => {}
+            Grantee::Email(_) => return Err(Code::UnresolvableGrantByEmailAddress.into()),
+            Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {}
+            Grantee::User(user) => return Err(S3Error::argument("CanonicalUser/ID", &user.id, "Invalid id")),
+        }
+    }
+    Ok(grants)
+}
+
+/// The ACL as it is shown: everybody with the name they have now.
+fn document(call: &Call<'_>, owner: AclOwner, grants: Option<Vec<Grant>>) -> Acl {
+    let Some(mut grants) = grants else { return Acl::private(owner) };
+    for grant in &mut grants {
+        if let Grantee::User(user) = &mut grant.grantee {
+            *user = named(call, &user.id);
+        }
+    }
+    Acl { owner, grants }
+}
+
+fn named(call: &Call<'_>, canonical: &str) -> AclOwner {
+    let account = call.edge.store.identities().account_of_canonical(canonical);
+    AclOwner { id: canonical.to_owned(), display_name: account.map(|account| account.value.name.clone()) }
+}

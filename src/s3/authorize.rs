@@ -1,0 +1,360 @@
+//! May this caller do this: each operation with the actions it needs, asked of the one evaluator.
+//!
+//! Owns the table from operations to actions. Runs after the signature and before the operation, on the
+//! head alone. What depends on an object that is there (its owner, its ACL, its tags) is decided when it was
+//! opened, on that very version; so is whether somebody may hear that a key does not exist, which takes
+//! ListBucket. May use `iam`, `s3::facts`, `object::store`.
+//!
+//! Invariant: an operation that this table does not know does not compile, so none is let through unasked.
+
+use std::rc::Rc;
+
+use http::HeaderMap;
+use smallvec::{SmallVec, smallvec};
+
+use super::error::{Code, Result};
+use super::facts::Facts;
+use super::headers;
+use super::route::Operation;
+use super::service::Call;
+use crate::codec::policy::Action;
+use crate::codec::xml::Grant;
+use crate::iam::acl;
+use crate::iam::judge::{ObjectSide, Wish};
+use crate::iam::rules::Rules;
+use crate::object::error::ObjectError;
+use crate::object::meta::ObjectMeta;
+use crate::object::store::Object;
+
+/// What an operation needs.
+enum Need {
+    /// Nothing, or what the operation asks itself for each thing it touches.
+    Nothing,
+    /// Of the caller's own account.
+    Account(Action),
+    NewBucket,
+    Bucket(Action),
+    /// Of an object that need not be there.
+    Object(Action),
+    /// Of an object that the operation opens and hands to `opened`.
+    Opened(Action),
+    /// Of an object that the operation changes without opening it.
+    Looked(Action),
+}
+
+// tidy: table
+fn need(operation: Operation, version: bool) -> Need {
+    use Operation::*;
+    let of = |plain: Action, versioned: Action| if version { versioned } else { plain };
+    match operation {
+        Other | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
+        ListBuckets => Need::Account(Action::ListAllMyBuckets),
+        CreateBucket => Need::NewBucket,
+        HeadBucket | ListObjects | ListObjectsV2 => Need::Bucket(Action::ListBucket),
+        ListObjectVersions => Need::Bucket(Action::ListBucketVersions),
+        ListMultipartUploads => Need::Bucket(Action::ListBucketMultipartUploads),
+        DeleteBucket => Need::Bucket(Action::DeleteBucket),
+        GetBucketLocation => Need::Bucket(Action::GetBucketLocation),
+        GetObject | HeadObject => Need::Opened(of(Action::GetObject, Action::GetObjectVersion)),
+        GetObjectAttributes => {
+            Need::Opened(of(Action::GetObjectAttributes, Action::GetObjectVersionAttributes))
+        }
+        PutObject
+        | CopyObject
+        | CreateMultipartUpload
+        | UploadPart
+        | UploadPartCopy
+        | CompleteMultipartUpload => Need::Object(Action::PutObject),
+        DeleteObject => Need::Object(of(Action::DeleteObject, Action::DeleteObjectVersion)),
+        AbortMultipartUpload => Need::Object(Action::AbortMultipartUpload),
+        ListParts => Need::Object(Action::ListMultipartUploadParts),
+        GetObjectAcl => Need::Opened(of(Action::GetObjectAcl, Action::GetObjectVersionAcl)),
+        PutObjectAcl => Need::Looked(of(Action::PutObjectAcl, Action::PutObjectVersionAcl)),
+        GetObjectTagging => Need::Opened(of(Action::GetObjectTagging, Action::GetObjectVersionTagging)),
+        GetBucketAcl => Need::Bucket(Action::GetBucketAcl),
+        PutBucketAcl => Need::Bucket(Action::PutBucketAcl),
+        GetBucketPolicy => Need::Bucket(Action::GetBucketPolicy),
+        PutBucketPolicy => Need::Bucket(Action::PutBucketPolicy),
+        DeleteBucketPolicy => Need::Bucket(Action::DeleteBucketPolicy),
+        GetBucketPolicyStatus => Need::Bucket(Action::GetBucketPolicyStatus),
+        GetBucketVersioning => Need::Bucket(Action::GetBucketVersioning),
+        GetBucketTagging => Need::Bucket(Action::GetBucketTagging),
+        GetBucketCors => Need::Bucket(Action::GetBucketCORS),
+        GetBucketLifecycleConfiguration => Need::Bucket(Action::GetLifecycleConfiguration),
+        GetBucketWebsite => Need::Bucket(Action::GetBucketWebsite),
+        GetBucketEncryption => Need::Bucket(Action::GetEncryptionConfiguration),
+        GetBucketReplication => Need::Bucket(Action::GetReplicationConfiguration),
+        GetObjectLockConfiguration => Need::Bucket(Action::GetBucketObjectLockConfiguration),
+        GetPublicAccessBlock => Need::Bucket(Action::GetBucketPublicAccessBlock),
+        GetBucketOwnershipControls => Need::Bucket(Action::GetBucketOwnershipControls),
+        GetBucketRequestPayment => Need::Bucket(Action::GetBucketRequestPayment),
+        GetBucketLogging => Need::Bucket(Action::GetBucketLogging),
+        GetBucketNotificationConfiguration => Need::Bucket(Action::GetBucketNotification),
+        GetBucketAccelerateConfiguration => Need::Bucket(Action::GetAccelerateConfiguration),
+    }
+}
+
+/// What the headers of a write ask for besides.
+fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2]> {
+    let mut more: SmallVec<[Action; 2]> = smallvec![];
+    let writes =
+        matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
+    if writes {
+        if has_acl(headers) {
+            more.push(Action::PutObjectAcl);
+        }
+        if headers.contains_key("x-amz-tagging") {
+            more.push(Action::PutObjectTagging);
+        }
+        if headers.contains_key("x-amz-object-lock-mode") {
+            more.push(Action::PutObjectRetention);
+        }
+        if headers.contains_key("x-amz-object-lock-legal-hold") {
+            more.push(Action::PutObjectLegalHold);
+        }
+    }
+    let bypass = headers.get("x-amz-bypass-governance-retention");
+    if bypass.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")) {
+        more.push(Action::BypassGovernanceRetention);
+    }
+    if matches!(operation, Operation::GetObjectAttributes) {
+        more.push(Action::GetObject);
+    }
+    more
+}
+
+/// Whether a request brings an ACL.
+pub(super) fn has_acl(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-amz-acl")
+        || acl::GRANT_HEADERS.iter().any(|(name, _)| headers.contains_key(*name))
+}
+
+/// A key in a bucket, and what the bucket lays down.
+pub(super) struct Site<'a> {
+    pub rules: &'a Rules,
+    pub bucket: &'a str,
+    /// Empty for the bucket itself.
+    pub key: &'a str,
+    pub version: Option<&'a str>,
+}
+
+/// Before the operation.
+pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
+    if let Some(rules) = &call.rules {
+        check_owner(call, rules, "x-amz-expected-bucket-owner")?;
+        if call.is_trusted(rules) {
+            return Ok(());
+        }
+    }
+    Box::pin(ask(operation, call)).await
+}
+
+async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
+    let version = call.query.get("versionId");
+    let (action, key) = match need(operation, version.is_some()) {
+        Need::Nothing => return Ok(()),
+        Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*"),
+        Need::NewBucket => return admit_new_bucket(call),
+        Need::Bucket(action) => (action, ""),
+        Need::Object(action) | Need::Opened(action) | Need::Looked(action) => (action, call.key),
+    };
+    let rules = call.rules()?;
+    let place = Site { rules, bucket: call.bucket, key, version };
+    for action in asked_along(operation, call.headers) {
+        if !rules.asks_for_object() || operation != Operation::GetObjectAttributes {
+            call.admit(&place, action)?;
+        }
+    }
+    match need(operation, version.is_some()) {
+        Need::Opened(_) if rules.asks_for_object() => Ok(()),
+        Need::Looked(_) if rules.asks_for_object() => {
+            let found = call.edge.store.open(call.bucket, call.key).await;
+            call.opened_as(&place, action, found).map(drop)
+        }
+        _ => call.admit(&place, action),
+    }
+}
+
+fn admit_new_bucket(call: &Call<'_>) -> Result<()> {
+    let resource = format!("arn:aws:s3:::{}", call.bucket);
+    call.admit_at_home(Action::CreateBucket, &resource)?;
+    for (asked, action) in [
+        (has_acl(call.headers), Action::PutBucketAcl),
+        (call.headers.contains_key("x-amz-object-ownership"), Action::PutBucketOwnershipControls),
+        (locks(call.headers), Action::PutBucketObjectLockConfiguration),
+        (locks(call.headers), Action::PutBucketVersioning),
+    ] {
+        if asked {
+            call.admit_at_home(action, &resource)?;
+        }
+    }
+    Ok(())
+}
+
+fn locks(headers: &HeaderMap) -> bool {
+    let value = headers.get("x-amz-bucket-object-lock-enabled");
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+/// A request that expects another owner is refused, whoever sends it.
+fn check_owner(call: &Call<'_>, rules: &Rules, header: &str) -> Result<()> {
+    let Some(expected) = headers::text(call.headers, header)? else { return Ok(()) };
+    let account = call.edge.store.identities().account_of_canonical(&rules.owner);
+    match expected == rules.owner || account.is_some_and(|account| account.id == expected) {
+        true => Ok(()),
+        false => Err(Code::AccessDenied.into()),
+    }
+}
+
+impl Call<'_> {
+    /// The rules of the bucket that the request addresses.
+    pub(super) fn rules(&self) -> Result<&Rc<Rules>> {
+        self.rules.as_ref().ok_or_else(|| Code::NoSuchBucket.into())
+    }
+
+    /// Nothing has to be asked: the root of the owner, in a bucket that is only its own.
+    fn is_trusted(&self, rules: &Rules) -> bool {
+        rules.is_plain() && self.caller.is_root_of(&rules.owner)
+    }
+
+    fn facts<'a>(&'a self, place: &Site<'a>, account: Option<&'a str>) -> Facts<'a> {
+        Facts {
+            caller: self.caller,
+            proof: self.proof,
+            headers: self.headers,
+            query: self.query,
+            source: self.source,
+            now: self.edge.store.now(),
+            region: &self.edge.settings.region,
+            resource_account: account,
+            version: place.version,
+            object_tags: None,
+            request_tags: None,
+            location: None,
+        }
+    }
+
+    /// Whether the caller may do `action` there, as far as no object matters.
+    pub(super) fn admit(&self, place: &Site<'_>, action: Action) -> Result<()> {
+        self.judge(place, action, None, None)
+    }
+
+    /// One key of a batch.
+    pub(super) fn admit_delete(&self, key: &str, version: Option<&str>) -> Result<()> {
+        let rules = self.rules()?;
+        if self.is_trusted(rules) {
+            return Ok(());
+        }
+        let action = if version.is_some() { Action::DeleteObjectVersion } else { Action::DeleteObject };
+        self.admit(&Site { rules, bucket: self.bucket, key, version }, action)
+    }
+
+    /// The same for tags that came in a body.
+    pub(super) fn admit_tags(&self, action: Action, tags: &[(String, String)]) -> Result<()> {
+        let rules = self.rules()?;
+        if self.is_trusted(rules) {
+            return Ok(());
+        }
+        let version = self.query.get("versionId");
+        let place = Site { rules, bucket: self.bucket, key: self.key, version };
+        self.judge(&place, action, None, Some(tags))
+    }
+
+    fn judge(
+        &self,
+        place: &Site<'_>,
+        action: Action,
+        object: Option<&ObjectMeta>,
+        request_tags: Option<&[(String, String)]>,
+    ) -> Result<()> {
+        let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
+        let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
+        facts.request_tags = request_tags;
+        facts.object_tags = object.map(tags_of);
+        let resource = resource(place);
+        let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
+        let grants = object.map(grants_of).unwrap_or_default();
+        let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
+        match wish.is_allowed(place.rules, side.as_ref()) {
+            true => Ok(()),
+            false => Err(Code::AccessDenied.into()),
+        }
+    }
+
+    /// Something that belongs to no bucket: the caller's own account decides.
+    pub(super) fn admit_at_home(&self, action: Action, resource: &str) -> Result<()> {
+        let rules = Rules::of_nothing();
+        let place = Site { rules: &rules, bucket: "", key: "", version: None };
+        let facts = self.facts(&place, self.caller.account().map(|account| account.id.as_str()));
+        match (Wish { caller: self.caller, action, resource, context: &facts }).is_allowed_at_home() {
+            true => Ok(()),
+            false => Err(Code::AccessDenied.into()),
+        }
+    }
+
+    /// What was found under the request's key, if the caller may have it. To be asked of every object that an
+    /// operation opens for its caller; `action` is that of the table.
+    pub(super) fn opened(
+        &self,
+        action: Action,
+        found: std::result::Result<Object, ObjectError>,
+    ) -> Result<Object> {
+        let rules = self.rules()?;
+        if self.is_trusted(rules) {
+            return Ok(found?);
+        }
+        let version = self.query.get("versionId");
+        self.opened_as(&Site { rules, bucket: self.bucket, key: self.key, version }, action, found)
+    }
+
+    /// The same for an object elsewhere, as the source of a copy.
+    pub(super) fn opened_as(
+        &self,
+        place: &Site<'_>,
+        action: Action,
+        found: std::result::Result<Object, ObjectError>,
+    ) -> Result<Object> {
+        match found {
+            Ok(object) => {
+                self.judge(place, action, Some(object.meta()), None)?;
+                Ok(object)
+            }
+            Err(error) if is_missing(&error) => {
+                // Who may not list learns nothing about what is there.
+                self.admit(&Site { key: "", ..*place }, Action::ListBucket)?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The rules of another bucket than the one addressed, for its source.
+    pub(super) fn rules_of_source(&self, bucket: &str) -> Result<Rc<Rules>> {
+        let rules = self.edge.rules(bucket)?;
+        check_owner(self, &rules, "x-amz-source-expected-bucket-owner")?;
+        Ok(rules)
+    }
+}
+
+fn is_missing(error: &ObjectError) -> bool {
+    matches!(error, ObjectError::NoSuchKey)
+}
+
+fn resource(place: &Site<'_>) -> String {
+    match place.key {
+        "" => format!("arn:aws:s3:::{}", place.bucket),
+        key => format!("arn:aws:s3:::{}/{key}", place.bucket),
+    }
+}
+
+fn tags_of(_meta: &ObjectMeta) -> &[(String, String)] {
+    &[]
+}
+
+fn owner_of<'a>(_meta: &'a ObjectMeta, rules: &'a Rules) -> &'a str {
+    &rules.owner
+}
+
+fn grants_of(_meta: &ObjectMeta) -> Vec<Grant> {
+    Vec::new()
+}

@@ -1,0 +1,60 @@
+//! Bucket policies: Put, Get, Delete, and whether one is public.
+//!
+//! A policy is checked whole before it is stored, and what is stored is enforced from the moment of the
+//! answer on every core. May use `codec::policy`, `object::settings`.
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::error::{Code, Result, S3Error};
+use super::response::{Body, Reply, empty, xml};
+use super::service::Call;
+use crate::base::limits::POLICY_BYTES_MAX;
+use crate::codec::policy::Policy;
+use crate::codec::xml::XmlWriter;
+use crate::object::settings::{self, Kind, Setting};
+
+pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
+    let promise = call.promise()?;
+    if promise.size().is_some_and(|size| size > POLICY_BYTES_MAX as u64) {
+        let message = format!("Policy exceeds the maximum allowed document size of {POLICY_BYTES_MAX}.");
+        return Err(S3Error::with(Code::MalformedPolicy, message));
+    }
+    let document = call.payload(promise, None).document().await?;
+    let bad = |message: String| S3Error::with(Code::MalformedPolicy, message);
+    let policy = Policy::of_bucket(&document, call.bucket).map_err(|error| bad(error.to_string()))?;
+    let text = String::from_utf8(document.to_vec()).map_err(|_| bad("The policy is not UTF-8".to_owned()))?;
+    if policy.is_public() && call.rules()?.block.block_public_policy {
+        let message = "Access Denied: public policies are prevented by the BlockPublicPolicy setting in S3 Block \
+                       Public Access.";
+        return Err(S3Error::with(Code::AccessDenied, message));
+    }
+    let setting = Setting::Policy(settings::Policy { text });
+    call.edge.store.set_setting(call.bucket, setting).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn get(call: Call<'_>) -> Result<Reply> {
+    let found = call.edge.store.settings(call.bucket)?;
+    let policy = found.settings.policy.as_ref().ok_or(Code::NoSuchBucketPolicy)?;
+    let mut reply = Response::new(Body::full(policy.text.clone()));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(reply)
+}
+
+pub(super) async fn delete(call: Call<'_>) -> Result<Reply> {
+    call.edge.store.remove_setting(call.bucket, Kind::Policy).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn status(call: Call<'_>) -> Result<Reply> {
+    let rules = call.rules()?;
+    if rules.policy.is_none() {
+        return Err(Code::NoSuchBucketPolicy.into());
+    }
+    let mut w = XmlWriter::new();
+    w.open_root("PolicyStatus");
+    w.boolean("IsPublic", rules.public);
+    w.close("PolicyStatus");
+    Ok(xml(w.finish()))
+}

@@ -1,0 +1,260 @@
+"""ACLs: canned and granted, on buckets and objects; ownership; where they are off; what is blocked."""
+import pytest
+
+from .errors import refused
+from .identities import account, anonymous
+
+ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
+KNOWN = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
+LOGS = "http://acs.amazonaws.com/groups/s3/LogDelivery"
+
+
+@pytest.fixture
+def one(open_basalt):
+    return account(open_basalt)
+
+
+@pytest.fixture
+def two(open_basalt):
+    return account(open_basalt)
+
+
+@pytest.fixture
+def bucket(one):
+    name = f"acl-{one.id}"
+    one.s3.create_bucket(Bucket=name)
+    one.s3.put_object(Bucket=name, Key="k", Body=b"v")
+    return name
+
+
+def grants(answer):
+    """{(grantee, permission)} of an ACL."""
+    def name(grantee):
+        return grantee.get("ID") or grantee.get("URI")
+    return {(name(g["Grantee"]), g["Permission"]) for g in answer["Grants"]}
+
+
+def test_a_bucket_is_its_owners_alone(one, bucket):
+    answer = one.s3.get_bucket_acl(Bucket=bucket)
+    assert answer["Owner"] == {"ID": one.canonical, "DisplayName": one.name}
+    assert grants(answer) == {(one.canonical, "FULL_CONTROL")}
+    assert answer["Grants"][0]["Grantee"]["Type"] == "CanonicalUser"
+
+
+@pytest.mark.parametrize("canned, more", [
+    ("private", set()), ("public-read", {(ALL, "READ")}), ("public-read-write", {(ALL, "READ"), (ALL, "WRITE")}),
+    ("authenticated-read", {(KNOWN, "READ")}), ("log-delivery-write", {(LOGS, "WRITE"), (LOGS, "READ_ACP")})])
+def test_canned_acls_of_a_bucket(one, bucket, canned, more):
+    own = {(one.canonical, "FULL_CONTROL")}
+    one.s3.put_bucket_acl(Bucket=bucket, ACL=canned)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == own | more
+    other = f"{bucket}-{canned}"[:63].rstrip("-")
+    one.s3.create_bucket(Bucket=other, ACL=canned)
+    assert grants(one.s3.get_bucket_acl(Bucket=other)) == own | more
+
+
+def test_grants_by_header_and_by_document(one, two, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, GrantRead=f'id="{two.canonical}", uri="{KNOWN}"',
+                          GrantFullControl=f"id={one.canonical}")
+    answer = one.s3.get_bucket_acl(Bucket=bucket)
+    assert grants(answer) == {(one.canonical, "FULL_CONTROL"), (two.canonical, "READ"), (KNOWN, "READ")}
+    names = {g["Grantee"].get("DisplayName") for g in answer["Grants"]}
+    assert names == {one.name, two.name, None}
+    document = {"Owner": answer["Owner"], "Grants": [
+        {"Grantee": {"Type": "CanonicalUser", "ID": two.canonical}, "Permission": "WRITE_ACP"}]}
+    one.s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy=document)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "WRITE_ACP")}
+    two.s3.put_bucket_acl(Bucket=bucket, GrantRead=f"id={two.canonical}")
+    two.s3.list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize("permission, calls", [
+    ("READ", {"list"}), ("WRITE", {"put", "delete"}), ("READ_ACP", {"get_acl"}), ("WRITE_ACP", {"put_acl"}),
+    ("FULL_CONTROL", {"list", "put", "delete", "get_acl", "put_acl"})])
+def test_what_a_grant_on_a_bucket_allows(one, two, bucket, permission, calls):
+    own = {"Grantee": {"Type": "CanonicalUser", "ID": one.canonical}, "Permission": "FULL_CONTROL"}
+    theirs = {"Grantee": {"Type": "CanonicalUser", "ID": two.canonical}, "Permission": permission}
+    document = {"Owner": {"ID": one.canonical}, "Grants": [own, theirs]}
+    one.s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy=document)
+    s3 = two.s3
+    for name, call in {
+            "list": lambda: s3.list_objects_v2(Bucket=bucket), "put": lambda: s3.put_object(Bucket=bucket, Key="n"),
+            "delete": lambda: s3.delete_object(Bucket=bucket, Key="n"),
+            "get_acl": lambda: s3.get_bucket_acl(Bucket=bucket),
+            "read": lambda: s3.get_object(Bucket=bucket, Key="k"),
+            "put_acl": lambda: s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy=document)}.items():
+        if name in calls:
+            call()
+        else:
+            with refused("AccessDenied", 403):
+                call()
+
+
+def test_bad_acls_are_refused(one, bucket):
+    def put(**acl):
+        one.s3.put_bucket_acl(Bucket=bucket, **acl)
+    own = {"ID": one.canonical}
+    nobody = {"Grantee": {"Type": "CanonicalUser", "ID": "f" * 64}, "Permission": "READ"}
+    mail = {"Grantee": {"Type": "AmazonCustomerByEmail", "EmailAddress": "a@b.c"}, "Permission": "READ"}
+    with refused("InvalidArgument", 400):
+        put(ACL="public")
+    with refused("InvalidArgument", 400):
+        put(GrantRead="id=" + "f" * 64)
+    with refused("InvalidArgument", 400):
+        put(GrantRead="someone")
+    with refused("InvalidArgument", 400):
+        put(AccessControlPolicy={"Owner": own, "Grants": [nobody]})
+    with refused("UnresolvableGrantByEmailAddress", 400):
+        put(AccessControlPolicy={"Owner": own, "Grants": [mail]})
+    with refused("AccessDenied", 403):
+        put(AccessControlPolicy={"Owner": {"ID": "f" * 64}, "Grants": []})
+    with refused("InvalidRequest", 400):
+        put(ACL="private", GrantRead=f"id={one.canonical}")
+    with refused("UnexpectedContent", 400):
+        put(ACL="private", AccessControlPolicy={"Owner": own, "Grants": []})
+    with refused("MissingSecurityHeader", 400):
+        put()
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
+
+
+@pytest.mark.parametrize("canned, more", [
+    ("private", set()), ("public-read", {(ALL, "READ")}), ("authenticated-read", {(KNOWN, "READ")}),
+    ("public-read-write", {(ALL, "READ"), (ALL, "WRITE")}), ("bucket-owner-full-control", set())])
+def test_canned_acls_of_an_object(one, bucket, canned, more):
+    own = {(one.canonical, "FULL_CONTROL")}
+    s3 = one.s3
+    s3.put_object(Bucket=bucket, Key="put", Body=b"v", ACL=canned)
+    assert grants(s3.get_object_acl(Bucket=bucket, Key="put")) == own | more
+    s3.put_object_acl(Bucket=bucket, Key="k", ACL=canned)
+    assert grants(s3.get_object_acl(Bucket=bucket, Key="k")) == own | more
+    s3.copy_object(Bucket=bucket, Key="copied", CopySource=f"{bucket}/k", ACL=canned)
+    assert grants(s3.get_object_acl(Bucket=bucket, Key="copied")) == own | more
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="m", ACL=canned)["UploadId"]
+    tag = s3.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
+    s3.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload,
+                                 MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+    assert grants(s3.get_object_acl(Bucket=bucket, Key="m")) == own | more
+
+
+def test_a_copy_does_not_take_the_acl_along(one, bucket):
+    one.s3.put_object_acl(Bucket=bucket, Key="k", ACL="public-read")
+    one.s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
+    nobody = anonymous(one.basalt)
+    assert nobody.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+    with refused("AccessDenied", 403):
+        nobody.get_object(Bucket=bucket, Key="copy")
+
+
+@pytest.mark.parametrize("permission, calls", [
+    ("READ", {"read", "head"}), ("READ_ACP", {"get_acl"}), ("WRITE_ACP", {"put_acl"}), ("WRITE", set()),
+    ("FULL_CONTROL", {"read", "head", "get_acl", "put_acl"})])
+def test_what_a_grant_on_an_object_allows(one, two, bucket, permission, calls):
+    own = {"Grantee": {"Type": "CanonicalUser", "ID": one.canonical}, "Permission": "FULL_CONTROL"}
+    theirs = {"Grantee": {"Type": "CanonicalUser", "ID": two.canonical}, "Permission": permission}
+    document = {"Owner": {"ID": one.canonical}, "Grants": [own, theirs]}
+    one.s3.put_object_acl(Bucket=bucket, Key="k", AccessControlPolicy=document)
+    s3 = two.s3
+    for name, call in {
+            "read": lambda: s3.get_object(Bucket=bucket, Key="k"), "get_acl": lambda: s3.get_object_acl(Bucket=bucket, Key="k"),
+            "put": lambda: s3.put_object(Bucket=bucket, Key="k"), "delete": lambda: s3.delete_object(Bucket=bucket, Key="k"),
+            "put_acl": lambda: s3.put_object_acl(Bucket=bucket, Key="k", AccessControlPolicy=document)}.items():
+        if name in calls:
+            call()
+        else:
+            with refused("AccessDenied", 403):
+                call()
+
+
+def test_a_users_own_policies_count_for_grants_to_its_account(one, two, bucket):
+    user = two.user()
+    one.s3.put_object_acl(Bucket=bucket, Key="k", GrantRead=f"id={two.canonical}")
+    with refused("AccessDenied", 403):
+        user.s3.get_object(Bucket=bucket, Key="k")
+    two.allow(user.name, {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"})
+    user.s3.get_object(Bucket=bucket, Key="k")
+
+
+def test_what_another_account_writes_is_its_own(one, two, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, GrantWrite=f"id={two.canonical}")
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
+    assert two.s3.get_object(Bucket=bucket, Key="theirs")["Body"].read() == b"v"
+    assert two.s3.get_object_acl(Bucket=bucket, Key="theirs")["Owner"]["ID"] == two.canonical
+    with refused("AccessDenied", 403):
+        one.s3.get_object(Bucket=bucket, Key="theirs")
+    two.s3.put_object(Bucket=bucket, Key="shared", Body=b"v", ACL="bucket-owner-full-control")
+    assert one.s3.get_object(Bucket=bucket, Key="shared")["Body"].read() == b"v"
+    assert grants(one.s3.get_object_acl(Bucket=bucket, Key="shared")) == {
+        (one.canonical, "FULL_CONTROL"), (two.canonical, "FULL_CONTROL")}
+    two.s3.put_object_acl(Bucket=bucket, Key="theirs", ACL="bucket-owner-read")
+    one.s3.get_object(Bucket=bucket, Key="theirs")
+    with refused("AccessDenied", 403):
+        one.s3.get_object_acl(Bucket=bucket, Key="theirs")
+    # What is in the bucket is the owner's to remove.
+    one.s3.delete_object(Bucket=bucket, Key="theirs")
+
+
+def test_the_bucket_owner_may_be_preferred(one, two):
+    name = f"preferred-{one.id}"
+    one.s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerPreferred")
+    one.s3.put_bucket_acl(Bucket=name, GrantWrite=f"id={two.canonical}")
+    two.s3.put_object(Bucket=name, Key="given", Body=b"v", ACL="bucket-owner-full-control")
+    two.s3.put_object(Bucket=name, Key="kept", Body=b"v")
+    assert one.s3.get_object_acl(Bucket=name, Key="given")["Owner"]["ID"] == one.canonical
+    with refused("AccessDenied", 403):
+        two.s3.get_object(Bucket=name, Key="given")
+    with refused("AccessDenied", 403):
+        one.s3.get_object(Bucket=name, Key="kept")
+
+
+def test_where_acls_are_off(basalt, s3, bucket_off):
+    name, one = bucket_off
+    for acl in ["private", "public-read", "authenticated-read"]:
+        with refused("AccessControlListNotSupported", 400):
+            one.s3.put_bucket_acl(Bucket=name, ACL=acl)
+        with refused("AccessControlListNotSupported", 400):
+            one.s3.put_object(Bucket=name, Key="x", Body=b"v", ACL=acl)
+        with refused("AccessControlListNotSupported", 400):
+            one.s3.put_object_acl(Bucket=name, Key="k", ACL=acl)
+        with refused("AccessControlListNotSupported", 400):
+            one.s3.create_multipart_upload(Bucket=name, Key="x", ACL=acl)
+    one.s3.put_object(Bucket=name, Key="x", Body=b"v", ACL="bucket-owner-full-control")
+    assert grants(one.s3.get_bucket_acl(Bucket=name)) == {(one.canonical, "FULL_CONTROL")}
+    assert grants(one.s3.get_object_acl(Bucket=name, Key="x")) == {(one.canonical, "FULL_CONTROL")}
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        one.s3.create_bucket(Bucket=name + "-x", ACL="public-read")
+    with refused("InvalidBucketAclWithBlockPublicAccessError", 400):
+        one.s3.create_bucket(Bucket=name + "-x", ACL="public-read", ObjectOwnership="ObjectWriter")
+    one.s3.create_bucket(Bucket=name + "-x", ACL="private")
+
+
+@pytest.fixture
+def bucket_off(basalt):
+    one = account(basalt)
+    name = f"off-{one.id}"
+    one.s3.create_bucket(Bucket=name)
+    one.s3.put_object(Bucket=name, Key="k", Body=b"v")
+    return name, one
+
+
+def test_public_acls_are_blocked_where_that_is_said(basalt):
+    one = account(basalt)
+    name = f"blocked-{one.id}"
+    one.s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
+    for call in [lambda: one.s3.put_bucket_acl(Bucket=name, ACL="public-read"),
+                 lambda: one.s3.put_object(Bucket=name, Key="k", ACL="public-read"),
+                 lambda: one.s3.put_bucket_acl(Bucket=name, GrantRead=f'uri="{ALL}"')]:
+        with refused("AccessDenied", 403):
+            call()
+    one.s3.put_bucket_acl(Bucket=name, ACL="private")
+    one.s3.put_object(Bucket=name, Key="k", ACL="private")
+
+
+def test_acls_survive_a_restart(new_basalt):
+    server = new_basalt(options=["--new-buckets", "open"]).start()
+    one = account(server)
+    one.s3.create_bucket(Bucket="kept", ACL="public-read")
+    one.s3.put_object(Bucket="kept", Key="k", Body=b"v", ACL="public-read")
+    server.kill()
+    server.start()
+    assert anonymous(server).get_object(Bucket="kept", Key="k")["Body"].read() == b"v"
+    assert anonymous(server).list_objects_v2(Bucket="kept")["KeyCount"] == 1

@@ -1,0 +1,298 @@
+"""Bucket policies: kept, refused, enforced; principals, conditions, and what crosses accounts."""
+import json
+
+import pytest
+
+from .errors import refused
+from .identities import account, allow, anonymous, both, deny, objects, policy
+
+
+@pytest.fixture
+def one(open_basalt):
+    return account(open_basalt)
+
+
+@pytest.fixture
+def two(open_basalt):
+    return account(open_basalt)
+
+
+@pytest.fixture
+def bucket(one):
+    """A bucket of account one, with one object."""
+    name = f"policy-{one.id}"
+    one.s3.create_bucket(Bucket=name)
+    one.s3.put_object(Bucket=name, Key="k", Body=b"v")
+    return name
+
+
+def put(who, bucket, *statements):
+    who.s3.put_bucket_policy(Bucket=bucket, Policy=policy(*statements))
+
+
+def may_read(s3, bucket, key="k"):
+    try:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"v"
+    except s3.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "AccessDenied", error
+        return False
+
+
+def test_a_policy_is_kept_as_it_was_sent_and_removed(one, bucket):
+    with refused("NoSuchBucketPolicy", 404):
+        one.s3.get_bucket_policy(Bucket=bucket)
+    with refused("NoSuchBucketPolicy", 404):
+        one.s3.get_bucket_policy_status(Bucket=bucket)
+    text = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn})) + "\n "
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=text)
+    assert one.s3.get_bucket_policy(Bucket=bucket)["Policy"] == text
+    assert one.s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"] == {"IsPublic": False}
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal="*"))
+    assert one.s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"] == {"IsPublic": True}
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    with refused("NoSuchBucketPolicy", 404):
+        one.s3.get_bucket_policy(Bucket=bucket)
+
+
+@pytest.mark.parametrize("change", [
+    lambda s: s.pop("Effect"), lambda s: s.pop("Action"), lambda s: s.pop("Resource"), lambda s: s.pop("Principal"),
+    lambda s: s.update(Effect="allow"), lambda s: s.update(Action="s3:Fly"), lambda s: s.update(Action="iam:GetUser"),
+    lambda s: s.update(Action=[]), lambda s: s.update(Resource="arn:aws:s3:::another-bucket/*"),
+    lambda s: s.update(Resource="bucket"), lambda s: s.update(Principal="someone"), lambda s: s.update(Extra=1),
+    lambda s: s.update(Principal={"AWS": "arn:aws:iam::12:root"}), lambda s: s.update(NotAction="s3:PutObject"),
+    lambda s: s.update(Condition={"StringIs": {"aws:Referer": "x"}}), lambda s: s.update(Action="s3:ListBucket"),
+    lambda s: s.update(Condition={"StringEquals": {"s3:unknown": "x"}}),
+    lambda s: s.update(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/99"}}),
+    lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}})])
+def test_a_malformed_policy_is_refused_and_changes_nothing(one, bucket, change):
+    good = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn}))
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=good)
+    bad = allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn})
+    change(bad)
+    with refused("MalformedPolicy", 400):
+        put(one, bucket, bad)
+    assert one.s3.get_bucket_policy(Bucket=bucket)["Policy"] == good
+
+
+@pytest.mark.parametrize("text", [
+    "x", "[]", "{}", '{"Version": "2012-10-17"}', '{"Version": "2012-10-17", "Statement": []}',
+    '{"Statement": [], "Statement": []}', "[" * 5000])
+def test_what_is_no_policy_is_refused(one, bucket, text):
+    with refused("MalformedPolicy", 400):
+        one.s3.put_bucket_policy(Bucket=bucket, Policy=text)
+
+
+def test_a_policy_over_20_kib_is_refused(one, bucket):
+    padded = json.loads(policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn})))
+    text = json.dumps(padded)
+    fits = text + " " * (20 * 1024 - len(text))
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=fits)
+    with refused("MalformedPolicy", 400):
+        one.s3.put_bucket_policy(Bucket=bucket, Policy=fits + " ")
+
+
+def test_another_account_is_let_in_by_name(one, two, bucket):
+    assert not may_read(two.s3, bucket)
+    put(one, bucket, allow(["s3:GetObject", "s3:PutObject"], objects(bucket), Principal={"AWS": two.id}))
+    assert may_read(two.s3, bucket)
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
+    for call in [lambda: two.s3.delete_object(Bucket=bucket, Key="k"), lambda: two.s3.list_objects_v2(Bucket=bucket),
+                 lambda: two.s3.get_bucket_policy(Bucket=bucket)]:
+        with refused("AccessDenied", 403):
+            call()
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"CanonicalUser": two.canonical}))
+    assert may_read(two.s3, bucket)
+
+
+def test_a_user_of_another_account_needs_both_sides(one, two, bucket):
+    user = two.user()
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": two.arn}))
+    assert not may_read(user.s3, bucket)
+    two.allow(user.name, allow("s3:GetObject", objects(bucket)))
+    assert may_read(user.s3, bucket)
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": user.arn}))
+    assert may_read(user.s3, bucket)
+    two.iam.delete_user_policy(UserName=user.name, PolicyName="inline")
+    assert not may_read(user.s3, bucket)
+    two.allow(user.name, allow("s3:*"))
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    assert not may_read(user.s3, bucket)
+
+
+def test_a_user_of_the_owner_needs_one_side(one, bucket):
+    user = one.user()
+    assert not may_read(user.s3, bucket)
+    # The account leaves it to the user's own policies.
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn}))
+    assert not may_read(user.s3, bucket)
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": user.arn}))
+    assert may_read(user.s3, bucket)
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    one.allow(user.name, allow("s3:GetObject"))
+    assert may_read(user.s3, bucket)
+
+
+def test_a_denial_wins_over_everything(one, bucket):
+    user = one.user(allow("s3:*"))
+    put(one, bucket, deny("s3:GetObject", objects(bucket), Principal={"AWS": user.arn}),
+        allow("s3:GetObject", objects(bucket), Principal="*"))
+    assert not may_read(user.s3, bucket) and may_read(one.s3, bucket)
+    put(one, bucket, deny("s3:GetObject", objects(bucket), Principal="*"))
+    assert not may_read(one.s3, bucket)
+    put(one, bucket, deny("s3:*", both(bucket), NotPrincipal={"AWS": [user.arn, one.arn]}))
+    assert may_read(user.s3, bucket)
+
+
+def test_the_owners_root_can_always_mend_the_policy(one, bucket):
+    put(one, bucket, deny("s3:*", both(bucket), Principal="*"))
+    with refused("AccessDenied", 403):
+        one.s3.list_objects_v2(Bucket=bucket)
+    one.s3.get_bucket_policy(Bucket=bucket)
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    assert may_read(one.s3, bucket)
+
+
+def test_what_is_not_named(one, two, bucket):
+    one.s3.put_object(Bucket=bucket, Key="secret/k", Body=b"v")
+    put(one, bucket, {"Effect": "Allow", "Principal": {"AWS": two.id}, "NotAction": "s3:DeleteObject",
+                      "NotResource": f"arn:aws:s3:::{bucket}/secret/*"})
+    assert may_read(two.s3, bucket) and not may_read(two.s3, bucket, "secret/k")
+    assert two.s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 2
+    with refused("AccessDenied", 403):
+        two.s3.delete_object(Bucket=bucket, Key="k")
+
+
+@pytest.mark.parametrize("condition, yes, no", [
+    ({"StringLike": {"s3:prefix": "a/*"}}, {"Prefix": "a/b"}, {"Prefix": "b"}),
+    ({"StringEquals": {"s3:delimiter": "/"}}, {"Delimiter": "/"}, {}),
+    ({"NumericLessThanEquals": {"s3:max-keys": "10"}}, {"MaxKeys": 10}, {"MaxKeys": 11}),
+    ({"Null": {"s3:prefix": "true"}}, {}, {"Prefix": "a"}),
+    ({"StringNotEquals": {"s3:prefix": "secret"}}, {}, {"Prefix": "secret"}),
+    ({"StringEqualsIfExists": {"s3:prefix": "a"}}, {}, {"Prefix": "b"})])
+def test_conditions_on_listings(one, two, bucket, condition, yes, no):
+    put(one, bucket, allow("s3:ListBucket", both(bucket)[0], Principal={"AWS": two.id}, Condition=condition))
+    two.s3.list_objects_v2(Bucket=bucket, **yes)
+    with refused("AccessDenied", 403):
+        two.s3.list_objects_v2(Bucket=bucket, **no)
+
+
+@pytest.mark.parametrize("condition, holds", [
+    ({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, True), ({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, False),
+    ({"NotIpAddress": {"aws:SourceIp": "127.0.0.1"}}, False), ({"Bool": {"aws:SecureTransport": "true"}}, False),
+    ({"Bool": {"aws:SecureTransport": "false"}}, True), ({"StringLike": {"aws:UserAgent": "*oto*"}}, True),
+    ({"StringLike": {"aws:UserAgent": "curl*"}}, False), ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01"}}, True),
+    ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, False),
+    ({"NumericGreaterThan": {"aws:EpochTime": "1600000000"}}, True),
+    ({"StringEquals": {"s3:authType": "REST-HEADER"}}, True), ({"StringEquals": {"s3:authType": "POST"}}, False),
+    ({"StringEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}, True),
+    ({"NumericLessThan": {"s3:signatureAge": "600000"}}, True), ({"StringEquals": {"aws:PrincipalType": "User"}}, False),
+    ({"StringEquals": {"aws:PrincipalType": "Account"}}, True), ({"Null": {"aws:Referer": "true"}}, True),
+    ({"StringLike": {"aws:Referer": "http://a/*"}}, False), ({"StringLikeIfExists": {"aws:Referer": "http://a/*"}}, True),
+    ({"Null": {"aws:SourceVpc": "false"}}, False)])
+def test_conditions_on_the_request(one, two, bucket, condition, holds):
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": two.id}, Condition=condition))
+    assert may_read(two.s3, bucket) == holds
+
+
+def test_conditions_on_the_caller(one, two, bucket):
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal="*",
+                           Condition={"StringEquals": {"aws:PrincipalAccount": two.id}}))
+    assert may_read(two.s3, bucket) and not may_read(anonymous(one.basalt), bucket)
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal="*",
+                           Condition={"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{two.id}:*"}}))
+    assert may_read(two.s3, bucket) and not may_read(anonymous(one.basalt), bucket)
+    put(one, bucket, deny("s3:GetObject", objects(bucket), Principal="*",
+                          Condition={"StringNotEquals": {"s3:ResourceAccount": one.id}}))
+    assert may_read(one.s3, bucket)
+
+
+def test_conditions_on_what_is_put(one, two, bucket):
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id},
+                           Condition={"StringLike": {"s3:x-amz-copy-source": f"{bucket}/public/*"}}),
+        allow("s3:GetObject", objects(bucket), Principal={"AWS": two.id}))
+    for key in ["public/k", "private/k"]:
+        one.s3.put_object(Bucket=bucket, Key=key, Body=b"v")
+    two.s3.copy_object(Bucket=bucket, Key="new", CopySource={"Bucket": bucket, "Key": "public/k"})
+    with refused("AccessDenied", 403):
+        two.s3.copy_object(Bucket=bucket, Key="new", CopySource={"Bucket": bucket, "Key": "private/k"})
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="new", Body=b"v")
+
+
+def test_a_copy_reads_with_the_callers_rights(one, two, bucket):
+    mine = f"mine-{two.id}"
+    two.s3.create_bucket(Bucket=mine)
+    source = {"Bucket": bucket, "Key": "k"}
+    with refused("AccessDenied", 403):
+        two.s3.copy_object(Bucket=mine, Key="copy", CopySource=source)
+    upload = two.s3.create_multipart_upload(Bucket=mine, Key="parts")["UploadId"]
+    part = dict(Bucket=mine, Key="parts", UploadId=upload, PartNumber=1, CopySource=source)
+    with refused("AccessDenied", 403):
+        two.s3.upload_part_copy(**part)
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": two.id}))
+    two.s3.copy_object(Bucket=mine, Key="copy", CopySource=source)
+    two.s3.upload_part_copy(**part)
+    assert may_read(two.s3, mine, "copy")
+    with refused("AccessDenied", 403):
+        two.s3.copy_object(Bucket=mine, Key="copy", CopySource={"Bucket": bucket, "Key": "none"})
+
+
+def test_a_batch_is_judged_key_by_key(one, two, bucket):
+    one.s3.put_object(Bucket=bucket, Key="open/k", Body=b"v")
+    put(one, bucket, allow("s3:DeleteObject", f"arn:aws:s3:::{bucket}/open/*", Principal={"AWS": two.id}))
+    keys = [{"Key": "open/k"}, {"Key": "k"}]
+    answer = two.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys})
+    assert [d["Key"] for d in answer["Deleted"]] == ["open/k"]
+    assert [(e["Key"], e["Code"]) for e in answer["Errors"]] == [("k", "AccessDenied")]
+    assert may_read(one.s3, bucket)
+
+
+def test_parts_of_an_upload_are_writes(one, two, bucket):
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
+    upload = two.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+    tag = two.s3.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
+    with refused("AccessDenied", 403):
+        two.s3.list_parts(Bucket=bucket, Key="m", UploadId=upload)
+    with refused("AccessDenied", 403):
+        two.s3.abort_multipart_upload(Bucket=bucket, Key="m", UploadId=upload)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
+    two.s3.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=parts)
+    with refused("AccessDenied", 403):
+        two.s3.list_multipart_uploads(Bucket=bucket)
+
+
+def test_a_presigned_url_has_the_rights_of_its_signer(one, two, bucket):
+    import urllib.error
+    import urllib.request
+    url = two.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(url)
+    assert error.value.code == 403
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal={"AWS": two.id},
+                           Condition={"StringEquals": {"s3:authType": "REST-QUERY-STRING"}}))
+    assert urllib.request.urlopen(url).read() == b"v"
+    assert not may_read(two.s3, bucket)
+
+
+def test_a_public_policy_is_refused_where_that_is_blocked(basalt):
+    one = account(basalt)
+    bucket = f"closed-{one.id}"
+    one.s3.create_bucket(Bucket=bucket)
+    with refused("AccessDenied", 403):
+        put(one, bucket, allow("s3:GetObject", objects(bucket), Principal="*"))
+    put(one, bucket, allow("s3:GetObject", objects(bucket), Principal="*",
+                           Condition={"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}))
+    one.s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    assert may_read(anonymous(basalt), bucket)
+
+
+def test_policies_survive_a_restart(new_basalt):
+    server = new_basalt(options=["--new-buckets", "open"]).start()
+    one, two = account(server), account(server)
+    one.s3.create_bucket(Bucket="kept")
+    one.s3.put_object(Bucket="kept", Key="k", Body=b"v")
+    put(one, "kept", allow("s3:GetObject", objects("kept"), Principal={"AWS": two.id}))
+    server.kill()
+    server.start()
+    assert may_read(two.s3, "kept") and not may_read(anonymous(server), "kept")

@@ -1,0 +1,62 @@
+//! The log alone, on simulated drives: what it does with more segments than it may have.
+//!
+//! A start with fewer cores deals old log segments out to fewer logs. A log that began with as many as
+//! it may have created none, so the first commit waited for ever, and emptying an old segment is a commit.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use basalt::base::ids::{LogId, ShardId};
+use basalt::base::limits::PAGE;
+use basalt::catalog::log::{Apply, Log, LogError, Sealed};
+use basalt::catalog::record::{Operation, Sequence};
+use basalt::catalog::value::LogPosition;
+use basalt::drive::device::{Drive, Drives};
+use basalt::io::disk::Access;
+use basalt::io::sim::SimWorld;
+use basalt::object::open;
+use basalt::pool::logs::Logs;
+use basalt::pool::{Pool, format};
+
+use crate::harness::{request, run, world};
+
+struct Ignore;
+
+impl Apply for Ignore {
+    fn apply(&self, _: ShardId, _: Sequence, _: Vec<Operation>, _: LogPosition) {}
+}
+
+/// A log on a fresh pool that begins with `old` full segments and may have `segments_max`.
+async fn log(sim: &SimWorld, old: u64, segments_max: usize) -> Rc<Log> {
+    let opening = open::find(&sim.world(), &request(4, 2), &|_, _| {}).await.expect("a fresh pool");
+    let (shared, world) = (&opening.shared, sim.world());
+    let drive = |(member, state): (&format::Member, &std::sync::Arc<_>)| {
+        let (meta, data) = format::files(member.path.as_ref().expect("it is there"), member.is_device);
+        let open = |path, access| world.open(path, false, access).expect("it can be opened");
+        Drive::new(std::sync::Arc::clone(state), open(&meta, Access::DirectSync), open(&data, Access::Direct))
+    };
+    let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(drive).collect());
+    let (geometry, epoch, tables) = (shared.geometry, shared.epoch, shared.tables.clone());
+    let pool = Rc::new(Pool { geometry, epoch, drives, tables, world: sim.world() });
+    let sealed = |n| Sealed { id: LogId(n), bytes: PAGE as u32, last: BTreeMap::new() };
+    let logs = Logs::new(pool.clone(), shared.directory.clone());
+    let log = Log::new(pool, logs, 0, (1..=old).map(sealed).collect(), segments_max);
+    log.begin_shard(ShardId(0), Sequence::first(epoch));
+    tokio::task::spawn_local(log.clone().prepare_segments());
+    tokio::task::spawn_local(log.clone().run(Rc::new(Ignore)));
+    log
+}
+
+#[test]
+fn a_log_that_begins_full_still_commits() {
+    run(async {
+        let sim = world(31, 4);
+        let log = log(&sim, 6, 4).await;
+        let operations = vec![Operation::Delete { key: b"k".to_vec() }];
+        let commit = log.commit(ShardId(0), operations, &[], || Ok::<(), LogError>(()));
+        let committed = tokio::time::timeout(Duration::from_secs(60), commit).await;
+        assert_eq!(committed.expect("a commit waits for no segment"), Ok(()));
+        assert!(log.wants_retiring(), "the old segments are emptied");
+    });
+}
