@@ -17,18 +17,22 @@ use super::error::ObjectError;
 use super::meta::ObjectMeta;
 use super::pins::Pin;
 use super::shard::{Shard, damaged};
+use super::spots::Spot;
 use super::store::Result;
 use crate::base::ids::ShardId;
 use crate::base::limits::INLINE_BYTES_MAX;
+use crate::catalog::key;
 use crate::catalog::value::{LogPosition, PartRef, Storage, Version};
 use crate::pool::logs;
-use crate::pool::read::RangeReader;
+use crate::pool::read::{Hearer, RangeReader};
 use crate::pool::stripe::Extent;
 
 /// One version opened for reading: its bytes stay readable until this is dropped.
 pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
+    /// Catalog key of the version.
+    at: Vec<u8>,
     version: Version,
     /// In a bucket that is or was versioned.
     version_id: Option<String>,
@@ -45,7 +49,13 @@ enum Keep {
 }
 
 /// What a lookup at the owner gives.
-type Opened = (Version, Option<String>, Option<Extent>);
+struct Opened {
+    /// Catalog key of the version.
+    at: Vec<u8>,
+    version: Version,
+    version_id: Option<String>,
+    pack: Option<Extent>,
+}
 
 impl Object {
     /// Looks up the current version of a key, or the one of an id, in its shard.
@@ -57,7 +67,7 @@ impl Object {
         id: Option<&str>,
     ) -> Result<Object> {
         core.beat();
-        let ((version, version_id, pack), pin) = match core.local(shard) {
+        let (Opened { at, version, version_id, pack }, pin) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
                 let pin = home.pins.pin();
@@ -78,7 +88,7 @@ impl Object {
                 (opened, Keep::There(loan))
             }
         };
-        Ok(Object { core, shard, version, version_id, pack: pack.map(Rc::new), pin })
+        Ok(Object { core, shard, at, version, version_id, pack: pack.map(Rc::new), pin })
     }
 
     /// In a bucket that is or was versioned.
@@ -154,12 +164,19 @@ impl Object {
         }
         let len = self.small_len()?;
         let extent = self.pack.as_ref().ok_or_else(|| damaged("pack reference"))?;
-        let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
+        let body =
+            self.core.reads.read_small(extent, u64::from(offset), len, self.hearer(key::pack(pack))).await?;
         if crc32c::crc32c(&body) != crc {
             return Err(damaged("object in a pack"));
         }
         self.core.bodies.insert(place, &body);
         Ok(body)
+    }
+
+    /// Puts what is found damaged in the extent of the value at `key` on the list of things to repair.
+    fn hearer(&self, key: Vec<u8>) -> Hearer {
+        let (core, shard) = (self.core.clone(), self.shard);
+        Rc::new(move |damage| core.spots.push(Spot { shard, key: key.clone(), row: damage.row }))
     }
 
     /// Streams `range`, which lies within the size.
@@ -173,7 +190,8 @@ async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> 
     let found = home.find(bucket, key, id).await?;
     let pack = pack_of(home, &found.version).await?;
     let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
-    Ok((found.version, version_id, pack))
+    let at = key::version(bucket.value.id, key, found.order);
+    Ok(Opened { at, version: found.version, version_id, pack })
 }
 
 async fn pack_of(shard: &Shard, version: &Version) -> Result<Option<Extent>> {
@@ -230,7 +248,9 @@ impl ObjectStream {
                 if range.end > extent.size {
                     return Err(damaged("size of an object"));
                 }
-                self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
+                let hearer = self.object.hearer(self.object.at.clone());
+                let reader = self.object.core.reads.read_range(extent, range.clone());
+                self.reader = Some(reader.heard_by(hearer));
                 self.rest = range.end..range.end;
                 Ok(None)
             }
@@ -256,7 +276,8 @@ impl ObjectStream {
         if inside.end > extent.size {
             return Err(damaged("size of a part"));
         }
-        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
+        let hearer = self.object.hearer(key::part(upload, number));
+        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside).heard_by(hearer));
         self.rest.start = end;
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Shard {
         let _guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);
+        let _part = self.locks.lock(&at).await;
         let before = self.part(&at).await?;
         let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
         operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
@@ -202,14 +203,20 @@ impl Shard {
             let parts = self.parts(upload, after, FREE_BATCH).await?;
             let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
-            let mut operations = Vec::new();
-            for (number, part) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
-                operations.push(Operation::Delete { key: key::part(upload, number) });
-                operations.extend(part.extent.map(Operation::Free));
-                // A part of many stripes is as large as a record should be.
-                self.commit_internal(std::mem::take(&mut operations)).await?;
+            for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
+                // A part of many stripes is as large as a record should be: each has one of its own.
+                self.free_part(&key::part(upload, number)).await?;
             }
         }
+    }
+
+    /// Under its lock, since a part may be on its way to another place.
+    async fn free_part(&self, at: &[u8]) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(at).await;
+        let Some(part) = self.part(at).await? else { return Ok(()) };
+        let mut operations = vec![Operation::Delete { key: at.to_vec() }];
+        operations.extend(part.extent.map(Operation::Free));
+        self.commit_internal(operations).await
     }
 }
 
