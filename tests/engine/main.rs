@@ -7,6 +7,7 @@ mod harness;
 mod crash;
 mod drives;
 mod log;
+mod readers;
 mod recovery;
 mod settings;
 mod space;
