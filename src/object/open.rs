@@ -303,7 +303,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
     upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
     for shard in core.shards.iter().flatten() {
-        shard.collect_later();
+        upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
         upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
         upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
     }

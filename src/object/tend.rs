@@ -68,6 +68,21 @@ pub async fn tend_runs(shard: Rc<Shard>) {
     }
 }
 
+/// Frees what deleted multipart objects of one shard left behind, when there may be something.
+pub async fn tend_garbage(shard: Rc<Shard>) {
+    while !shard.log.is_over() {
+        if let Err(error) = shard.collect_garbage().await
+            && !shard.log.is_over()
+        {
+            tracing::warn!(shard = %shard.id, %error, "garbage stays until something else is deleted");
+        }
+        tokio::select! {
+            () = shard.pins.garbage.notified() => {}
+            () = shard.log.over() => return,
+        }
+    }
+}
+
 /// Tells the work that is under way how much hurry there is.
 pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
     loop {

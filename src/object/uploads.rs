@@ -5,7 +5,7 @@
 //! upload: they hold the extents of the finished object.
 //! Source: AWS "Uploading and copying objects using multipart upload".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
@@ -144,12 +144,20 @@ impl Shard {
             }
         };
         drop(guards);
-        let used: std::collections::BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
-        if used.len() < stored.len() {
-            self.free_parts(upload.upload, |number| !used.contains(&number)).await?;
+        let used: BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
+        if used.len() < stored.len()
+            && let Err(error) = self.free_unused(upload.upload, &used).await
+        {
+            tracing::warn!(shard = %self.id, %error, "parts that were not used stay until the object is deleted");
         }
         self.collect_later();
         Ok(installed)
+    }
+
+    /// The object is visible: whoever deletes it frees the same parts, but not while this does.
+    async fn free_unused(&self, upload: u128, used: &BTreeSet<u16>) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&key::garbage(upload)).await;
+        self.free_parts(upload, |number| !used.contains(&number)).await
     }
 
     /// A client whose answer was lost asks again: as long as the object is what the upload made it, the
@@ -196,7 +204,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Deletes the parts that `unwanted` chooses and disowns their space.
+    /// Deletes the parts that `unwanted` chooses and disowns their space. The caller holds the lock of the
+    /// upload's garbage, and nobody records parts any more: each is freed once.
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
         let mut after = 0;
         loop {

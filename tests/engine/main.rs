@@ -9,6 +9,7 @@ mod drives;
 mod life;
 mod repair;
 mod log;
+mod readers;
 mod recovery;
 mod settings;
 mod space;
