@@ -29,6 +29,12 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Grants of one ACL.
 pub const GRANTS_MAX: usize = 100;
+/// Fields of a POST form in front of its file, their heads included, and the boundary between them
+/// (RFC 2046 section 5.1.1).
+pub const POST_FIELDS_BYTES_MAX: usize = 20 * KIB + 8 * KIB;
+pub const BOUNDARY_BYTES_MAX: usize = 70;
+/// `x-amz-website-redirect-location`.
+pub const REDIRECT_BYTES_MAX: usize = 2 * KIB;
 /// Rules of a CORS, of a website and of a lifecycle configuration, and the ids of rules.
 pub const CORS_RULES_MAX: usize = 100;
 pub const ROUTING_RULES_MAX: usize = 50;
@@ -339,6 +345,19 @@ const _: () =
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+// ---- Repair and scrub ----
+
+/// Damaged places one core remembers until it has repaired them: about 100 bytes each. A drive that fails in
+/// many places is the business of a scrub.
+pub const REPAIR_QUEUE_MAX: usize = 1024;
+/// What a scrub reads and writes in a second at most: a tenth of what a slow NVMe drive gives, 5 TiB a day.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
+/// The same while a drive is being filled again: then the data stands with less redundancy than promised, and
+/// half of the time is left to clients all the same.
+pub const REBUILD_BYTES_PER_SECOND: u64 = 1 << 30;
+pub const SCRUB_DAYS_DEFAULT: u64 = 30;
+pub const SCRUB_DAYS_MAX: u64 = 3650;
+
 // ---- The catalog's index: docs/FORMAT.md ----
 
 /// Key of an index entry: bucket and object key with every byte escaped into two, and a version.

@@ -15,6 +15,7 @@ use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
+use super::pins::Held;
 use super::retention;
 use super::shard::{Shard, damaged};
 use super::versions::{self, Found};
@@ -302,26 +303,27 @@ impl Shard {
         }
     }
 
-    /// Frees, piece by piece, what deleted multipart objects left behind.
-    pub fn collect_later(self: &Rc<Self>) {
-        let shard = self.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = shard.collect_garbage().await {
-                tracing::warn!(shard = %shard.id, %error, "garbage stays until the next start");
-            }
-        });
+    /// Has what deleted multipart objects left behind freed, soon.
+    pub fn collect_later(&self) {
+        self.pins.garbage.notify_one();
     }
 
+    /// Frees, piece by piece, what deleted multipart objects left behind and nobody reads.
     pub async fn collect_garbage(&self) -> Result<(), ObjectError> {
         let (start, end) = key::garbages();
         let mut scan = self.index.scan(start, end);
         while let Some((at, value)) = scan.next().await? {
-            let garbage = GarbageValue::decode(&value).ok_or_else(|| damaged("garbage record"))?;
+            let upload = GarbageValue::decode(&value).ok_or_else(|| damaged("garbage record"))?.upload;
+            // A reader looks parts up as it goes; when the last one is through, this is called again.
+            self.pins.barrier().await;
+            if self.pins.is_held(Held::Upload(upload)) {
+                continue;
+            }
             let _guard = self.locks.lock(&at).await;
             if self.get(&at).await?.is_none() {
                 continue;
             }
-            self.free_parts(garbage.upload, |_| true).await?;
+            self.free_parts(upload, |_| true).await?;
             self.commit_internal(vec![Operation::Delete { key: at.to_vec() }]).await?;
         }
         Ok(())

@@ -47,7 +47,7 @@ fn need(operation: Operation, version: bool) -> Need {
     use Operation::*;
     let of = |plain: Action, versioned: Action| if version { versioned } else { plain };
     match operation {
-        Other | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
+        Other | PostObject | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
         ListBuckets => Need::Account(Action::ListAllMyBuckets),
         CreateBucket => Need::NewBucket,
         HeadBucket | ListObjects | ListObjectsV2 => Need::Bucket(Action::ListBucket),
@@ -101,6 +101,27 @@ fn need(operation: Operation, version: bool) -> Need {
         GetBucketRequestPayment => Need::Bucket(Action::GetBucketRequestPayment),
         GetBucketLogging => Need::Bucket(Action::GetBucketLogging),
         GetBucketNotificationConfiguration => Need::Bucket(Action::GetBucketNotification),
+        PutBucketTagging | DeleteBucketTagging => Need::Bucket(Action::PutBucketTagging),
+        PutBucketCors | DeleteBucketCors => Need::Bucket(Action::PutBucketCORS),
+        PutBucketWebsite => Need::Bucket(Action::PutBucketWebsite),
+        DeleteBucketWebsite => Need::Bucket(Action::DeleteBucketWebsite),
+        PutBucketEncryption | DeleteBucketEncryption => Need::Bucket(Action::PutEncryptionConfiguration),
+        PutPublicAccessBlock | DeletePublicAccessBlock => Need::Bucket(Action::PutBucketPublicAccessBlock),
+        PutBucketOwnershipControls | DeleteBucketOwnershipControls => {
+            Need::Bucket(Action::PutBucketOwnershipControls)
+        }
+        PutBucketRequestPayment => Need::Bucket(Action::PutBucketRequestPayment),
+        PutBucketLogging => Need::Bucket(Action::PutBucketLogging),
+        PutBucketLifecycleConfiguration | DeleteBucketLifecycle => {
+            Need::Bucket(Action::PutLifecycleConfiguration)
+        }
+        PutBucketNotificationConfiguration => Need::Bucket(Action::PutBucketNotification),
+        PutBucketInventoryConfiguration | DeleteBucketInventoryConfiguration => {
+            Need::Bucket(Action::PutInventoryConfiguration)
+        }
+        GetBucketInventoryConfiguration | ListBucketInventoryConfigurations => {
+            Need::Bucket(Action::GetInventoryConfiguration)
+        }
         GetBucketAccelerateConfiguration => Need::Bucket(Action::GetAccelerateConfiguration),
     }
 }
