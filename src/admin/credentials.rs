@@ -71,7 +71,8 @@ impl Credentials {
 
     /// Random credentials from `fill`, which fills a buffer with randomness of the operating system.
     pub fn random(fill: Fill<'_>) -> Credentials {
-        let access_key = secret::text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW);
+        let access_key =
+            secret::text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW);
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let secret_key = secret::text(fill, letters, limits::SECRET_KEY_BYTES_NEW);
         Credentials::new(access_key, secret_key).expect("random keys are within the bounds")
