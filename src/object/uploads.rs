@@ -176,6 +176,7 @@ impl Shard {
     }
 
     pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {
+        self.log.admit_freeing().await?;
         let guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(&upload).await?;
         let garbage = GarbageValue { upload: upload.upload }.encode();
@@ -194,6 +195,7 @@ impl Shard {
         let mut scan = self.index.scan(key::uploads_from(bucket, b""), key::uploads_end(bucket, b""));
         while let Some((at, _)) = scan.next().await? {
             let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
             let garbage = GarbageValue { upload }.encode();
             let put = Operation::Put { key: key::garbage(upload), value: garbage };
@@ -215,6 +217,7 @@ impl Shard {
             for (number, part) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
                 operations.push(Operation::Delete { key: key::part(upload, number) });
                 operations.extend(part.extent.map(Operation::Free));
+                self.log.admit_freeing().await?;
                 // A part of many stripes is as large as a record should be.
                 self.commit_internal(std::mem::take(&mut operations)).await?;
             }
