@@ -170,15 +170,42 @@ impl Log {
             if self.stopped.get() {
                 return Err(LogError::Stopped);
             }
-            let crowded = self.scarce.get() || self.live_segments() + 1 >= self.segments_max;
-            if self.stuck.get() && (crowded || self.wants_retiring()) {
+            if self.is_full() {
                 return Err(LogError::Full);
             }
-            if !crowded {
+            if !self.lacks(2) {
                 return Ok(());
             }
             relieved.await;
         }
+    }
+
+    /// The same for a record that gives space back. The last segment is for those that packing commits:
+    /// without room for them nothing is ever emptied.
+    pub async fn admit_freeing(&self) -> Result<(), LogError> {
+        loop {
+            let relieved = self.relieved.notified();
+            if self.stopped.get() {
+                return Err(LogError::Stopped);
+            }
+            if self.live_segments() < self.segments_max {
+                return Ok(());
+            }
+            if self.stuck.get() {
+                return Err(LogError::Full);
+            }
+            relieved.await;
+        }
+    }
+
+    /// Whether records that add bytes are refused.
+    pub fn is_full(&self) -> bool {
+        self.stuck.get() && (self.lacks(2) || self.wants_retiring())
+    }
+
+    /// Whether fewer segments than that can still be begun.
+    fn lacks(&self, segments: usize) -> bool {
+        self.scarce.get() || self.live_segments() + segments > self.segments_max
     }
 
     /// Whether the oldest segments should be emptied: half of those there may be hold records, or

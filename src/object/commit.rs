@@ -130,6 +130,7 @@ impl Shard {
             // A marker takes room and gives none back. Waiting with the lock would keep packing out.
             self.admit().await?;
         }
+        self.log.admit_freeing().await?;
         let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
@@ -264,9 +265,7 @@ impl Shard {
         let changed = Cell::new(false);
         let check = || {
             let buckets = &self.bulletin.common.buckets;
-            if !buckets.accepts(&named.name, named.id) {
-                return Err(ObjectError::NoSuchBucket);
-            }
+            buckets.check_open(&named.name, named.id)?;
             changed.set(buckets.get(&named.name).is_none_or(|now| !Rc::ptr_eq(&now, bucket)));
             if changed.get() { Err(ObjectError::SlowDown) } else { Ok(()) }
         };
@@ -283,10 +282,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
-            true => Ok(()),
-            false => Err(ObjectError::NoSuchBucket),
-        };
+        let check = || self.bulletin.common.buckets.check_open(&bucket.name, bucket.id);
         self.log.commit(self.id, operations, body, check).await
     }
 
@@ -319,6 +315,7 @@ impl Shard {
             if self.pins.is_held(Held::Upload(upload)) {
                 continue;
             }
+            self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
             if self.get(&at).await?.is_none() {
                 continue;

@@ -177,6 +177,7 @@ impl Shard {
     }
 
     pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {
+        self.log.admit_freeing().await?;
         let guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(&upload).await?;
         let garbage = GarbageValue { upload: upload.upload }.encode();
@@ -195,6 +196,7 @@ impl Shard {
         let mut scan = self.index.scan(key::uploads_from(bucket, b""), key::uploads_end(bucket, b""));
         while let Some((at, _)) = scan.next().await? {
             let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
             let garbage = GarbageValue { upload }.encode();
             let put = Operation::Put { key: key::garbage(upload), value: garbage };
@@ -214,6 +216,7 @@ impl Shard {
             after = *last;
             for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
                 // A part of many stripes is as large as a record should be: each has one of its own.
+                self.log.admit_freeing().await?;
                 self.free_part(&key::part(upload, number)).await?;
             }
         }

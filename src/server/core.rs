@@ -79,6 +79,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     drain(&connections, &mut phase).await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
+        gone(&connections).await;
         drop(edge);
         running.shut_down().await;
     }
@@ -112,8 +113,14 @@ async fn take_connections(
             let _ = stop.wait_for(|phase| *phase >= Phase::Draining).await;
         };
         let (edge, all, here) = (edge.clone(), facts.connections.clone(), connections.clone());
+        let mut over = phase.clone();
         tokio::task::spawn_local(async move {
-            edge.serve(stream, shutdown).await;
+            tokio::select! {
+                () = edge.serve(stream, shutdown) => {}
+                // Time is up: whatever is in flight is cut, and what it holds is given back.
+                _ = over.wait_for(|phase| *phase >= Phase::Closing) => {}
+            }
+            drop(edge);
             all[index].fetch_sub(1, Ordering::Relaxed);
             here.set(here.get() - 1);
         });
@@ -122,14 +129,15 @@ async fn take_connections(
 
 /// Waits until no connection is left, or until main has waited long enough.
 async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
-    let gone = async {
-        while connections.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     tokio::select! {
-        () = gone => {}
+        () = gone(connections) => {}
         _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+    }
+}
+
+async fn gone(connections: &Cell<usize>) {
+    while connections.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -162,8 +170,13 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
     });
     let core = running.core.clone();
     let ready = Rc::new(move || match core.pool.mirrors() {
-        Ok(_) if !stopped.load(Ordering::Relaxed) => Ok(()),
-        Ok(_) => Err("the log has stopped".to_owned()),
+        Ok(_) if stopped.load(Ordering::Relaxed) => Err("the log has stopped".to_owned()),
+        Ok(_) => match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
+            None => Ok(()),
+            Some(full) => Err(format!(
+                "the log of core {full} cannot be emptied and takes no writes: are the drives full?"
+            )),
+        },
         Err(error) => Err(error.to_string()),
     });
     let clock = world.clone();

@@ -63,6 +63,10 @@ impl Server {
         drives.map(|drive| shards().map(|shard| shard.space.committed_bytes(drive)).sum::<u64>()).sum()
     }
 
+    fn records(&self) -> u64 {
+        self.running.log.counters.snapshot().records
+    }
+
     fn waiting(&self) -> usize {
         self.running.core.shards.iter().flatten().map(|shard| shard.pins.waiting()).sum()
     }
@@ -164,7 +168,7 @@ fn an_overwritten_multipart_object_gives_its_space_back() {
 fn parts_that_were_not_used_are_freed_once() {
     run(async {
         let (sim, server) = fresh(45).await;
-        let empty = server.committed_bytes();
+        let (empty, before) = (server.committed_bytes(), server.records());
         for round in 0..4 {
             let key = format!("key/{round}");
             let parts: Vec<Bytes> = (0..150).map(|number| body(&key, number, 1000)).collect();
@@ -179,6 +183,10 @@ fn parts_that_were_not_used_are_freed_once() {
             tokio::join!(completing, deleting);
         }
         server.until_committed(empty).await;
+        // Each round: the upload, its parts, the completion, the deletion, and each part freed once, then
+        // the note of them, which may still be on its way.
+        let records = server.records() - before;
+        assert!((4 * (1 + 150 + 1 + 1 + 150)..=4 * 304).contains(&records), "{records} records");
         server.put("after", body("after", 1, 100_000)).await.expect("a put");
         server.stop().await;
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
