@@ -345,6 +345,19 @@ const _: () =
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+// ---- Repair and scrub ----
+
+/// Damaged places one core remembers until it has repaired them: about 100 bytes each. A drive that fails in
+/// many places is the business of a scrub.
+pub const REPAIR_QUEUE_MAX: usize = 1024;
+/// What a scrub reads and writes in a second at most: a tenth of what a slow NVMe drive gives, 5 TiB a day.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
+/// The same while a drive is being filled again: then the data stands with less redundancy than promised, and
+/// half of the time is left to clients all the same.
+pub const REBUILD_BYTES_PER_SECOND: u64 = 1 << 30;
+pub const SCRUB_DAYS_DEFAULT: u64 = 30;
+pub const SCRUB_DAYS_MAX: u64 = 3650;
+
 // ---- The catalog's index: docs/FORMAT.md ----
 
 /// Key of an index entry: bucket and object key with every byte escaped into two, and a version.

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::pool::error::PoolError;
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CatalogError {
     /// No copy of a structure is what it should be. `what` names the structure.
@@ -14,7 +16,10 @@ pub enum CatalogError {
     /// The bytes given to `Index::open` are not an encoding of levels that this version reads.
     #[error("catalog: the list of runs is malformed: {0}")]
     Levels(&'static str),
-    /// The store failed: a drive, or no space.
+    /// The drives or their space failed.
+    #[error("catalog: {0}")]
+    Pool(#[from] PoolError),
+    /// The store failed otherwise, or its work was given up.
     #[error("catalog: {0}")]
     Store(Arc<std::io::Error>),
 }

@@ -13,7 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -24,20 +24,33 @@ use crate::base::metrics::{JobCounters, JobKind, JobMetrics, QueueMetrics};
 use crate::io::world::World;
 use crate::pool::budget::BufferBudget;
 
-/// A data core's sign of life, on a cache line of its own: counts what clients ask of it.
+/// A data core's sign of life, on a cache line of its own: counts what clients ask of it, and says
+/// whether its log takes what they send.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Pulse(AtomicU64);
+pub struct Pulse {
+    asked: AtomicU64,
+    full: AtomicBool,
+}
 
 impl Pulse {
     /// Called by the one thread whose pulse it is.
     #[inline]
     pub fn beat(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.asked.store(self.asked.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether records that add bytes are refused.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 }
 

@@ -102,9 +102,14 @@ impl Buckets {
         self.0.borrow().get(name).map(|entry| entry.bucket.value.id)
     }
 
-    /// Whether a record may be committed into bucket `id` of this name now.
-    pub fn accepts(&self, name: &str, id: u64) -> bool {
-        self.0.borrow().get(name).is_some_and(|entry| entry.bucket.value.id == id && !entry.closing)
+    /// Whether a record may be committed into bucket `id` of this name now. A deletion that is looking
+    /// whether the bucket is empty mostly finds that it is not: who comes meanwhile tries again.
+    pub fn check_open(&self, name: &str, id: u64) -> Result<(), ObjectError> {
+        match self.0.borrow().get(name) {
+            Some(entry) if entry.bucket.value.id == id && !entry.closing => Ok(()),
+            Some(entry) if entry.bucket.value.id == id => Err(ObjectError::SlowDown),
+            _ => Err(ObjectError::NoSuchBucket),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -182,8 +187,8 @@ impl Shard {
 
     fn settings_of(&self, bucket: &BucketRef) -> Result<BucketSettings, ObjectError> {
         let buckets = &self.bulletin.common.buckets;
-        let found = buckets.get(&bucket.name).filter(|_| buckets.accepts(&bucket.name, bucket.id));
-        Ok((*found.ok_or(ObjectError::NoSuchBucket)?.settings).clone())
+        buckets.check_open(&bucket.name, bucket.id)?;
+        Ok((*buckets.get(&bucket.name).ok_or(ObjectError::NoSuchBucket)?.settings).clone())
     }
 
     async fn install_settings(
@@ -200,9 +205,7 @@ impl Shard {
     /// From here on no core commits into the bucket. One deleter at a time.
     pub async fn close_bucket(self: Rc<Self>, bucket: BucketRef) -> Result<(), ObjectError> {
         let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
-        if !self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
-            return Err(ObjectError::NoSuchBucket);
-        }
+        self.bulletin.common.buckets.check_open(&bucket.name, bucket.id)?;
         self.bulletin.announce(Change::Close(bucket.name)).await;
         Ok(())
     }
@@ -291,11 +294,15 @@ mod tests {
     fn a_closing_bucket_accepts_nothing_until_it_is_reopened() {
         let buckets = Buckets::default();
         buckets.apply(Change::Open("b".into(), value(1), Arc::default()));
-        assert!(buckets.accepts("b", 1) && !buckets.accepts("b", 2));
+        let check = |id| buckets.check_open("b", id);
+        assert_eq!((check(1), check(2)), (Ok(()), Err(ObjectError::NoSuchBucket)));
         buckets.apply(Change::Close("b".into()));
-        assert!(!buckets.accepts("b", 1) && buckets.get("b").is_some());
+        assert_eq!((check(1), check(2)), (Err(ObjectError::SlowDown), Err(ObjectError::NoSuchBucket)));
+        assert!(buckets.get("b").is_some());
         buckets.apply(Change::Reopen("b".into()));
-        assert!(buckets.accepts("b", 1));
+        assert_eq!(check(1), Ok(()));
+        buckets.apply(Change::Remove("b".into()));
+        assert_eq!(buckets.check_open("b", 1), Err(ObjectError::NoSuchBucket));
     }
 
     #[test]

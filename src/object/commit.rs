@@ -15,6 +15,7 @@ use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
+use super::pins::Held;
 use super::retention;
 use super::shard::{Shard, damaged};
 use super::versions::{self, Found};
@@ -129,6 +130,7 @@ impl Shard {
             // A marker takes room and gives none back. Waiting with the lock would keep packing out.
             self.admit().await?;
         }
+        self.log.admit_freeing().await?;
         let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
@@ -263,9 +265,7 @@ impl Shard {
         let changed = Cell::new(false);
         let check = || {
             let buckets = &self.bulletin.common.buckets;
-            if !buckets.accepts(&named.name, named.id) {
-                return Err(ObjectError::NoSuchBucket);
-            }
+            buckets.check_open(&named.name, named.id)?;
             changed.set(buckets.get(&named.name).is_none_or(|now| !Rc::ptr_eq(&now, bucket)));
             if changed.get() { Err(ObjectError::SlowDown) } else { Ok(()) }
         };
@@ -282,10 +282,7 @@ impl Shard {
         operations: Vec<Operation>,
         body: &[u8],
     ) -> Result<(), ObjectError> {
-        let check = || match self.bulletin.common.buckets.accepts(&bucket.name, bucket.id) {
-            true => Ok(()),
-            false => Err(ObjectError::NoSuchBucket),
-        };
+        let check = || self.bulletin.common.buckets.check_open(&bucket.name, bucket.id);
         self.log.commit(self.id, operations, body, check).await
     }
 
@@ -302,26 +299,28 @@ impl Shard {
         }
     }
 
-    /// Frees, piece by piece, what deleted multipart objects left behind.
-    pub fn collect_later(self: &Rc<Self>) {
-        let shard = self.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = shard.collect_garbage().await {
-                tracing::warn!(shard = %shard.id, %error, "garbage stays until the next start");
-            }
-        });
+    /// Has what deleted multipart objects left behind freed, soon.
+    pub fn collect_later(&self) {
+        self.pins.garbage.notify_one();
     }
 
+    /// Frees, piece by piece, what deleted multipart objects left behind and nobody reads.
     pub async fn collect_garbage(&self) -> Result<(), ObjectError> {
         let (start, end) = key::garbages();
         let mut scan = self.index.scan(start, end);
         while let Some((at, value)) = scan.next().await? {
-            let garbage = GarbageValue::decode(&value).ok_or_else(|| damaged("garbage record"))?;
+            let upload = GarbageValue::decode(&value).ok_or_else(|| damaged("garbage record"))?.upload;
+            // A reader looks parts up as it goes; when the last one is through, this is called again.
+            self.pins.barrier().await;
+            if self.pins.is_held(Held::Upload(upload)) {
+                continue;
+            }
+            self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
             if self.get(&at).await?.is_none() {
                 continue;
             }
-            self.free_parts(garbage.upload, |_| true).await?;
+            self.free_parts(upload, |_| true).await?;
             self.commit_internal(vec![Operation::Delete { key: at.to_vec() }]).await?;
         }
         Ok(())

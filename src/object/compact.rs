@@ -16,6 +16,7 @@ use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::pace::{Pace, Urgency};
 use super::pack::{self, Candidate, Origin};
+use super::pins::Held;
 use super::shard::damaged;
 use crate::base::ids::ShardId;
 use crate::base::limits::{PACK_BYTES, PACK_DIRECTORY_BYTES_MAX, PACKS_COMPACTED_AT_ONCE};
@@ -88,10 +89,14 @@ async fn empty_some(core: &Rc<Core>, shard: ShardId, pace: &Pace) -> Result<usiz
 async fn next(core: &Core, shard: ShardId) -> Result<Option<Sparse>, ObjectError> {
     let peers = core.peers.clone();
     let find = core.on_shard(shard, move |home| async move {
-        let generation = home.pins.enter();
-        let loan = Loan::new(&peers, shard, move |home| home.pins.leave(generation));
+        let _pin = home.pins.pin();
         let found = home.next_sparse().await?;
-        Ok(found.map(|(id, value)| Sparse { id, value, loan }))
+        Ok(found.map(|(id, value)| {
+            let held = Held::Extent(value.extent.nonce);
+            home.pins.take(held);
+            let loan = Loan::new(&peers, shard, move |home| home.pins.give(held));
+            Sparse { id, value, loan }
+        }))
     });
     find.await
 }

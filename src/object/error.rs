@@ -84,6 +84,7 @@ impl From<PoolError> for ObjectError {
             PoolError::Full => ObjectError::StorageFull,
             PoolError::NotWritable { .. } => ObjectError::NotWritable,
             PoolError::Overrun(_) => ObjectError::EntityTooLarge,
+            PoolError::Busy | PoolError::Stopped => ObjectError::SlowDown,
             other => ObjectError::Unreadable(other.to_string()),
         }
     }
@@ -91,7 +92,10 @@ impl From<PoolError> for ObjectError {
 
 impl From<CatalogError> for ObjectError {
     fn from(error: CatalogError) -> Self {
-        ObjectError::Unreadable(error.to_string())
+        match error {
+            CatalogError::Pool(error) => error.into(),
+            other => ObjectError::Unreadable(other.to_string()),
+        }
     }
 }
 
@@ -102,5 +106,27 @@ impl From<LogError> for ObjectError {
             LogError::Full => ObjectError::StorageFull,
             LogError::TooLarge => ObjectError::EntityTooLarge,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::writer::back_to_pool;
+
+    #[test]
+    fn what_the_pool_says_keeps_its_meaning_through_every_layer() {
+        let unsafe_now = PoolError::NotWritable { good: 1, needed: 2 };
+        for (below, above) in [
+            (PoolError::Full, ObjectError::StorageFull),
+            (PoolError::Busy, ObjectError::SlowDown),
+            (unsafe_now, ObjectError::NotWritable),
+        ] {
+            assert_eq!(ObjectError::from(below.clone()), above);
+            assert_eq!(ObjectError::from(CatalogError::from(below)), above);
+            assert_eq!(ObjectError::from(back_to_pool(above.clone())), above);
+        }
+        let unreadable = ObjectError::Unreadable("a space map".into());
+        assert_eq!(ObjectError::from(back_to_pool(unreadable.clone())), unreadable);
     }
 }

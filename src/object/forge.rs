@@ -14,8 +14,8 @@ use bytes::Bytes;
 use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::pace::{GivenUp, Pace, Urgency};
-use super::runs::store_error;
 use super::shard::Shard;
+use super::writer::back_to_pool;
 use crate::base::ids::ShardId;
 use crate::base::limits::MERGE_SMALL_BYTES;
 use crate::base::metrics::JobKind;
@@ -24,6 +24,7 @@ use crate::catalog::forge::{self, Input, Piece, Work};
 use crate::catalog::run::store::RunStore;
 use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
+use crate::pool::error::PoolError;
 use crate::pool::extent::MirroredExtent;
 use crate::pool::mirror;
 
@@ -69,7 +70,7 @@ impl LentRuns {
             let undo = move |shard: &Rc<Shard>| shard.space.release_mirrored(&lent);
             Ok((extent, Loan::new(&peers, id, undo)))
         });
-        let (extent, loan) = placed.await.map_err(io::Error::other)?;
+        let (extent, loan) = placed.await.map_err(back_to_pool)?;
         // From here on it comes back through `free`, and only when nothing is written to it any more.
         loan.keep();
         Ok(extent)
@@ -84,7 +85,7 @@ impl RunStore for LentRuns {
         let failed = mirror::write_mirrored(drives, Area::Data, &extent, 0, &data, 0..len).await;
         if let Some((_, error)) = failed.into_iter().next() {
             self.free(&extent);
-            return Err(store_error(error.into()));
+            return Err(PoolError::from(error).into());
         }
         extent.copies.iter().for_each(|address| self.touched.borrow_mut().insert(address.drive));
         if let Err(given_up) = self.pace.step(len as u64).await {
@@ -98,7 +99,7 @@ impl RunStore for LentRuns {
         let touched = *self.touched.borrow();
         match self.core.pool.drives.flush(&touched).await.into_iter().next() {
             None => Ok(()),
-            Some((_, error)) => Err(store_error(error.into())),
+            Some((_, error)) => Err(PoolError::from(error).into()),
         }
     }
 
@@ -112,7 +113,7 @@ impl RunStore for LentRuns {
         let drives = &self.core.pool.drives;
         let read = mirror::read_mirrored(drives, Area::Data, extent, offset, len as usize, verify).await;
         self.pace.step(0).await?;
-        read.map_err(store_error)
+        Ok(read?)
     }
 
     fn free(&self, extent: &MirroredExtent) {

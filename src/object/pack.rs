@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::core::Core;
 use super::error::ObjectError;
 use super::pace::{Pace, Urgency};
+use super::pins::Held;
 use super::shard::Shard;
 use super::writer::ShardAllocator;
 use crate::base::ids::{LogId, ShardId};
@@ -79,11 +80,12 @@ pub async fn retire(
     }
     pack_away(core, sealed.clone(), urgency.clone()).await?;
     for shard in sealed.last.keys().copied() {
+        let id = sealed.id;
         let readers_gone = move |shard: Rc<Shard>| async move {
-            shard.pins.barrier().await;
+            shard.pins.gone(Held::Log(id)).await;
             Ok(())
         };
-        // A reader may be as slow as its client; a stop does not wait for it.
+        // They read one body each, which is as slow as a drive; a stop does not wait for them.
         tokio::select! {
             gone = core.on_shard_whole(shard, readers_gone) => gone?,
             () = log.over() => return Err(ObjectError::SlowDown),

@@ -1,8 +1,10 @@
 //! Reading one version: looking it up, keeping it readable, and its bytes as a stream.
 //!
-//! The lookup happens at the owner of the key and pins what it finds; the bytes are read on the
+//! The lookup happens at the owner of the key and holds what it finds; the bytes are read on the
 //! core that serves the client, wherever they are: in the log, in a pack, in stripes, or in parts,
-//! whose extents are looked up one after the other as the stream reaches them.
+//! whose extents are looked up one after the other as the stream reaches them. Small bodies are read
+//! in one go (`Object::small`): nobody keeps an object that has one while it waits for a client,
+//! because a segment of the log is not given back before its readers are gone.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -15,37 +17,48 @@ use super::commit::BucketRef;
 use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::meta::ObjectMeta;
-use super::pins::Pin;
+use super::pins::{Held, Hold};
 use super::shard::{Shard, damaged};
+use super::spots::Spot;
 use super::store::Result;
 use crate::base::ids::ShardId;
 use crate::base::limits::INLINE_BYTES_MAX;
+use crate::catalog::key;
 use crate::catalog::value::{LogPosition, PartRef, Storage, Version};
 use crate::pool::logs;
-use crate::pool::read::RangeReader;
+use crate::pool::read::{Hearer, RangeReader};
 use crate::pool::stripe::Extent;
 
 /// One version opened for reading: its bytes stay readable until this is dropped.
 pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
+    /// Catalog key of the version.
+    at: Vec<u8>,
     version: Version,
     /// In a bucket that is or was versioned.
     version_id: Option<String>,
     pack: Option<Rc<Extent>>,
     #[expect(dead_code, reason = "held for its Drop")]
-    pin: Keep,
+    keep: Option<Keep>,
 }
 
 /// What keeps the bytes from being freed.
 #[expect(dead_code, reason = "held for their Drop")]
 enum Keep {
-    Here(Pin),
+    Here(Hold),
     There(Loan),
 }
 
 /// What a lookup at the owner gives.
-type Opened = (Version, Option<String>, Option<Extent>);
+struct Opened {
+    /// Catalog key of the version.
+    at: Vec<u8>,
+    version: Version,
+    version_id: Option<String>,
+    pack: Option<Extent>,
+    held: Option<Held>,
+}
 
 impl Object {
     /// Looks up the current version of a key, or the one of an id, in its shard.
@@ -57,28 +70,36 @@ impl Object {
         id: Option<&str>,
     ) -> Result<Object> {
         core.beat();
-        let ((version, version_id, pack), pin) = match core.local(shard) {
+        let (found, keep) = match core.local(shard) {
             Some(home) => {
                 // Pinned before the lookup, so that nothing found can be freed in between.
-                let pin = home.pins.pin();
-                (look_up(home, &bucket, key, id).await?, Keep::Here(pin))
+                let _pin = home.pins.pin();
+                let found = look_up(home, &bucket, key, id).await?;
+                let keep = found.held.map(|held| Keep::Here(home.pins.hold(held)));
+                (found, keep)
             }
             None => {
                 let peers = core.peers.clone();
                 let named = BucketRef { name: name.to_owned(), id: bucket.value.id };
                 let (key, id) = (key.to_owned(), id.map(str::to_owned));
                 let opened = core.on_shard(shard, move |home| async move {
-                    let generation = home.pins.enter();
-                    let loan = Loan::new(&peers, shard, move |home| home.pins.leave(generation));
+                    let _pin = home.pins.pin();
                     // The settings that the owner goes by, which may be newer than ours.
                     let bucket = home.bucket(&named)?;
-                    Ok((look_up(&home, &bucket, &key, id.as_deref()).await?, loan))
+                    let found = look_up(&home, &bucket, &key, id.as_deref()).await?;
+                    let lend = |held| {
+                        home.pins.take(held);
+                        Loan::new(&peers, shard, move |home| home.pins.give(held))
+                    };
+                    let loan = found.held.map(lend);
+                    Ok((found, loan))
                 });
-                let (opened, loan) = opened.await?;
-                (opened, Keep::There(loan))
+                let (found, loan) = opened.await?;
+                (found, loan.map(Keep::There))
             }
         };
-        Ok(Object { core, shard, version, version_id, pack: pack.map(Rc::new), pin })
+        let Opened { at, version, version_id, pack, .. } = found;
+        Ok(Object { core, shard, at, version, version_id, pack: pack.map(Rc::new), keep })
     }
 
     /// In a bucket that is or was versioned.
@@ -154,12 +175,19 @@ impl Object {
         }
         let len = self.small_len()?;
         let extent = self.pack.as_ref().ok_or_else(|| damaged("pack reference"))?;
-        let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
+        let body =
+            self.core.reads.read_small(extent, u64::from(offset), len, self.hearer(key::pack(pack))).await?;
         if crc32c::crc32c(&body) != crc {
             return Err(damaged("object in a pack"));
         }
         self.core.bodies.insert(place, &body);
         Ok(body)
+    }
+
+    /// Puts what is found damaged in the extent of the value at `key` on the list of things to repair.
+    fn hearer(&self, key: Vec<u8>) -> Hearer {
+        let (core, shard) = (self.core.clone(), self.shard);
+        Rc::new(move |damage| core.spots.push(Spot { shard, key: key.clone(), row: damage.row }))
     }
 
     /// Streams `range`, which lies within the size.
@@ -170,10 +198,33 @@ impl Object {
 }
 
 async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Opened> {
-    let found = home.find(bucket, key, id).await?;
-    let pack = pack_of(home, &found.version).await?;
-    let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
-    Ok((found.version, version_id, pack))
+    let mut last = None;
+    loop {
+        let found = home.find(bucket, key, id).await?;
+        let pack = match pack_of(home, &found.version).await {
+            // The last object may have left the pack meanwhile; if this one still says so, it is damage.
+            Err(_) if last.as_ref() != Some(&found.version.storage) => {
+                last = Some(found.version.storage);
+                continue;
+            }
+            pack => pack?,
+        };
+        let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
+        let held = held(&found.version.storage, pack.as_ref());
+        let at = key::version(bucket.value.id, key, found.order);
+        return Ok(Opened { at, version: found.version, version_id, pack, held });
+    }
+}
+
+/// What has to stay while the bytes are read.
+fn held(storage: &Storage, pack: Option<&Extent>) -> Option<Held> {
+    match storage {
+        Storage::Empty | Storage::Marker => None,
+        Storage::Inline { at, .. } => Some(Held::Log(at.log)),
+        Storage::Packed { .. } => pack.map(|pack| Held::Extent(pack.nonce)),
+        Storage::Striped(extent) => Some(Held::Extent(extent.nonce)),
+        Storage::Parts { upload, .. } => Some(Held::Upload(*upload)),
+    }
 }
 
 async fn pack_of(shard: &Shard, version: &Version) -> Result<Option<Extent>> {
@@ -230,7 +281,9 @@ impl ObjectStream {
                 if range.end > extent.size {
                     return Err(damaged("size of an object"));
                 }
-                self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
+                let hearer = self.object.hearer(self.object.at.clone());
+                let reader = self.object.core.reads.read_range(extent, range.clone());
+                self.reader = Some(reader.heard_by(hearer));
                 self.rest = range.end..range.end;
                 Ok(None)
             }
@@ -256,7 +309,8 @@ impl ObjectStream {
         if inside.end > extent.size {
             return Err(damaged("size of a part"));
         }
-        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
+        let hearer = self.object.hearer(key::part(upload, number));
+        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside).heard_by(hearer));
         self.rest.start = end;
         Ok(())
     }

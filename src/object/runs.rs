@@ -19,12 +19,13 @@ use crate::base::ids::DriveId;
 use crate::catalog::error::CatalogError;
 use crate::catalog::forge::{self, Input, Piece, Work};
 use crate::catalog::memtable::Table;
-use crate::catalog::run::store::RunStore;
+use crate::catalog::run::store::{MendStore, RunStore};
 use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::MirroredExtent;
+use crate::pool::mend::Mended;
 use crate::pool::mirror;
 use crate::pool::place::ShardSpace;
 
@@ -52,12 +53,12 @@ impl ShardRuns {
 
 impl RunStore for ShardRuns {
     async fn write(&self, data: AlignedBuf) -> Result<MirroredExtent, CatalogError> {
-        let extent = self.space.place_mirrored(data.len() as u32).await.map_err(store_error)?;
+        let extent = self.space.place_mirrored(data.len() as u32).await?;
         let (data, len) = (Arc::new(data), extent.len as usize);
         let failed = mirror::write_mirrored(&self.pool.drives, Area::Data, &extent, 0, &data, 0..len).await;
         if let Some((_, error)) = failed.into_iter().next() {
             self.space.release_mirrored(&extent);
-            return Err(store_error(error.into()));
+            return Err(PoolError::from(error).into());
         }
         self.touched.borrow_mut().touch(&extent);
         Ok(extent)
@@ -71,7 +72,7 @@ impl RunStore for ShardRuns {
                 self.touched.borrow_mut().settle(&begun);
                 Ok(())
             }
-            Some((_, error)) => Err(store_error(error.into())),
+            Some((_, error)) => Err(PoolError::from(error).into()),
         }
     }
 
@@ -83,7 +84,7 @@ impl RunStore for ShardRuns {
         verify: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Bytes, CatalogError> {
         let (drives, len) = (&self.pool.drives, len as usize);
-        mirror::read_mirrored(drives, Area::Data, extent, offset, len, verify).await.map_err(store_error)
+        Ok(mirror::read_mirrored(drives, Area::Data, extent, offset, len, verify).await?)
     }
 
     fn free(&self, extent: &MirroredExtent) {
@@ -99,8 +100,7 @@ impl RunStore for ShardRuns {
             Input::Tiers(_) => self.pressure.merge.clone(),
         };
         let forged = self.foreman.hire(move |core| background::perform(core, work, urgency)).await;
-        let (pieces, loan) =
-            forged.unwrap_or_else(|| Err(std::io::Error::other("nobody answered").into()))?;
+        let (pieces, loan) = forged.unwrap_or(Err(PoolError::Stopped.into()))?;
         // The index owns the runs in the same breath.
         loan.keep();
         Ok(pieces)
@@ -111,18 +111,40 @@ impl RunStore for ShardRuns {
     }
 }
 
+impl MendStore for ShardRuns {
+    async fn mend(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Mended {
+        let held = self.space.held_mirrored(extent);
+        let (drives, len) = (&self.pool.drives, len as usize);
+        let mended = mirror::mend_mirrored(drives, Area::Data, &held, offset, len, verify).await;
+        self.touched.borrow_mut().touch_drives(&mended.written);
+        mended
+    }
+
+    fn is_narrow(&self, extent: &MirroredExtent) -> bool {
+        let copies = self.space.held_mirrored(extent).copies.len();
+        self.pool.mirrors().is_ok_and(|mirrors| copies < mirrors)
+    }
+}
+
 impl Touched {
     fn touch(&mut self, extent: &MirroredExtent) {
         self.writes += 1;
         self.last.extend(extent.copies.iter().map(|copy| (copy.drive, self.writes)));
     }
 
+    fn touch_drives(&mut self, drives: &DriveSet) {
+        self.writes += 1;
+        self.last.extend(drives.iter().map(|drive| (drive, self.writes)));
+    }
+
     /// What was written up to `begun` is durable. A drive that was written again since stays.
     fn settle(&mut self, begun: &BTreeMap<DriveId, u64>) {
         self.last.retain(|drive, write| begun.get(drive).is_none_or(|known| *write > *known));
     }
-}
-
-pub(super) fn store_error(error: PoolError) -> CatalogError {
-    std::io::Error::other(error).into()
 }

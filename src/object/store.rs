@@ -604,7 +604,8 @@ impl Store {
             Ok((value, shard.parts(upload.upload, after, limit.saturating_add(1)).await?))
         });
         let (value, mut parts) = found.await?;
-        let truncated = parts.len() > limit;
+        // A page of none has no end to go on from, so it is all there is, as in the other listings.
+        let truncated = limit > 0 && parts.len() > limit;
         parts.truncate(limit);
         let parts = parts.into_iter().map(|(number, part)| uploads::describe(number, part)).collect();
         Ok(PartPage { upload: describe_upload(name, id, value), parts, truncated })

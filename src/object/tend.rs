@@ -68,6 +68,21 @@ pub async fn tend_runs(shard: Rc<Shard>) {
     }
 }
 
+/// Frees what deleted multipart objects of one shard left behind, when there may be something.
+pub async fn tend_garbage(shard: Rc<Shard>) {
+    while !shard.log.is_over() {
+        if let Err(error) = shard.collect_garbage().await
+            && !shard.log.is_over()
+        {
+            tracing::warn!(shard = %shard.id, %error, "garbage stays until something else is deleted");
+        }
+        tokio::select! {
+            () = shard.pins.garbage.notified() => {}
+            () = shard.log.over() => return,
+        }
+    }
+}
+
 /// Tells the work that is under way how much hurry there is.
 pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
     loop {
@@ -90,6 +105,8 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
+        retire_weak(&core, &log, &urgency).await;
+        core.peers.pulses[core.index].set_full(log.is_full());
         if stuck {
             tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }
@@ -127,6 +144,17 @@ pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
             {
                 tracing::debug!(%shard, %error, "packs are not compacted now");
             }
+        }
+    }
+}
+
+/// Empties segments before their turn that a scrub found wanting.
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
+    while !log.is_over()
+        && let Some(weak) = log.take_weak()
+    {
+        if let Err(error) = pack::retire(core, log, &weak, urgency).await {
+            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
         }
     }
 }

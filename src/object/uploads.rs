@@ -5,7 +5,7 @@
 //! upload: they hold the extents of the finished object.
 //! Source: AWS "Uploading and copying objects using multipart upload".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
@@ -79,6 +79,7 @@ impl Shard {
         let _guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);
+        let _part = self.locks.lock(&at).await;
         let before = self.part(&at).await?;
         let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
         operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
@@ -143,12 +144,20 @@ impl Shard {
             }
         };
         drop(guards);
-        let used: std::collections::BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
-        if used.len() < stored.len() {
-            self.free_parts(upload.upload, |number| !used.contains(&number)).await?;
+        let used: BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
+        if used.len() < stored.len()
+            && let Err(error) = self.free_unused(upload.upload, &used).await
+        {
+            tracing::warn!(shard = %self.id, %error, "parts that were not used stay until the object is deleted");
         }
         self.collect_later();
         Ok(installed)
+    }
+
+    /// The object is visible: whoever deletes it frees the same parts, but not while this does.
+    async fn free_unused(&self, upload: u128, used: &BTreeSet<u16>) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(&key::garbage(upload)).await;
+        self.free_parts(upload, |number| !used.contains(&number)).await
     }
 
     /// A client whose answer was lost asks again: as long as the object is what the upload made it, the
@@ -168,6 +177,7 @@ impl Shard {
     }
 
     pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {
+        self.log.admit_freeing().await?;
         let guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(&upload).await?;
         let garbage = GarbageValue { upload: upload.upload }.encode();
@@ -186,6 +196,7 @@ impl Shard {
         let mut scan = self.index.scan(key::uploads_from(bucket, b""), key::uploads_end(bucket, b""));
         while let Some((at, _)) = scan.next().await? {
             let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
+            self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
             let garbage = GarbageValue { upload }.encode();
             let put = Operation::Put { key: key::garbage(upload), value: garbage };
@@ -195,21 +206,29 @@ impl Shard {
         Ok(())
     }
 
-    /// Deletes the parts that `unwanted` chooses and disowns their space.
+    /// Deletes the parts that `unwanted` chooses and disowns their space. The caller holds the lock of the
+    /// upload's garbage, and nobody records parts any more: each is freed once.
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
         let mut after = 0;
         loop {
             let parts = self.parts(upload, after, FREE_BATCH).await?;
             let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
-            let mut operations = Vec::new();
-            for (number, part) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
-                operations.push(Operation::Delete { key: key::part(upload, number) });
-                operations.extend(part.extent.map(Operation::Free));
-                // A part of many stripes is as large as a record should be.
-                self.commit_internal(std::mem::take(&mut operations)).await?;
+            for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
+                // A part of many stripes is as large as a record should be: each has one of its own.
+                self.log.admit_freeing().await?;
+                self.free_part(&key::part(upload, number)).await?;
             }
         }
+    }
+
+    /// Under its lock, since a part may be on its way to another place.
+    async fn free_part(&self, at: &[u8]) -> Result<(), ObjectError> {
+        let _guard = self.locks.lock(at).await;
+        let Some(part) = self.part(at).await? else { return Ok(()) };
+        let mut operations = vec![Operation::Delete { key: at.to_vec() }];
+        operations.extend(part.extent.map(Operation::Free));
+        self.commit_internal(operations).await
     }
 }
 

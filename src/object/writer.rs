@@ -189,9 +189,11 @@ impl Allocator for ShardAllocator {
 }
 
 /// An owner's refusal in the words of the layer that asked through us.
-fn back_to_pool(error: ObjectError) -> PoolError {
+pub(super) fn back_to_pool(error: ObjectError) -> PoolError {
     match error {
         ObjectError::NotWritable => PoolError::NotWritable { good: 0, needed: 1 },
-        _ => PoolError::Full,
+        ObjectError::StorageFull => PoolError::Full,
+        ObjectError::SlowDown => PoolError::Busy,
+        other => PoolError::NoSpaceMap(other.to_string()),
     }
 }

@@ -31,6 +31,12 @@ pub enum PoolError {
     /// The record describes something this pool cannot hold.
     #[error("damaged record: {0}")]
     Damaged(&'static str),
+    /// Whoever decides about the space has too much to do: try again.
+    #[error("the owner of the space is busy")]
+    Busy,
+    /// Whoever decides about the space cannot: why.
+    #[error("{0}")]
+    NoSpaceMap(String),
     /// Tasks are being ended with their runtime.
     #[error("the server is stopping")]
     Stopped,

@@ -97,7 +97,7 @@ fn write_parts(w: &mut XmlWriter, object: &Object, marker: u64, limit: usize) {
     w.number("PartNumberMarker", marker);
     w.number("NextPartNumberMarker", last.map_or(0, |part| part.number.into()));
     w.number("MaxParts", limit as u64);
-    w.boolean("IsTruncated", behind().count() > limit);
+    w.boolean("IsTruncated", limit > 0 && behind().count() > limit);
     let composite = object.meta().checksum.as_ref().filter(|sum| sum.kind == ChecksumKind::Composite);
     for part in behind().take(limit) {
         w.open("Part");

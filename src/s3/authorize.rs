@@ -184,7 +184,7 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
         // Who posts a form stands in it, so it asks itself when it has read that.
         Need::Nothing if operation == Operation::PostObject => return Ok(()),
         // Nobody in particular has no rights of its own, and this bucket gives none away.
-        Need::Nothing if call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|r| r.is_plain()) => {
+        Need::Nothing if operation == Operation::DeleteObjects && is_hopeless(call) => {
             return Err(Code::AccessDenied.into());
         }
         Need::Nothing => return Ok(()),
@@ -206,6 +206,10 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
         }
         _ => call.admit(&place, action),
     }
+}
+
+fn is_hopeless(call: &Call<'_>) -> bool {
+    call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|rules| rules.is_plain())
 }
 
 fn admit_new_bucket(call: &Call<'_>) -> Result<()> {

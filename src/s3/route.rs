@@ -175,7 +175,7 @@ fn decode(raw: &str) -> Result<Cow<'_, str>> {
 }
 
 /// What stands in front of a configured domain.
-fn host_bucket<'h>(host: &'h str, domains: &[String]) -> Option<&'h str> {
+pub(super) fn host_bucket<'h>(host: &'h str, domains: &[String]) -> Option<&'h str> {
     let name = without_port(host);
     domains.iter().find_map(|domain| {
         let dot = name.len().checked_sub(domain.len() + 1)?;

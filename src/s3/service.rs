@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
 
 use super::auth::Proof;
@@ -18,7 +18,7 @@ use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
-use super::route::{Access, Operation, Target, route, target};
+use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
     Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
@@ -76,7 +76,7 @@ impl Call<'_> {
 impl Shared {
     pub(super) async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<Body> {
         let mut ticket = Ticket::new(self.stats.clone());
-        if let (Some(operator), true) = (&self.operator, request.uri().path().starts_with("/-/")) {
+        if let (Some(operator), true) = (&self.operator, self.is_for_operator(&request)) {
             ticket.is_for(Operation::Operator);
             let sends_body = !request.body().is_end_stream();
             let mut reply = operator(request).await;
@@ -100,12 +100,22 @@ impl Shared {
         }
         ticket.bytes_in = intake.received;
         if parts.headers.contains_key(ORIGIN) && parts.method != Method::OPTIONS {
-            let address = target(host(&parts), parts.uri.path(), &self.settings.domains).unwrap_or_default();
+            let address = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
+                .unwrap_or_default();
             let (bucket, method) = (address.bucket.as_deref(), parts.method.as_str());
             cors::decorate(&self.store, bucket, method, &parts.headers, reply.headers_mut());
         }
         self.stamp(reply.headers_mut(), request_id);
         self.count(ticket, reply, error)
+    }
+
+    /// `/-/` is ours, but where the host names a bucket all of the path is a key.
+    fn is_for_operator(&self, request: &Request<Incoming>) -> bool {
+        let names_bucket = || {
+            let host = host(request.headers(), request.uri());
+            host.is_some_and(|host| host_bucket(host, &self.settings.domains).is_some())
+        };
+        request.uri().path().starts_with("/-/") && !names_bucket()
     }
 
     async fn answer(
@@ -118,7 +128,7 @@ impl Shared {
     ) -> Result<Reply> {
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
-        let Target { bucket, key } = target(host(parts), path, &self.settings.domains)?;
+        let Target { bucket, key } = target(host(&parts.headers, &parts.uri), path, &self.settings.domains)?;
         let target = Target { bucket, key };
         let operation = route(&parts.method, &target, &query, &parts.headers);
         if let Ok(operation) = operation {
@@ -179,7 +189,8 @@ impl Shared {
     /// The error document, or only its status where the answer has no body.
     #[cold]
     fn refuse(&self, error: &S3Error, parts: &http::request::Parts, request_id: &HeaderValue) -> Reply {
-        let target = target(host(parts), parts.uri.path(), &self.settings.domains).unwrap_or_default();
+        let target = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
+            .unwrap_or_default();
         let place = Place {
             resource: parts.uri.path(),
             bucket: target.bucket.as_deref(),
@@ -242,9 +253,9 @@ async fn settle(intake: &mut Intake, headers: &HeaderMap) -> bool {
     !unasked && intake.drain().await
 }
 
-fn host(parts: &http::request::Parts) -> Option<&str> {
-    let header = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-    header.or_else(|| parts.uri.authority().map(|authority| authority.as_str()))
+fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
+    let header = headers.get(HOST).and_then(|value| value.to_str().ok());
+    header.or_else(|| uri.authority().map(|authority| authority.as_str()))
 }
 
 async fn dispatch(operation: Operation, call: Call<'_>) -> Result<Reply> {

@@ -19,21 +19,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Facts, Phase};
 use crate::admin::access::Access;
 use crate::admin::accounts;
-use crate::admin::operator::{AccountDoer, Operator};
+use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
-use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, QueueMetrics, Snapshot};
+use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
 use crate::object::core::Core;
-use crate::object::open::{self, CoreSeed, Running, Shared};
+use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
-use crate::pool::format;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-
-/// How often the drives' states are looked at.
-const LATCH_TICK: Duration = Duration::from_secs(1);
+use crate::upkeep;
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -54,7 +51,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
     let stopped = shared.stopped.clone();
-    let running = match open::open_core(&world, seed, facts.memory).await {
+    let mut running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
             let _ = links.opened.send(Err(error.to_string()));
@@ -71,8 +68,10 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let announced = running.announce_buckets().await.map_err(|error| error.to_string());
     let _ = links.announced.send(announced);
+    upkeep::start(&mut running);
     if index == 0 {
-        tokio::task::spawn_local(watch_latches(world.clone(), shared));
+        let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
+        upkeep::start_for_all(&mut running, &world, shared, interval);
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
@@ -80,6 +79,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     drain(&connections, &mut phase).await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
+        gone(&connections).await;
         drop(edge);
         running.shut_down().await;
     }
@@ -113,8 +113,14 @@ async fn take_connections(
             let _ = stop.wait_for(|phase| *phase >= Phase::Draining).await;
         };
         let (edge, all, here) = (edge.clone(), facts.connections.clone(), connections.clone());
+        let mut over = phase.clone();
         tokio::task::spawn_local(async move {
-            edge.serve(stream, shutdown).await;
+            tokio::select! {
+                () = edge.serve(stream, shutdown) => {}
+                // Time is up: whatever is in flight is cut, and what it holds is given back.
+                _ = over.wait_for(|phase| *phase >= Phase::Closing) => {}
+            }
+            drop(edge);
             all[index].fetch_sub(1, Ordering::Relaxed);
             here.set(here.get() - 1);
         });
@@ -123,14 +129,15 @@ async fn take_connections(
 
 /// Waits until no connection is left, or until main has waited long enough.
 async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
-    let gone = async {
-        while connections.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     tokio::select! {
-        () = gone => {}
+        () = gone(connections) => {}
         _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+    }
+}
+
+async fn gone(connections: &Cell<usize>) {
+    while connections.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -163,18 +170,36 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
     });
     let core = running.core.clone();
     let ready = Rc::new(move || match core.pool.mirrors() {
-        Ok(_) if !stopped.load(Ordering::Relaxed) => Ok(()),
-        Ok(_) => Err("the log has stopped".to_owned()),
+        Ok(_) if stopped.load(Ordering::Relaxed) => Err("the log has stopped".to_owned()),
+        Ok(_) => match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
+            None => Ok(()),
+            Some(full) => Err(format!(
+                "the log of core {full} cannot be emptied and takes no writes: are the drives full?"
+            )),
+        },
         Err(error) => Err(error.to_string()),
     });
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
+    let core = running.core.clone();
+    let act: Act = Rc::new(move |order| {
+        let core = core.clone();
+        Box::pin(async move {
+            match order {
+                Order::Readmit(drive) => upkeep::readmit::readmit(&core, DriveId(drive)).await,
+                Order::Scrub => {
+                    core.board.demand();
+                    Ok("a full scrub follows".to_owned())
+                }
+            }
+        })
+    });
     let store = Store::new(running.core.clone());
     let accounts: AccountDoer = Rc::new(move |command| {
         let store = store.clone();
         Box::pin(async move { accounts::run(&store, command).await })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, access, accounts));
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -213,6 +238,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         startup_us: facts.startup_us.load(Ordering::Relaxed),
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
+        scrub: core.board.metrics(),
         process: Default::default(),
         totals,
     }
@@ -282,38 +308,5 @@ fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetri
         capacity_bytes: table.len() as u64 * segment_bytes,
         used_bytes: objects,
         ..drive.metrics()
-    }
-}
-
-/// Writes down which drives have been latched, so that the next start keeps them out too.
-async fn watch_latches(world: World, shared: Shared) {
-    let latched = || -> Vec<DriveId> {
-        let drives = shared.drives.iter().filter(|drive| drive.state() == DriveState::Latched);
-        drives.map(|drive| drive.id()).collect()
-    };
-    let mut known: Vec<DriveId> =
-        shared.members.iter().filter(|m| m.state == DriveState::Latched).map(|m| m.drive).collect();
-    let mut generation = 0;
-    loop {
-        tokio::time::sleep(LATCH_TICK).await;
-        let now = latched();
-        if now == known {
-            continue;
-        }
-        generation += 1;
-        for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
-            let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
-            if drive.state() != DriveState::Healthy {
-                continue;
-            }
-            let mut superblock = superblock.clone();
-            superblock.generation += generation;
-            superblock.latched.clone_from(&now);
-            let (meta, _) = format::files(path, member.is_device);
-            if let Err(error) = format::write_superblock(&world, &meta, &superblock).await {
-                drive.latch(&error.to_string());
-            }
-        }
-        known = now;
     }
 }

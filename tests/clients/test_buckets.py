@@ -1,5 +1,8 @@
 """Buckets: making, finding, listing and removing them, their names, and what is not built."""
+import threading
+
 import pytest
+from botocore.exceptions import ClientError
 
 from .errors import refused
 
@@ -102,6 +105,39 @@ def test_a_bucket_is_reached_by_its_own_host_name(basalt):
     assert by_path.head_object(Bucket="by-host-name", Key="a/ä b+c")["ContentLength"] == 70000
     s3.delete_objects(Bucket="by-host-name", Delete={"Objects": [{"Key": "a/ä b+c"}]})
     s3.delete_bucket(Bucket="by-host-name")
+
+
+def test_keys_of_a_host_may_begin_as_the_pages_of_the_operator_do(basalt, s3, bucket):
+    by_host = basalt.s3(style="virtual")
+    by_host.put_object(Bucket=bucket, Key="-/metrics", Body=b"mine")
+    assert by_host.get_object(Bucket=bucket, Key="-/metrics")["Body"].read() == b"mine"
+    assert s3.get_object(Bucket=bucket, Key="-/metrics")["Body"].read() == b"mine"
+    assert basalt.health("live") == 200
+
+
+def test_a_refused_deletion_does_not_make_writers_believe_that_the_bucket_is_gone(basalt, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="keep", Body=b"k")
+    seen, over = set(), threading.Event()
+
+    def write(number):
+        client = basalt.s3()
+        while not over.is_set():
+            try:
+                client.put_object(Bucket=bucket, Key=f"w{number}", Body=b"v")
+                seen.add("OK")
+            except ClientError as error:
+                seen.add(error.response["Error"]["Code"])
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    [writer.start() for writer in writers]
+    try:
+        for _ in range(100):
+            with refused("BucketNotEmpty", 409):
+                s3.delete_bucket(Bucket=bucket)
+    finally:
+        over.set()
+        [writer.join() for writer in writers]
+    assert seen <= {"OK", "SlowDown"}, seen
 
 
 def test_what_is_not_built_says_so(s3, bucket):

@@ -211,6 +211,8 @@ def test_parts_are_listed_in_pages(s3, bucket):
             break
         more = dict(PartNumberMarker=answer["NextPartNumberMarker"])
     assert found == [(n, n, f'"{hashlib.md5(b"x" * n).hexdigest()}"') for n in (1, 3, 5, 7, 9)]
+    none = s3.list_parts(**upload.where, MaxParts=0)
+    assert not none["IsTruncated"], "a page of none could be followed for ever"
     upload.abort()
 
 

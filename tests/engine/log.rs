@@ -60,3 +60,36 @@ fn a_log_that_begins_full_still_commits() {
         assert!(log.wants_retiring(), "the old segments are emptied");
     });
 }
+
+#[test]
+fn the_last_segment_is_for_what_empties_the_others() {
+    run(async {
+        let sim = world(32, 4);
+        let log = log(&sim, 0, 4).await;
+        let commit = || async {
+            let operations = vec![Operation::Delete { key: b"k".to_vec() }];
+            let commit = log.commit(ShardId(0), operations, &[7; 500_000], || Ok::<(), LogError>(()));
+            tokio::time::timeout(Duration::from_secs(60), commit).await
+        };
+        // Deletes go on where puts wait, but not for ever: nothing is emptied here.
+        let mut admitted = 0;
+        while let Ok(admission) = tokio::time::timeout(Duration::from_secs(60), log.admit_freeing()).await {
+            assert_eq!(admission, Ok(()));
+            assert_eq!(commit().await.expect("there is room for what is admitted"), Ok(()));
+            admitted += 1;
+            assert!(admitted < 10_000, "deletes fill the log to its end");
+        }
+        let waits = tokio::time::timeout(Duration::from_secs(60), log.admit()).await;
+        assert!(waits.is_err(), "records that add bytes waited before");
+        for _ in 0..10 {
+            assert_eq!(commit().await.expect("what packing commits finds room"), Ok(()));
+        }
+        assert!(!log.is_full());
+        log.set_stuck(true);
+        assert!(log.is_full(), "whoever asks whether the server is ready learns of it");
+        assert_eq!(
+            (log.admit().await, log.admit_freeing().await),
+            (Err(LogError::Full), Err(LogError::Full))
+        );
+    });
+}

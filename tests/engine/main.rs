@@ -6,7 +6,10 @@
 mod harness;
 mod crash;
 mod drives;
+mod life;
+mod repair;
 mod log;
+mod readers;
 mod recovery;
 mod settings;
 mod space;
