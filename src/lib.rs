@@ -18,6 +18,8 @@ pub mod pool;
 pub mod catalog;
 /// What S3 means, without HTTP.
 pub mod object;
+/// Work nobody waits for: repair and scrub.
+pub mod upkeep;
 /// Who is calling and what they may do: accounts, users, ACLs, the one evaluator.
 pub mod iam;
 /// The client edge: HTTP, authentication, routing, errors.

@@ -13,11 +13,12 @@ use basalt::admin::accounts::{self, AccountCommand};
 use basalt::admin::client::{AdminRequest, ClientError};
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
 use basalt::admin::inspect::{self, Choice, InspectError};
+use basalt::admin::operator::Order;
 use basalt::admin::status;
 use basalt::base::time::Nanos;
 use basalt::config::{
-    AccountAction, AdminCommand, Command, CommandLine, Config, InspectOptions, LogConfig, LogFormat,
-    ServeOptions, ServerOptions,
+    AccountAction, AdminCommand, Command, CommandLine, Config, DriveCommand, InspectOptions, LogConfig,
+    LogFormat, ServeOptions, ServerOptions,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(*options),
         Command::Inspect(options) => inspect(&options),
         Command::Status(options) => ask(&options),
+        Command::Drive(DriveCommand::Readmit { drive, server }) => order(&server, Order::Readmit(drive)),
+        Command::Scrub(options) => order(&options, Order::Scrub),
         Command::Admin(AdminCommand::Account(action)) => account(action),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
@@ -96,6 +99,18 @@ fn ask(options: &ServerOptions) -> ExitCode {
             let printed = print(&text);
             if answer.report.ready { printed } else { ExitCode::from(NOT_READY) }
         }
+        Err(error) => fail_asking(&error),
+    }
+}
+
+fn order(options: &ServerOptions, order: Order) -> ExitCode {
+    let request = match admin_request(options) {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
+    match status::order(&request, order) {
+        Ok((json, _)) if options.json => print(&format!("{json}\n")),
+        Ok((_, done)) => print(&format!("{done}\n")),
         Err(error) => fail_asking(&error),
     }
 }

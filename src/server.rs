@@ -147,6 +147,7 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
         parity: config.parity,
         capacity: config.capacity_bytes,
         shards: config.shards,
+        adopt: config.adopt,
     };
     runtime::run(io, |world: World| async move {
         let progress = Progress::new("zero-filling the drives", std::io::stderr().is_terminal());

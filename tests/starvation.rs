@@ -44,7 +44,7 @@ fn reads_stay_quick_while_runs_are_flushed_and_merged() {
     let directory = tempfile::tempdir().expect("a directory");
     let io = runtime::probe(IoChoice::Auto).expect("disk I/O");
     let paths = vec![directory.path().join("drive")];
-    let request = Request { paths, parity: Some(0), capacity: Some(640 << 20), shards: 2 };
+    let request = Request { paths, parity: Some(0), capacity: Some(640 << 20), shards: 2, adopt: false };
     let opening =
         runtime::run(
             io,

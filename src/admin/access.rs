@@ -102,14 +102,23 @@ pub mod tests {
         signed_by(path, &root().access_key, SECRET, "us-east-1", NOW)
     }
 
+    /// The same by another method.
+    pub fn signed_as(method: Method, path: &str) -> Parts {
+        sign(method, path, &root().access_key, SECRET, "us-east-1", NOW)
+    }
+
     fn signed_by(path: &str, access_key: &str, secret: &str, region: &str, now: Nanos) -> Parts {
-        let request = http::Request::builder().method(Method::GET).uri(path).body(()).expect("a request");
+        sign(Method::GET, path, access_key, secret, region, now)
+    }
+
+    fn sign(method: Method, path: &str, access_key: &str, secret: &str, region: &str, now: Nanos) -> Parts {
+        let request = http::Request::builder().method(method.clone()).uri(path).body(()).expect("a request");
         let mut parts = request.into_parts().0;
         parts.headers.insert("host", HeaderValue::from_static("localhost:9000"));
         let signer = Signer { access_key, secret, region, session_token: None };
         let query = parts.uri.query().unwrap_or_default();
         signer
-            .sign(&Method::GET, parts.uri.path(), query, &mut parts.headers, EMPTY_SHA256, now)
+            .sign(&method, parts.uri.path(), query, &mut parts.headers, EMPTY_SHA256, now)
             .expect("it can be signed");
         parts
     }

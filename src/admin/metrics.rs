@@ -9,7 +9,8 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram, Snapshot,
+    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
+    ScrubMetrics, Snapshot,
 };
 
 /// The `Content-Type` of what `render` gives.
@@ -22,6 +23,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     store(&mut families, snapshot);
     requests(&mut families, &snapshot.totals);
     drives(&mut families, &snapshot.totals.drives);
+    scrub(&mut families, &snapshot.scrub);
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
@@ -133,7 +135,10 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     });
     families.gauge("drive_state", "1 for the state the drive is in, 0 for the others.", states);
     type Figure = fn(&DriveMetrics) -> u64;
-    let gauges: [(&str, &str, Figure); 3] = [
+    let gauges: [(&str, &str, Figure); 4] = [
+        ("drive_rebuilding", "1 until a full scrub has passed over a drive that came back.", |d| {
+            d.rebuilding.into()
+        }),
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
         ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),
         ("drive_in_flight", "Operations submitted to the drive and not completed.", |d| d.in_flight),
@@ -174,6 +179,23 @@ fn drive_operations(families: &mut Families, drives: &[DriveMetrics], numbers: &
         kinds().map(|(labels, io)| (labels, &io.latency_us)),
         Unit::Microseconds,
     );
+}
+
+fn scrub(families: &mut Families, s: &ScrubMetrics) {
+    families.one_gauge("scrub_running", "1 while a full pass is under way.", f64::from(s.running));
+    let last = s.last_pass.seconds() as f64;
+    families.one_gauge("scrub_last_pass_timestamp_seconds", "End of the last full pass; 0 for never.", last);
+    let counters = [
+        ("scrub_passes_total", "Full passes.", s.passes),
+        ("scrub_blocks_checked_total", "Blocks read by scrubs and repairs.", s.blocks_checked),
+        ("scrub_blocks_damaged_total", "Blocks that were not what they must be.", s.blocks_damaged),
+        ("scrub_blocks_repaired_total", "Blocks that were written back.", s.blocks_repaired),
+        ("scrub_blocks_unrepairable_total", "Blocks with too few good ones beside.", s.blocks_unrepairable),
+        ("scrub_extents_relocated_total", "Extents written anew at full width.", s.extents_relocated),
+    ];
+    for (name, help, value) in counters {
+        families.one_counter(name, help, value as f64);
+    }
 }
 
 fn drive_labels<'a>(drive: &'a DriveMetrics, number: &'a str) -> Labels<'a> {

@@ -1,4 +1,4 @@
-//! Answers to everything under `/-/`: health, metrics and status.
+//! Answers to everything under `/-/`: health, metrics, status, and orders about drives and scrubs.
 //!
 //! One `Operator` lives on each thread that serves connections; what it reports comes through functions it
 //! is given, so it knows no drive, no core and no clock. Health and metrics are open to whoever reaches the
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
 
 use super::access::{Access, Refused};
 use super::accounts::{AccountCommand, AccountReport};
@@ -32,6 +33,17 @@ pub const PREFIX: &str = "/-/";
 pub type SnapshotSource = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Snapshot>>>>;
 /// Whether every core can serve and commit now, or the reason why not, fit for a person.
 pub type Ready = Rc<dyn Fn() -> Result<(), String>>;
+/// Does what an operator asks for; what was done, or the reason why not, fit for a person.
+pub type Act = Rc<dyn Fn(Order) -> Pin<Box<dyn Future<Output = Result<String, String>>>>>;
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Put a latched drive back into service.
+    Readmit(u16),
+    /// Begin a full scrub.
+    Scrub,
+}
 
 /// Does something with accounts.
 pub type AccountDoer = Rc<dyn Fn(AccountCommand) -> Pin<Box<dyn Future<Output = Done>>>>;
@@ -40,13 +52,20 @@ type Done = Result<Vec<AccountReport>, (StatusCode, Refused)>;
 pub struct Operator {
     snapshot: SnapshotSource,
     ready: Ready,
+    act: Act,
     access: Access,
     accounts: AccountDoer,
 }
 
 impl Operator {
-    pub fn new(snapshot: SnapshotSource, ready: Ready, access: Access, accounts: AccountDoer) -> Operator {
-        Operator { snapshot, ready, access, accounts }
+    pub fn new(
+        snapshot: SnapshotSource,
+        ready: Ready,
+        act: Act,
+        access: Access,
+        accounts: AccountDoer,
+    ) -> Operator {
+        Operator { snapshot, ready, act, access, accounts }
     }
 
     /// Whether a path is the operator's, before anything else is known of the request.
@@ -56,6 +75,9 @@ impl Operator {
 
     /// Answers one request. Bodies are not read: no operation here takes one.
     pub async fn handle(&self, request: &Parts) -> Response<Bytes> {
+        if let Some(order) = order_of(request.uri.path()) {
+            return self.order(request, order).await;
+        }
         let query = request.uri.query().unwrap_or_default();
         if let Some(command) = AccountCommand::of(&request.method, request.uri.path(), query) {
             return self.accounts(request, command).await;
@@ -68,15 +90,26 @@ impl Operator {
             _ => return text(StatusCode::NOT_FOUND, "nothing here\n"),
         };
         if request.method != Method::GET && request.method != Method::HEAD {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return wrong_method("GET, HEAD");
         }
         match endpoint {
             Endpoint::Live => text(StatusCode::OK, "live\n"),
             Endpoint::Ready => self.ready(),
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => self.status(request).await,
+        }
+    }
+
+    async fn order(&self, request: &Parts, order: Order) -> Response<Bytes> {
+        if request.method != Method::POST {
+            return wrong_method("POST");
+        }
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        match (self.act)(order).await {
+            Ok(done) => json(StatusCode::OK, &Carried { message: done }),
+            Err(message) => json(StatusCode::CONFLICT, &Refused { code: "Conflict", message }),
         }
     }
 
@@ -137,6 +170,28 @@ impl Operator {
     }
 }
 
+/// What an order came to.
+#[derive(Serialize)]
+struct Carried {
+    message: String,
+}
+
+/// The order a path stands for.
+fn order_of(path: &str) -> Option<Order> {
+    let rest = path.strip_prefix("/-/admin/v1/")?;
+    if rest == "scrub" {
+        return Some(Order::Scrub);
+    }
+    let drive = rest.strip_prefix("drives/")?.strip_suffix("/readmit")?;
+    drive.parse().ok().map(Order::Readmit)
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Bytes> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("{allowed}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 const CORE_SILENT: &str = "a core does not answer\n";
 
 enum Endpoint {
@@ -167,14 +222,49 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::access::tests::{access, signed};
+    use crate::admin::access::tests::{access, signed, signed_as};
     use crate::admin::sample;
     use std::cell::RefCell;
+
+    /// Readmits drive 1 and no other, and says what it was asked.
+    fn act() -> Act {
+        Rc::new(|order| {
+            Box::pin(async move {
+                if order == Order::Readmit(2) {
+                    Err("drive 2 is healthy".into())
+                } else {
+                    Ok(format!("{order:?}"))
+                }
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn orders_are_posts_signed_by_root() {
+        let operator = operator(Ok(()));
+        let posted = |path: &str| signed_as(Method::POST, path);
+        for (path, status, says) in [
+            ("/-/admin/v1/drives/1/readmit", StatusCode::OK, "Readmit(1)"),
+            ("/-/admin/v1/scrub", StatusCode::OK, "Scrub"),
+            ("/-/admin/v1/drives/2/readmit", StatusCode::CONFLICT, "drive 2 is healthy"),
+            ("/-/admin/v1/drives/70000/readmit", StatusCode::NOT_FOUND, "nothing"),
+        ] {
+            let response = operator.handle(&posted(path)).await;
+            assert_eq!(response.status(), status, "{path}");
+            assert!(body(&response).contains(says), "{}", body(&response));
+        }
+        let refused = operator.handle(&plain(Method::POST, "/-/admin/v1/scrub")).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        let response = operator.handle(&signed("/-/admin/v1/scrub")).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()[ALLOW], "POST");
+    }
 
     fn operator(ready: Result<(), String>) -> Operator {
         Operator::new(
             Rc::new(|| Box::pin(async { sample::snapshot() })),
             Rc::new(move || ready.clone()),
+            act(),
             access(),
             no_accounts(),
         )
@@ -230,7 +320,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), access(), no_accounts());
+        let operator = Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -256,8 +346,8 @@ mod tests {
         let state = Rc::new(RefCell::new(Err("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let operator =
-            Operator::new(snapshot, Rc::new(move || asked.borrow().clone()), access(), no_accounts());
+        let ready: Ready = Rc::new(move || asked.borrow().clone());
+        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::metrics::{
     CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, IoMetrics, Log2Histogram, LogMetrics,
-    OperationMetrics, QueueMetrics, Snapshot,
+    OperationMetrics, QueueMetrics, ScrubMetrics, Snapshot,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,22 @@ pub struct Report {
     pub caches: Vec<CacheReport>,
     pub queues: Vec<QueueReport>,
     pub recovery: RecoveryReport,
+    pub scrub: ScrubReport,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubReport {
+    pub running: bool,
+    /// Full passes since the start.
+    pub passes: u64,
+    /// End of the last full pass, in seconds since 1970; 0 for never.
+    pub last_pass: u64,
+    pub blocks_checked: u64,
+    pub blocks_damaged: u64,
+    pub blocks_repaired: u64,
+    pub blocks_unrepairable: u64,
+    pub extents_relocated: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +59,7 @@ pub struct PoolReport {
     pub shards: u64,
     pub drives: u64,
     pub drives_healthy: u64,
-    /// How many healthy drives may still fail without loss.
+    /// How many healthy drives may still fail without loss; one that is being rebuilt has failed once.
     pub failures_left: u64,
     pub capacity_bytes: u64,
     pub used_bytes: u64,
@@ -57,6 +73,8 @@ pub struct DriveReport {
     pub path: String,
     /// `healthy`, `latched` or `missing`.
     pub state: String,
+    /// In service; older bytes may be missing until a full scrub has passed.
+    pub rebuilding: bool,
     pub capacity_bytes: u64,
     pub used_bytes: u64,
     pub in_flight: u64,
@@ -183,6 +201,7 @@ impl Report {
             caches: totals.caches.iter().map(cache).collect(),
             queues: totals.queues.iter().map(queue).collect(),
             recovery: recovery(snapshot),
+            scrub: scrub(&snapshot.scrub),
         }
     }
 }
@@ -190,7 +209,7 @@ impl Report {
 fn pool(snapshot: &Snapshot) -> PoolReport {
     let CoreSnapshot { drives, buckets, .. } = &snapshot.totals;
     let healthy = drives.iter().filter(|d| d.state == DriveState::Healthy).count() as u64;
-    let lost = drives.len() as u64 - healthy;
+    let lost = drives.iter().filter(|d| d.state != DriveState::Healthy || d.rebuilding).count() as u64;
     PoolReport {
         data_chunks: snapshot.data,
         parity_chunks: snapshot.parity,
@@ -209,6 +228,7 @@ fn drive(d: &DriveMetrics) -> DriveReport {
         drive: d.drive,
         path: d.path.clone(),
         state: d.state.as_str().to_owned(),
+        rebuilding: d.rebuilding,
         capacity_bytes: d.capacity_bytes,
         used_bytes: d.used_bytes,
         in_flight: d.in_flight,
@@ -269,6 +289,19 @@ fn cache(c: &CacheMetrics) -> CacheReport {
 
 fn queue(q: &QueueMetrics) -> QueueReport {
     QueueReport { queue: q.name.to_owned(), depth: q.depth, limit: q.depth_max, refused: q.refused }
+}
+
+fn scrub(s: &ScrubMetrics) -> ScrubReport {
+    ScrubReport {
+        running: s.running,
+        passes: s.passes,
+        last_pass: s.last_pass.seconds(),
+        blocks_checked: s.blocks_checked,
+        blocks_damaged: s.blocks_damaged,
+        blocks_repaired: s.blocks_repaired,
+        blocks_unrepairable: s.blocks_unrepairable,
+        extents_relocated: s.extents_relocated,
+    }
 }
 
 fn recovery(snapshot: &Snapshot) -> RecoveryReport {

@@ -5,7 +5,8 @@
 
 use crate::base::metrics::{
     CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, Snapshot,
+    JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics,
+    Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -20,6 +21,13 @@ pub fn snapshot() -> Snapshot {
         startup_us: 250_000,
         recovery: RecoveryMetrics { records_replayed: 7, duration_us: 1_000, ..Default::default() },
         memory_bytes_max: 256 << 20,
+        scrub: ScrubMetrics {
+            running: true,
+            passes: 1,
+            blocks_checked: 100,
+            blocks_damaged: 2,
+            ..Default::default()
+        },
         process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
         totals: totals(),
     }

@@ -1,4 +1,4 @@
-//! `basalt status`: asks a running server for its report and prints it.
+//! `basalt status`, `drive` and `scrub`: asks a running server for its report, or gives it an order.
 //!
 //! The request goes through `client`; what comes back is checked before use. The server's JSON is kept as it
 //! came, for scripts.
@@ -6,6 +6,7 @@
 use http::Method;
 
 use super::client::{self, AdminRequest, ClientError};
+use super::operator::Order;
 use super::report::Report;
 use super::table;
 
@@ -24,6 +25,20 @@ pub fn ask(request: &AdminRequest) -> Result<Answer, ClientError> {
     let report = serde_json::from_str(&json);
     let report = report.map_err(|_| client::not_ours(request, "the answer is not a report"))?;
     Ok(Answer { json, report })
+}
+
+/// Gives the server an order; its JSON, and what it says that it did.
+pub fn order(request: &AdminRequest, order: Order) -> Result<(String, String), ClientError> {
+    let path = match order {
+        Order::Readmit(drive) => format!("/-/admin/v1/drives/{drive}/readmit"),
+        Order::Scrub => "/-/admin/v1/scrub".to_owned(),
+    };
+    let json = client::send(request, &Method::POST, &path, "")?;
+    let document: Option<serde_json::Value> = serde_json::from_str(&json).ok();
+    let message = document.as_ref().and_then(|d| d.get("message")).and_then(|m| m.as_str());
+    let said = message.map(|m| m.chars().filter(|c| !c.is_control()).collect());
+    let said = said.ok_or_else(|| client::not_ours(request, "the answer does not say what was done"))?;
+    Ok((json, said))
 }
 
 /// The report as a person reads it.
@@ -84,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_report_is_not_ours() {
-        for body in ["", "[1]", "{}"] {
+        for body in ["", "[1]", "1"] {
             let (endpoint, server) = serve_once(format!("HTTP/1.0 200 OK\r\n\r\n{body}"));
             assert!(matches!(ask(&request(endpoint)), Err(ClientError::NotOurs { .. })), "{body}");
             server.join().expect("the server ends");

@@ -43,6 +43,7 @@ pub fn report(endpoint: &str, r: &Report) -> String {
         ),
     );
     line(&mut out, "log", &log(r));
+    line(&mut out, "scrub", &scrub(r));
     line(&mut out, "start", &start(r));
     section(&mut out, &drives(r));
     section(&mut out, &operations(r));
@@ -74,6 +75,23 @@ fn log(r: &Report) -> String {
     )
 }
 
+fn scrub(r: &Report) -> String {
+    let s = &r.scrub;
+    let state = match (s.running, s.passes) {
+        (true, _) => "under way".to_owned(),
+        (false, 0) => "none since the start".to_owned(),
+        (false, n) => format!("{n} full since the start"),
+    };
+    format!(
+        "{state}; {} blocks checked, {} damaged, {} repaired, {} beyond repair; {} extents written anew",
+        grouped(s.blocks_checked),
+        grouped(s.blocks_damaged),
+        grouped(s.blocks_repaired),
+        grouped(s.blocks_unrepairable),
+        grouped(s.extents_relocated)
+    )
+}
+
 fn start(r: &Report) -> String {
     format!(
         "{:.2} s, of it {:.2} s recovery of {} records ({})",
@@ -90,7 +108,7 @@ fn drives(r: &Report) -> Vec<Vec<String>> {
         vec![
             d.drive.to_string(),
             clean(&d.path),
-            clean(&d.state),
+            if d.rebuilding { format!("{}, rebuilding", clean(&d.state)) } else { clean(&d.state) },
             space(d.used_bytes, d.capacity_bytes),
             format!("{} ({})", grouped(d.reads.operations), size(d.reads.bytes)),
             percentile(d.reads.latency_us.p99),
@@ -250,6 +268,7 @@ mod tests {
             "2+2 over 4 drives, 3 healthy; 8 shards; 1 more drive may fail",
             "100.0 GiB of 400.0 GiB (25.0%)",
             "latched",
+            "scrub    under way; 100 blocks checked, 2 damaged",
             "GetObject",
             "block",
             "commit",

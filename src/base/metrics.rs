@@ -11,6 +11,8 @@
 
 use std::cell::Cell;
 
+use super::time::Nanos;
+
 /// Buckets of a `Log2Histogram`: bucket `i` counts values in `(2^(i-1), 2^i]`, the first one 0 and 1, the
 /// last one everything above `2^(HISTOGRAM_BUCKETS - 2)`. In microseconds that bound is 67 seconds.
 pub const HISTOGRAM_BUCKETS: usize = 28;
@@ -252,6 +254,8 @@ pub struct DriveMetrics {
     /// The path it was given as.
     pub path: String,
     pub state: DriveState,
+    /// In service; older bytes may be missing until a full scrub has passed.
+    pub rebuilding: bool,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
     /// Bytes of objects and packs, as far as this core accounts for them; merging adds them up.
@@ -272,6 +276,7 @@ impl DriveMetrics {
             self.path.clone_from(&other.path);
         }
         self.state = self.state.max(other.state);
+        self.rebuilding |= other.rebuilding;
         self.capacity_bytes = self.capacity_bytes.max(other.capacity_bytes);
         self.used_bytes += other.used_bytes;
         self.reads.merge(&other.reads);
@@ -598,6 +603,24 @@ pub struct ProcessMetrics {
     pub threads: u64,
 }
 
+/// Looking after what stands on the drives: scrubs, and repairs of what readers found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubMetrics {
+    /// A full pass is under way.
+    pub running: bool,
+    /// Full passes since the process started.
+    pub passes: u64,
+    /// End of the last full pass; 0 for never.
+    pub last_pass: Nanos,
+    pub blocks_checked: u64,
+    pub blocks_damaged: u64,
+    pub blocks_repaired: u64,
+    /// Too few good blocks were left in their rows.
+    pub blocks_unrepairable: u64,
+    /// Objects, parts, packs and runs that were written anew at full width.
+    pub extents_relocated: u64,
+}
+
 /// Everything the process reports: its own figures, and those of all cores merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -615,6 +638,7 @@ pub struct Snapshot {
     pub recovery: RecoveryMetrics,
     /// The cap on the memory the server plans with.
     pub memory_bytes_max: u64,
+    pub scrub: ScrubMetrics,
     /// Filled in by the operator edge.
     pub process: ProcessMetrics,
     pub totals: CoreSnapshot,

@@ -28,6 +28,8 @@ pub struct Work {
     pub names: Range<u64>,
     /// Nothing older than the input exists: tombstones have done their work.
     pub to_bottom: bool,
+    /// Every run is written anew, none keeps its place on the drives.
+    pub in_place: bool,
     pub input: Input,
 }
 

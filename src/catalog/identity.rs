@@ -140,7 +140,7 @@ mod tests {
         fn values_come_back(
             (canonical, name, created, disabled) in any::<(String, String, u64, bool)>(),
             keys in keys(),
-            policies: Vec<(String, String)>,
+            policies in prop::collection::vec(any::<(String, String)>(), 0..9),
         ) {
             let created = Nanos(created);
             let user =

@@ -193,7 +193,7 @@ impl<S: RunStore> Index<S> {
         let table = frozen.share();
         let work = self.work(table.len() as u64, to_bottom, Input::Table(table));
         let runs = self.perform(work, &[]).await?;
-        self.stage(Change { removed: Vec::new(), level: 0, added: tier_of(runs) }, true);
+        self.stage(Change { removed: Vec::new(), level: 0, added: tier_of(runs), in_place: false }, true);
         Ok(())
     }
 
@@ -206,16 +206,36 @@ impl<S: RunStore> Index<S> {
     /// beside other merges, which it never gets in the way of.
     pub async fn merge(&self) -> Result<()> {
         let Some(job) = self.levels.borrow().pick() else { return Ok(()) };
-        let mut claim = Claim::new(&job);
+        self.replace(&job).await
+    }
+
+    /// Writes a tier anew of which a run is chosen; durable and staged, as by `merge`. False when there is none.
+    pub async fn rewrite(&self, is_chosen: impl Fn(&Run<S>) -> bool) -> Result<bool> {
+        let job = self.levels.borrow().pick_tier(|tier| tier.runs().iter().any(|run| is_chosen(run)));
+        match job {
+            Some(job) => self.replace(&job).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    async fn replace(&self, job: &Job<S>) -> Result<()> {
+        let mut claim = Claim::new(job);
         let facts = |tier: &Rc<Tier<S>>| tier.runs().iter().map(|run| run.facts().clone()).collect();
         let entries = job.inputs.iter().flat_map(|tier| tier.runs().iter()).map(|run| run.footer().entries);
         let (entries, tiers) = (entries.sum(), job.inputs.iter().map(facts).collect());
         let work = self.work(entries, job.to_bottom, Input::Tiers(tiers));
+        let work = Work { in_place: job.in_place, ..work };
         let runs = self.perform(work, &job.inputs).await?;
         claim.kept = true;
-        let Job { inputs, output_level, .. } = &job;
-        self.stage(Change { removed: inputs.clone(), level: *output_level, added: tier_of(runs) }, false);
+        let Job { inputs, output_level, in_place, .. } = job;
+        let (removed, added) = (inputs.clone(), tier_of(runs));
+        self.stage(Change { removed, level: *output_level, added, in_place: *in_place }, false);
         Ok(())
+    }
+
+    /// The runs of the durable list; they stay readable as long as they are held.
+    pub fn runs(&self) -> Vec<Rc<Run<S>>> {
+        self.levels.borrow().runs().cloned().collect()
     }
 
     /// The list of runs with all staged ones, to be made durable before `installed`.
@@ -285,7 +305,14 @@ impl<S: RunStore> Index<S> {
     fn work(&self, entries: u64, to_bottom: bool, input: Input) -> Work {
         let first = self.next_run.get();
         self.next_run.set(first + entries);
-        Work { shard: self.shard, sizes: self.sizes, names: first..first + entries, to_bottom, input }
+        Work {
+            shard: self.shard,
+            sizes: self.sizes,
+            names: first..first + entries,
+            to_bottom,
+            in_place: false,
+            input,
+        }
     }
 
     /// Has the work done and opens what came of it. `inputs` are the tiers that it merges.

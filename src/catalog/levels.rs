@@ -34,14 +34,17 @@ pub struct Job<S: RunStore> {
     pub output_level: usize,
     /// Nothing older than the inputs exists: tombstones have done their work.
     pub to_bottom: bool,
+    /// One tier is written anew as it is and keeps its place.
+    pub in_place: bool,
 }
 
 /// A step from one shape to the next.
 pub struct Change<S: RunStore> {
     pub removed: Vec<Rc<Tier<S>>>,
     pub level: usize,
-    /// Becomes the newest tier of `level`.
+    /// Becomes the newest tier of `level`, or takes the place of the only one removed.
     pub added: Option<Rc<Tier<S>>>,
+    pub in_place: bool,
 }
 
 /// The encoded form: the number of the next run, and for each run its level, tier and root.
@@ -101,6 +104,7 @@ impl<S: RunStore> Levels<S> {
     pub fn apply(&self, change: &Change<S>) -> Self {
         let mut levels = self.levels.clone();
         let before = self.tiers().count();
+        let place = if change.in_place { self.place_of(&change.removed[0]) } else { 0 };
         for tiers in &mut levels {
             tiers.retain(|tier| !change.removed.iter().any(|removed| Rc::ptr_eq(removed, tier)));
         }
@@ -108,12 +112,35 @@ impl<S: RunStore> Levels<S> {
         assert_eq!(before - after, change.removed.len(), "a tier is replaced once");
         if let Some(added) = &change.added {
             levels.resize_with(levels.len().max(change.level + 1), Vec::new);
-            levels[change.level].insert(0, added.clone());
+            levels[change.level].insert(place, added.clone());
         }
         while levels.last().is_some_and(Vec::is_empty) {
             levels.pop();
         }
         Levels { levels }
+    }
+
+    /// How many tiers of its level are newer than this one.
+    fn place_of(&self, tier: &Rc<Tier<S>>) -> usize {
+        let place = |tiers: &Vec<Rc<Tier<S>>>| tiers.iter().position(|other| Rc::ptr_eq(other, tier));
+        self.levels.iter().find_map(place).expect("a tier that is replaced is there")
+    }
+
+    /// A tier of which `wants` is true to be written anew, if no running merge is in the way.
+    pub fn pick_tier(&self, wants: impl Fn(&Tier<S>) -> bool) -> Option<Job<S>> {
+        let bottom = self.levels.len().checked_sub(1)?;
+        for (level, tiers) in self.levels.iter().enumerate() {
+            let chosen = tiers.iter().position(|tier| !tier.busy.get() && wants(tier));
+            let Some(place) = chosen else { continue };
+            let to_bottom = level == bottom && place + 1 == tiers.len();
+            return Some(Job {
+                inputs: vec![tiers[place].clone()],
+                output_level: level,
+                to_bottom,
+                in_place: true,
+            });
+        }
+        None
     }
 
     /// The most urgent merge that no running one is in the way of: a full level, the newest first,
@@ -138,7 +165,8 @@ impl<S: RunStore> Levels<S> {
             output_level += usize::from(deeper && bottom + 1 < limits::INDEX_LEVELS_MAX);
             inputs.extend(self.levels[bottom].iter().cloned());
         }
-        idle(&inputs).then_some(Job { inputs, output_level, to_bottom: level + 1 >= bottom })
+        let to_bottom = level + 1 >= bottom;
+        idle(&inputs).then_some(Job { inputs, output_level, to_bottom, in_place: false })
     }
 
     fn pick_all(&self, bottom: usize) -> Option<Job<S>> {
@@ -149,7 +177,7 @@ impl<S: RunStore> Levels<S> {
             return None;
         }
         let inputs = self.tiers().cloned().collect();
-        Some(Job { inputs, output_level: bottom.max(1), to_bottom: true })
+        Some(Job { inputs, output_level: bottom.max(1), to_bottom: true, in_place: false })
     }
 
     pub fn encode(&self, shard: ShardId, next_run: u64) -> Vec<u8> {

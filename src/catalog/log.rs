@@ -9,7 +9,7 @@
 //! one, and are refused while none can be emptied: what is left is for records that give space back.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,6 +82,8 @@ pub struct Log {
     /// The oldest segment could not be emptied when it was last tried.
     stuck: Cell<bool>,
     relieved: Notify,
+    /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
+    weak: RefCell<BTreeSet<LogId>>,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
@@ -122,6 +124,7 @@ impl Log {
             scarce: Cell::default(),
             stuck: Cell::default(),
             relieved: Notify::new(),
+            weak: RefCell::default(),
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
@@ -339,7 +342,11 @@ impl Log {
     /// A place for `padded` bytes: in the current segment, or in a new one.
     async fn place(&self, padded: usize) -> Result<(LogPosition, Mirrors), PoolError> {
         loop {
-            if let Some(current) = &*self.current.borrow() {
+            let safe = self.pool.mirrors_min().unwrap_or(0);
+            if let Some(current) = &*self.current.borrow()
+                // When drives come back into service, what was safe without them is not any more.
+                && current.mirrors.len() >= safe
+            {
                 let end = u64::from(current.offset) + padded as u64;
                 if end <= self.pool.geometry.segment_bytes {
                     let at = LogPosition { log: current.id, offset: current.offset };
@@ -363,9 +370,14 @@ impl Log {
     /// Waits until a segment may be used: packing gives segments back when there are too many.
     async fn next_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
         loop {
-            if let Some(next) = self.prepared.borrow_mut().take() {
+            let prepared = self.prepared.borrow_mut().take();
+            if let Some((id, mirrors)) = prepared {
                 self.prepare.notify_one();
-                return Ok(next);
+                if mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
+                    return Ok((id, mirrors));
+                }
+                self.logs.retire(id).await;
+                continue;
             }
             self.pool.mirrors()?;
             self.prepare.notify_one();
@@ -424,6 +436,27 @@ impl Log {
     /// The oldest full segment.
     pub fn oldest_sealed(&self) -> Option<Sealed> {
         self.sealed.borrow().first().cloned()
+    }
+
+    /// All full segments, oldest first.
+    pub fn sealed(&self) -> Vec<Sealed> {
+        self.sealed.borrow().clone()
+    }
+
+    pub fn mirrors(&self, id: LogId) -> Option<Mirrors> {
+        self.logs.directory.get(id)
+    }
+
+    /// Asks for a full segment to be emptied before its turn.
+    pub fn mark_weak(&self, id: LogId) {
+        self.weak.borrow_mut().insert(id);
+    }
+
+    /// A segment to be emptied before its turn. Given once: one that could not be emptied waits for another
+    /// mark.
+    pub fn take_weak(&self) -> Option<Sealed> {
+        let weak = self.weak.borrow_mut().pop_first()?;
+        self.sealed.borrow().iter().find(|sealed| sealed.id == weak).cloned()
     }
 
     /// Nothing in the segment matters any more: its space may be used again.

@@ -100,6 +100,9 @@ impl<'a, S: RunStore> Output<'a, S> {
     /// Whether an input run that nothing overlaps keeps its place on the drives: it is large, has
     /// nothing to drop, and leaves no small run in front of it.
     fn may_move(&self, run: &Run<S>) -> bool {
+        if self.work.in_place {
+            return false;
+        }
         let large = self.work.sizes.run_bytes / 2;
         let nothing_to_drop = !self.work.to_bottom || run.footer().tombstones == 0;
         let none_small = self.writer.as_ref().is_none_or(|writer| writer.bytes() >= large);

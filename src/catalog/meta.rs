@@ -1,5 +1,8 @@
-//! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers.
-//! Plain values without behaviour of the store; `catalog::value` gives them their bytes on disk.
+//! What is kept beside the bytes of an object: sizes, ETag, checksum, system and user headers, and what
+//! is attached to a version and may change: tags, lock, owner, grants.
+//!
+//! Plain values without behaviour of the store; `catalog::value` gives them their bytes on disk. May use
+//! `codec::{checksum, xml}` for words they share with requests.
 
 use crate::base::time::Nanos;
 pub use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType as ChecksumKind};

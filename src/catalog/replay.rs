@@ -64,6 +64,8 @@ pub struct Recovered {
     pub shards: BTreeMap<ShardId, ShardReplay>,
     pub logs: Vec<(Sealed, Vec<Mirror>)>,
     pub log_bytes: u64,
+    /// A batch at the end of a log segment is not on all of its mirrors: the power failed under it.
+    pub is_thin: bool,
 }
 
 /// Reads the headers of all segments of one drive.
@@ -154,9 +156,12 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, Pool
         let segments = owned.collect();
         shards.insert(shard, ShardReplay { manifest, records: Vec::new(), segments });
     }
-    let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0 };
+    let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0, is_thin: false };
     for (id, mirrors) in log_segments(scans) {
-        let sealed = read_log(pool, id, &mirrors, &mut recovered.shards).await?;
+        let (sealed, last) = read_log(pool, id, &mirrors, &mut recovered.shards).await?;
+        if let Some(last) = last {
+            recovered.is_thin |= !is_on_all(pool, id, &mirrors, last).await;
+        }
         recovered.log_bytes += u64::from(sealed.bytes);
         recovered.logs.push((sealed, mirrors));
     }
@@ -205,13 +210,15 @@ impl ShardReplay {
     }
 }
 
+/// The segment, and where its last batch begins.
 async fn read_log(
     pool: &Pool,
     id: LogId,
     mirrors: &[Mirror],
     shards: &mut BTreeMap<ShardId, ShardReplay>,
-) -> Result<Sealed, PoolError> {
+) -> Result<(Sealed, Option<u32>), PoolError> {
     let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new() };
+    let mut last_batch = None;
     while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await? {
         let mut at = 0;
         while let Some((records, len)) = batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes) {
@@ -230,13 +237,24 @@ async fn read_log(
                 }
             }
             at += len;
+            last_batch = Some(sealed.bytes);
             sealed.bytes += len as u32;
             if at >= window.len() {
                 break;
             }
         }
     }
-    Ok(sealed)
+    Ok((sealed, last_batch))
+}
+
+/// Whether every mirror holds the batch at `offset`, the last one of the segment.
+async fn is_on_all(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> bool {
+    for mirror in mirrors {
+        if !matches!(read_window(pool, id, &[*mirror], offset).await, Ok(Some(_))) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.

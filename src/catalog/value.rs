@@ -546,8 +546,8 @@ fn take_text(take: &mut Take<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attached::tests::any_attached;
     use super::*;
+    use crate::catalog::attached::tests::any_attached;
     use proptest::prelude::*;
 
     fn headers() -> impl Strategy<Value = Headers> {

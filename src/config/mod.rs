@@ -23,7 +23,8 @@ use crate::s3::NewBuckets;
 
 pub use cores::Cores;
 pub use options::{
-    AccountAction, AdminCommand, Command, CommandLine, InspectOptions, LogFormat, ServeOptions, ServerOptions,
+    AccountAction, AdminCommand, Command, CommandLine, DriveCommand, InspectOptions, LogFormat, ServeOptions,
+    ServerOptions,
 };
 pub use size::{Size, SizeError};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub parity: Option<u8>,
     /// Bytes a directory may grow to; none means most of what is free.
     pub capacity_bytes: Option<u64>,
+    /// Take blank drives into an existing pool.
+    pub adopt: bool,
     /// Shards of a new pool; an existing one keeps its own.
     pub shards: u16,
     pub io: IoChoice,
@@ -48,6 +51,8 @@ pub struct Config {
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
     pub drain: Duration,
+    /// Longest time between two full scrubs; zero scrubs on demand only.
+    pub scrub_interval: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
@@ -147,6 +152,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         drives: options.drives,
         parity: options.parity,
         capacity_bytes: options.capacity.map(|size| size.0),
+        adopt: options.adopt.unwrap_or(false),
         shards,
         io: options.io.unwrap_or_default().into(),
         listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),
@@ -160,6 +166,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
+        scrub_interval: checked_scrub_days(options.scrub_days)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
@@ -221,6 +228,12 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
+}
+
+fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
+    within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
+    Ok(Duration::from_secs(days * 24 * 3600))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {

@@ -50,6 +50,13 @@ pub enum Command {
     /// Prints the state of the pool, its drives and its work. Exits with 0 when the server is ready, 4 when
     /// it answers but is not ready, 1 when it cannot be asked.
     Status(ServerOptions),
+    /// Tell a running server something about one of its drives
+    #[command(subcommand)]
+    Drive(DriveCommand),
+    /// Tell a running server to read everything on its drives and repair what is damaged
+    ///
+    /// It goes on in the background: `basalt status` shows how far it is.
+    Scrub(ServerOptions),
     /// Change a running server
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -90,12 +97,35 @@ pub struct ServeOptions {
     #[arg(long, value_name = "SIZE", env = "BASALT_CAPACITY", help_heading = "Storage")]
     pub capacity: Option<Size>,
 
+    /// Take blank drives among the given ones into an existing pool
+    ///
+    /// They stand in for missing drives first and are filled again; the others become further drives of the
+    /// pool. Say it for the one start that shall do so: later a mount that is missing would be taken for a blank
+    /// drive. Default: no, and blank drives are left alone.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "BASALT_ADOPT",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        help_heading = "Storage"
+    )]
+    pub adopt: Option<bool>,
+
     /// Slices of the namespace; fixed when the pool is made
     ///
     /// Each is owned by one core at a time, so more cores than shards leave cores without commits of their
     /// own. Default: 8.
     #[arg(long, value_name = "N", env = "BASALT_SHARDS", help_heading = "Storage", hide_short_help = true)]
     pub shards: Option<u16>,
+
+    /// Days between two full scrubs; 0 scrubs on demand only
+    ///
+    /// A scrub reads everything on the drives, repairs what is damaged and writes anew what lacks redundancy.
+    /// Default: 30.
+    #[arg(long, value_name = "DAYS", env = "BASALT_SCRUB_DAYS", help_heading = "Storage")]
+    pub scrub_days: Option<u64>,
 
     /// How to reach the drives: auto, uring or threads
     ///
@@ -232,7 +262,9 @@ impl ServeOptions {
             config: self.config.or(other.config),
             parity: self.parity.or(other.parity),
             capacity: self.capacity.or(other.capacity),
+            adopt: self.adopt.or(other.adopt),
             shards: self.shards.or(other.shards),
+            scrub_days: self.scrub_days.or(other.scrub_days),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),
@@ -349,6 +381,22 @@ pub enum AccountAction {
     Enable(NamedAccount),
     /// Delete an account that has neither users nor buckets
     Delete(NamedAccount),
+}
+
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum DriveCommand {
+    /// Put a latched drive back into service
+    ///
+    /// Only when the server can write, flush and read it again. What it holds is checked by a scrub, which begins
+    /// at once and repairs what is stale or missing.
+    Readmit {
+        /// Number of the drive, as `basalt status` shows it
+        #[arg(value_name = "N")]
+        drive: u16,
+
+        #[command(flatten)]
+        server: ServerOptions,
+    },
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

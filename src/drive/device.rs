@@ -5,7 +5,7 @@
 //! `base::metrics`. A directory drive is two files with one address space; a block device is opened twice.
 //!
 //! Invariants: a failed write or flush latches the drive for all cores, and from then on no write or flush
-//! succeeds; a full drive is not a failed one; a failed read never latches; an address of a drive the pool
+//! succeeds until an operator readmits it; a full drive is not a failed one; a failed read never latches; an address of a drive the pool
 //! does not have is an error, not a panic, because it may come from a drive. A flush covers exactly the
 //! writes that were complete when it was asked for: callers that come while one is under way share the
 //! next one.
@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
@@ -24,8 +24,9 @@ use tokio::time::Instant;
 
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
-use crate::base::limits::POOL_DRIVES_MAX;
+use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
 use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::File;
 
@@ -55,6 +56,8 @@ pub struct DriveShared {
     path: String,
     state: AtomicU8,
     cause: ArcSwapOption<String>,
+    /// In service, and not yet known to hold all that it should.
+    rebuilding: AtomicBool,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -95,6 +98,7 @@ impl DriveShared {
             path: path.into(),
             state: AtomicU8::new(state as u8),
             cause: ArcSwapOption::empty(),
+            rebuilding: AtomicBool::new(false),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
@@ -118,6 +122,16 @@ impl DriveShared {
         self.cause.load_full()
     }
 
+    /// Whether what it held before must still be checked or written again: it came back, or stands in for a
+    /// drive that was lost, and no full scrub has passed since.
+    pub fn is_rebuilding(&self) -> bool {
+        self.rebuilding.load(Ordering::Acquire)
+    }
+
+    pub fn set_rebuilding(&self, rebuilding: bool) {
+        self.rebuilding.store(rebuilding, Ordering::Release);
+    }
+
     /// Failed reads and failed writes or flushes, of all cores.
     pub fn errors(&self) -> (u64, u64) {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
@@ -128,6 +142,22 @@ impl DriveShared {
         self.state.store(DriveState::Missing as u8, Ordering::Release);
         self.cause.store(Some(Arc::new(cause.to_owned())));
         tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
+    }
+
+    /// Puts a latched drive back into service; what it held is doubtful until a scrub has passed. False when
+    /// it was not latched.
+    pub fn readmit(&self) -> bool {
+        if self.state() != DriveState::Latched {
+            return false;
+        }
+        self.set_rebuilding(true);
+        let (latched, healthy) = (DriveState::Latched as u8, DriveState::Healthy as u8);
+        let change = self.state.compare_exchange(latched, healthy, Ordering::AcqRel, Ordering::Acquire);
+        if change.is_ok() {
+            self.cause.store(None);
+            tracing::warn!(drive = %self.id, path = %self.path, "drive readmitted");
+        }
+        change.is_ok()
     }
 
     /// Takes the drive out of service for writes. Says so once.
@@ -187,7 +217,7 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
-        DriveMetrics { state: self.state(), ..figures }
+        DriveMetrics { state: self.state(), rebuilding: self.shared.is_rebuilding(), ..figures }
     }
 
     /// Counts a block that the drive delivered and that was not the expected one.
@@ -264,6 +294,25 @@ impl Drive {
         let file = self.writable(Area::Data)?;
         let result = self.timed(&self.counters.flushes, 0, file.sync(), io::Result::is_ok).await;
         self.settle("flush", result)
+    }
+
+    /// Whether a drive that is out of service can be written, flushed and read again: tries it on the two
+    /// pages that are kept for this. `pattern` should be another one each time.
+    pub async fn probe(&self, pattern: u64) -> io::Result<()> {
+        let files = self.files.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        for (n, file) in [&files.meta, &files.data].into_iter().enumerate() {
+            let mut page = AlignedBuf::zeroed(PAGE);
+            page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
+            let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);
+            file.write_at(page.clone(), 0..PAGE, offset).await?;
+            file.sync().await?;
+            let (result, found) = file.read_at(AlignedBuf::zeroed(PAGE), offset).await;
+            result?;
+            if found[..] != page[..] {
+                return Err(io::Error::other("what was written does not read back"));
+            }
+        }
+        Ok(())
     }
 
     fn writable(&self, area: Area) -> Result<&File, DriveError> {

@@ -17,10 +17,11 @@ pub const VERSION: u32 = 1;
 pub const MANIFEST_OFFSET: u64 = 4 * limits::MIB as u64;
 /// Where segments begin: manifest slots are two for each possible shard.
 pub const SEGMENTS_OFFSET: u64 = 16 * limits::MIB as u64;
+/// Two pages that hold nothing: a drive that shall be readmitted is tried on them.
+pub const PROBE_OFFSET: u64 = SEGMENTS_OFFSET - 2 * limits::PAGE as u64;
 
-const _: () = assert!(
-    MANIFEST_OFFSET + limits::SHARDS_MAX as u64 * 2 * limits::MANIFEST_BYTES as u64 <= SEGMENTS_OFFSET
-);
+const _: () =
+    assert!(MANIFEST_OFFSET + limits::SHARDS_MAX as u64 * 2 * limits::MANIFEST_BYTES as u64 <= PROBE_OFFSET);
 
 /// One copy of a log segment: which segment of which drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

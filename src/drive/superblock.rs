@@ -1,19 +1,20 @@
 //! The identity of a drive: which pool it belongs to, its place in it, the pool's geometry.
 //!
-//! Written in `COPIES` places, a MiB apart, at format and whenever the epoch moves. A reader takes
+//! Written in `COPIES` places, a MiB apart, at format and whenever the epoch or the pool's drives change. A reader takes
 //! the newest generation that two copies agree on, else the newest readable one, so that a single
 //! lost, torn or misdirected write cannot change what a drive believes of itself.
 //! Layout: `docs/FORMAT.md`, section Superblock.
 
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits;
+use crate::base::time::Nanos;
 use crate::codec::wire::{self, Broken, Put, Take};
 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BSLT");
 pub const VERSION: u32 = 1;
 pub const COPIES: usize = 4;
 
-/// What every drive of a pool agrees on; fixed at format.
+/// What every drive of a pool agrees on; fixed at format, but for the number of drives, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub pool: PoolId,
@@ -22,6 +23,16 @@ pub struct Geometry {
     pub parity_chunks: u8,
     pub shards: u16,
     pub segment_bytes: u64,
+}
+
+/// How far a drive is on its way into the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Being formatted or about to join: it has never served, and nothing can be stored on it.
+    Joining,
+    /// Stands in for a drive that was lost, and no start that took it in has got as far as serving.
+    Replacing,
+    Member,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +51,11 @@ pub struct Superblock {
     pub generation: u64,
     /// Drives that failed a write and have not been brought back, as known in this epoch.
     pub latched: Vec<DriveId>,
+    pub standing: Standing,
+    /// Drives in service whose older bytes may be missing or stale until a full scrub has passed.
+    pub rebuilding: Vec<DriveId>,
+    /// End of the last full scrub, or when the pool was made.
+    pub scrubbed: Nanos,
 }
 
 impl Superblock {
@@ -61,9 +77,17 @@ impl Superblock {
             .u64(g.segment_bytes);
         put.u16(self.drive.0).u128(self.uuid).u32(self.node).u32(self.segments);
         put.u32(self.epoch).u64(self.generation);
-        put.u16(self.latched.len() as u16);
-        for drive in &self.latched {
-            put.u16(drive.0);
+        put.u8(match self.standing {
+            Standing::Joining => 1,
+            Standing::Replacing => 2,
+            Standing::Member => 3,
+        });
+        put.u64(self.scrubbed.0);
+        for list in [&self.latched, &self.rebuilding] {
+            put.u16(list.len() as u16);
+            for drive in list {
+                put.u16(drive.0);
+            }
         }
         let mut page = wire::seal(MAGIC, VERSION, &put.0);
         assert!(page.len() <= limits::PAGE);
@@ -89,9 +113,27 @@ impl Superblock {
         let (drive, uuid) = (DriveId(take.u16()?), take.u128()?);
         let (node, segments) = (take.u32()?, take.u32()?);
         let (epoch, generation) = (take.u32()?, take.u64()?);
-        let count = take.u16()?;
-        let latched = (0..count).map(|_| take.u16().map(DriveId)).collect::<Option<Vec<_>>>()?;
-        Some(Superblock { geometry, drive, uuid, node, segments, epoch, generation, latched })
+        let standing = match take.u8()? {
+            1 => Standing::Joining,
+            2 => Standing::Replacing,
+            3 => Standing::Member,
+            _ => return None,
+        };
+        let scrubbed = Nanos(take.u64()?);
+        let (latched, rebuilding) = (take_drives(take)?, take_drives(take)?);
+        Some(Superblock {
+            geometry,
+            drive,
+            uuid,
+            node,
+            segments,
+            epoch,
+            generation,
+            latched,
+            standing,
+            rebuilding,
+            scrubbed,
+        })
     }
 
     fn is_sane(&self) -> bool {
@@ -126,6 +168,11 @@ impl Superblock {
     }
 }
 
+fn take_drives(take: &mut Take<'_>) -> Option<Vec<DriveId>> {
+    let count = take.u16()?;
+    (0..count).map(|_| take.u16().map(DriveId)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +194,9 @@ mod tests {
             epoch: 5,
             generation,
             latched: vec![DriveId(1)],
+            standing: Standing::Member,
+            rebuilding: vec![DriveId(2)],
+            scrubbed: Nanos(17),
         }
     }
 

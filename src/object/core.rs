@@ -12,11 +12,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::background::{Duty, Foreman, Pulse};
+use super::board::Board;
 use super::buckets::{Buckets, Change};
 use super::cache::BodyCache;
 use super::error::ObjectError;
 use super::identities::{Identities, IdentityChange};
 use super::shard::Shard;
+use super::spots::Spots;
 use crate::base::ids::ShardId;
 use crate::base::metrics::CoreSnapshot;
 use crate::pool::Pool;
@@ -160,6 +162,9 @@ pub struct Core {
     pub writes: Rc<WritePath>,
     pub writes_large: Rc<WritePath>,
     pub bodies: BodyCache,
+    /// What readers of this core found damaged.
+    pub spots: Spots,
+    pub board: Arc<Board>,
     pub turn: Cell<usize>,
     pub foreman: Rc<Foreman>,
     pub duty: Duty,

@@ -4,6 +4,7 @@ pub mod error;
 pub mod condition;
 pub mod keylock;
 pub mod pins;
+pub mod spots;
 pub mod settings;
 pub mod buckets;
 pub mod identities;
@@ -27,6 +28,9 @@ pub mod writer;
 pub mod pack;
 pub mod compact;
 pub mod tend;
+pub mod holdings;
+pub mod mending;
+pub mod board;
 pub mod open;
 pub mod store;
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::background::{Background, Duty, Foreman, Pulse};
+use super::board::Board;
 use super::buckets::BUCKET_SHARD;
 use super::cache::BodyCache;
 use super::core::{Bulletin, Common, Core, Job, Peers, Role};
@@ -21,6 +22,7 @@ use super::error::ObjectError;
 use super::pace::Urgency;
 use super::pressure::Pressure;
 use super::shard::Shard;
+use super::spots::Spots;
 use super::tend;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
@@ -43,7 +45,7 @@ use crate::pool::budget::BufferBudget;
 use crate::pool::format::{self, AssembleError, Assembly, Member, Request};
 use crate::pool::logs::{LogDirectory, Logs};
 use crate::pool::read::ReadPath;
-use crate::pool::segments::SegmentTable;
+use crate::pool::segments::{SegmentTable, Slot};
 use crate::pool::write::WritePath;
 
 /// What the memory of one core is spent on, in bytes.
@@ -74,6 +76,7 @@ pub struct Shared {
     pub directory: LogDirectory,
     /// Set when the log of any core has stopped.
     pub stopped: Arc<AtomicBool>,
+    pub board: Arc<Board>,
 }
 
 /// The pool as it was found, before cores exist.
@@ -143,6 +146,9 @@ pub async fn find(
         .map(|member| DriveShared::new(member.drive, name(member), member.state))
         .collect();
     let members: Arc<[Member]> = assembly.members.clone().into();
+    for (member, drive) in members.iter().zip(drives.iter()) {
+        drive.set_rebuilding(member.rebuilding);
+    }
     let shared = Shared {
         geometry: assembly.geometry,
         epoch: assembly.epoch,
@@ -151,6 +157,7 @@ pub async fn find(
         tables: Arc::new([]),
         directory: LogDirectory::default(),
         stopped: Arc::default(),
+        board: Arc::default(),
     };
     let pool = open_pool(world, &shared);
     let mut scans = Vec::new();
@@ -159,17 +166,43 @@ pub async fn find(
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
     let recovered = replay::recover(&pool, &scans).await?;
+    shared.board.remember(assembly.scrubbed);
+    let mirrors = (usize::from(pool.geometry.parity_chunks) + 1).min(pool.healthy().count());
+    let is_thin = recovered.logs.iter().any(|(_, found)| found.len() < mirrors);
+    if is_thin || recovered.is_thin || members_rebuild(&assembly) {
+        shared.board.demand();
+    }
     for (sealed, mirrors) in &recovered.logs {
         shared.directory.insert(sealed.id, mirrors.clone().into());
     }
     let slots = |member: &Member| {
         let scan = scans.iter().find(|scan| scan.drive == member.drive);
-        let slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
+        let mut slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
+        if member.rebuilding {
+            keep_for_owners(&mut slots, usize::from(assembly.geometry.shards));
+        }
         SegmentTable::new(member.drive, slots, SYSTEM_SEGMENTS)
     };
     let tables = assembly.members.iter().map(slots).collect();
     let shared = Shared { tables, ..shared };
     Ok(Opening { assembly, shared, recovered })
+}
+
+/// On a drive that is filled again headers are missing from segments that shards own. Until all shards have
+/// said what is theirs, only the last ones may be claimed, which the lost drive hardly came to use: a few for
+/// each shard and log.
+fn keep_for_owners(slots: &mut [Slot], shards: usize) {
+    let open = (2 * shards + 4 * SYSTEM_SEGMENTS).min(slots.len() / 4);
+    let kept = slots.len() - open;
+    slots
+        .iter_mut()
+        .take(kept)
+        .filter(|slot| **slot == Slot::Untouched)
+        .for_each(|slot| *slot = Slot::Damaged);
+}
+
+fn members_rebuild(assembly: &Assembly) -> bool {
+    assembly.members.iter().any(|member| member.rebuilding)
 }
 
 /// One core's handles on the drives. A drive that cannot be opened is latched: it was there a
@@ -258,7 +291,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         shards[at] = Some(opened.await?);
     }
     let home = Home { index, role: Role::Data, peers, foreman, shards, common };
-    let core = build_core(home, pool, seed.shared.directory, memory.buffers, memory.bodies, 0);
+    let core = build_core(home, pool, &seed.shared, memory.buffers, memory.bodies, 0);
     let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
@@ -299,7 +332,7 @@ pub(super) fn build_background(
     let foreman = Foreman::new(peers.clone(), index);
     let home = Home { index, role: Role::Background, peers, foreman, shards, common: Common::default() };
     let merging = Background::merging(&memory);
-    let core = build_core(home, pool, shared.directory, memory.background - merging, 0, merging);
+    let core = build_core(home, pool, &shared, memory.background - merging, 0, merging);
     (core, jobs)
 }
 
@@ -317,7 +350,7 @@ struct Home {
 fn build_core(
     home: Home,
     pool: Rc<Pool>,
-    logs: LogDirectory,
+    shared: &Shared,
     buffers: usize,
     bodies: u64,
     merging: usize,
@@ -345,8 +378,10 @@ fn build_core(
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
         writes_large: writer(CHUNK_BLOCKS_MAX),
-        logs,
+        logs: shared.directory.clone(),
         bodies: BodyCache::new(bodies),
+        spots: Spots::default(),
+        board: shared.board.clone(),
         turn: Cell::default(),
         reporter: RefCell::default(),
         pool,
@@ -389,10 +424,17 @@ impl Running {
         shard.announce_buckets().await
     }
 
+    /// Adds work that ends by itself when the board says that the server stops.
+    pub fn tend_with(&mut self, task: JoinHandle<()>) {
+        self.upkeep.push(task);
+    }
+
     /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes
     /// first, because it commits; then the shards, and the log last.
     pub async fn shut_down(self) {
         self.log.close();
+        self.core.board.close();
+        self.core.spots.wake();
         for task in self.upkeep {
             let _ = task.await;
         }

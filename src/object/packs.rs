@@ -29,6 +29,8 @@ pub struct Packs {
     extents: RefCell<Cache<u64, Extent>>,
     /// Packs that were seen to be sparse.
     sparse: RefCell<BTreeSet<u64>>,
+    /// Packs whose objects must move whatever lives in them.
+    weak: RefCell<BTreeSet<u64>>,
     /// Where the walk over all packs goes on; `None` when it is through.
     walk: RefCell<Option<Vec<u8>>>,
     /// A sparse pack was not remembered: another walk is due.
@@ -47,6 +49,7 @@ impl Default for Packs {
             left: RefCell::default(),
             extents: RefCell::new(Cache::new(PACK_EXTENTS_CACHED)),
             sparse: RefCell::default(),
+            weak: RefCell::default(),
             walk: RefCell::new(Some(key::packs().0)),
             forgot: Cell::new(false),
         }
@@ -74,6 +77,11 @@ impl Packs {
     /// Sparse packs were forgotten: look for them again.
     pub fn walk_again(&self) {
         self.forgot.set(true);
+    }
+
+    /// The next compaction empties this pack: it lacks chunks.
+    pub fn empty_next(&self, pack: u64) {
+        self.weak.borrow_mut().insert(pack);
     }
 
     fn remember(&self, pack: u64) {
@@ -156,6 +164,15 @@ impl Shard {
     /// A pack that is worth compacting; `None` when none is known now.
     pub async fn next_sparse(&self) -> Result<Option<(u64, PackValue)>, ObjectError> {
         loop {
+            let weak = self.packs.weak.borrow_mut().pop_first();
+            if let Some(pack) = weak {
+                let Some(value) = self.pack_value(pack).await? else { continue };
+                let value = self.packs.current(pack, &value);
+                if value.live > 0 {
+                    return Ok(Some((pack, value)));
+                }
+                continue;
+            }
             let next = self.packs.sparse.borrow_mut().pop_first();
             let Some(pack) = next else {
                 if !self.walk_packs().await? {

@@ -19,18 +19,22 @@ use super::error::ObjectError;
 use super::meta::ObjectMeta;
 use super::pins::{Held, Hold};
 use super::shard::{Shard, damaged};
+use super::spots::Spot;
 use super::store::Result;
 use crate::base::ids::ShardId;
 use crate::base::limits::INLINE_BYTES_MAX;
+use crate::catalog::key;
 use crate::catalog::value::{LogPosition, PartRef, Storage, Version};
 use crate::pool::logs;
-use crate::pool::read::RangeReader;
+use crate::pool::read::{Hearer, RangeReader};
 use crate::pool::stripe::Extent;
 
 /// One version opened for reading: its bytes stay readable until this is dropped.
 pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
+    /// Catalog key of the version.
+    at: Vec<u8>,
     version: Version,
     /// In a bucket that is or was versioned.
     version_id: Option<String>,
@@ -48,6 +52,8 @@ enum Keep {
 
 /// What a lookup at the owner gives.
 struct Found {
+    /// Catalog key of the version.
+    at: Vec<u8>,
     version: Version,
     version_id: Option<String>,
     pack: Option<Extent>,
@@ -81,19 +87,15 @@ impl Object {
                     // The settings that the owner goes by, which may be newer than ours.
                     let bucket = home.bucket(&named)?;
                     let found = look_up(&home, &bucket, &key, id.as_deref()).await?;
-                    let lend = |held| {
-                        home.pins.take(held);
-                        Loan::new(&peers, shard, move |home| home.pins.give(held))
-                    };
-                    let loan = found.held.map(lend);
+                    let loan = found.held.map(|held| home.pins.lend(held, &peers, shard));
                     Ok((found, loan))
                 });
                 let (found, loan) = opened.await?;
                 (found, loan.map(Keep::There))
             }
         };
-        let Found { version, version_id, pack, .. } = found;
-        Ok(Object { core, shard, version, version_id, pack: pack.map(Rc::new), keep })
+        let Found { at, version, version_id, pack, .. } = found;
+        Ok(Object { core, shard, at, version, version_id, pack: pack.map(Rc::new), keep })
     }
 
     /// In a bucket that is or was versioned.
@@ -169,7 +171,8 @@ impl Object {
         }
         let len = self.small_len()?;
         let extent = self.pack.as_ref().ok_or_else(|| damaged("pack reference"))?;
-        let body = self.core.reads.read_small(extent, u64::from(offset), len).await?;
+        let body =
+            self.core.reads.read_small(extent, u64::from(offset), len, self.hearer(key::pack(pack))).await?;
         if crc32c::crc32c(&body) != crc {
             return Err(damaged("object in a pack"));
         }
@@ -177,10 +180,16 @@ impl Object {
         Ok(body)
     }
 
+    /// Puts what is found damaged in the extent of the value at `key` on the list of things to repair.
+    fn hearer(&self, key: Vec<u8>) -> Hearer {
+        let (core, shard) = (self.core.clone(), self.shard);
+        Rc::new(move |damage| core.spots.push(Spot { shard, key: key.clone(), row: damage.row }))
+    }
+
     /// Streams `range`, which lies within the size.
     pub fn stream(self, range: Range<u64>) -> ObjectStream {
         assert!(range.start <= range.end && range.end <= self.meta().size);
-        ObjectStream { object: self, rest: range, reader: None, ended: false }
+        ObjectStream { object: self, rest: range, reader: None, part: None, ended: false }
     }
 }
 
@@ -198,7 +207,8 @@ async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> 
         };
         let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
         let held = held(&found.version.storage, pack.as_ref());
-        return Ok(Found { version: found.version, version_id, pack, held });
+        let at = key::version(bucket.value.id, key, found.order);
+        return Ok(Found { at, version: found.version, version_id, pack, held });
     }
 }
 
@@ -226,6 +236,8 @@ pub struct ObjectStream {
     /// What no reader has been made for yet.
     rest: Range<u64>,
     reader: Option<RangeReader>,
+    /// Keeps the part that is being read, which may be moved meanwhile.
+    part: Option<Loan>,
     ended: bool,
 }
 
@@ -267,7 +279,9 @@ impl ObjectStream {
                 if range.end > extent.size {
                     return Err(damaged("size of an object"));
                 }
-                self.reader = Some(self.object.core.reads.read_range(extent, range.clone()));
+                let hearer = self.object.hearer(self.object.at.clone());
+                let reader = self.object.core.reads.read_range(extent, range.clone());
+                self.reader = Some(reader.heard_by(hearer));
                 self.rest = range.end..range.end;
                 Ok(None)
             }
@@ -286,14 +300,23 @@ impl ObjectStream {
         let Storage::Parts { upload, parts } = &self.object.version.storage else { return Ok(()) };
         let (number, bounds) = locate(parts, self.rest.start).ok_or_else(|| damaged("parts"))?;
         let upload = *upload;
-        let found = self.object.core.on_shard(self.object.shard, move |home| home.part_of(upload, number));
-        let extent = found.await?.extent.ok_or_else(|| damaged("part"))?;
+        let (peers, shard) = (self.object.core.peers.clone(), self.object.shard);
+        let found = self.object.core.on_shard(shard, move |home| async move {
+            let _pin = home.pins.pin();
+            let part = home.clone().part_of(upload, number).await?;
+            let extent = part.extent.ok_or_else(|| damaged("part"))?;
+            let loan = home.pins.lend(Held::Extent(extent.nonce), &peers, shard);
+            Ok((extent, loan))
+        });
+        let (extent, loan) = found.await?;
         let end = self.rest.end.min(bounds.end);
         let inside = self.rest.start - bounds.start..end - bounds.start;
         if inside.end > extent.size {
             return Err(damaged("size of a part"));
         }
-        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside));
+        let hearer = self.object.hearer(key::part(upload, number));
+        self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside).heard_by(hearer));
+        self.part = Some(loan);
         self.rest.start = end;
         Ok(())
     }

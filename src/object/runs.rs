@@ -19,12 +19,13 @@ use crate::base::ids::DriveId;
 use crate::catalog::error::CatalogError;
 use crate::catalog::forge::{self, Input, Piece, Work};
 use crate::catalog::memtable::Table;
-use crate::catalog::run::store::RunStore;
+use crate::catalog::run::store::{MendStore, RunStore};
 use crate::drive::device::{Area, DriveSet};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::MirroredExtent;
+use crate::pool::mend::Mended;
 use crate::pool::mirror;
 use crate::pool::place::ShardSpace;
 
@@ -110,10 +111,36 @@ impl RunStore for ShardRuns {
     }
 }
 
+impl MendStore for ShardRuns {
+    async fn mend(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Mended {
+        let held = self.space.held_mirrored(extent);
+        let (drives, len) = (&self.pool.drives, len as usize);
+        let mended = mirror::mend_mirrored(drives, Area::Data, &held, offset, len, verify).await;
+        self.touched.borrow_mut().touch_drives(&mended.written);
+        mended
+    }
+
+    fn is_narrow(&self, extent: &MirroredExtent) -> bool {
+        let copies = self.space.held_mirrored(extent).copies.len();
+        self.pool.mirrors().is_ok_and(|mirrors| copies < mirrors)
+    }
+}
+
 impl Touched {
     fn touch(&mut self, extent: &MirroredExtent) {
         self.writes += 1;
         self.last.extend(extent.copies.iter().map(|copy| (copy.drive, self.writes)));
+    }
+
+    fn touch_drives(&mut self, drives: &DriveSet) {
+        self.writes += 1;
+        self.last.extend(drives.iter().map(|drive| (drive, self.writes)));
     }
 
     /// What was written up to `begun` is durable. A drive that was written again since stays.

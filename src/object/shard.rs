@@ -40,7 +40,7 @@ pub struct Shard {
     pub pins: Rc<Pins>,
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
-    pub(super) packs: Packs,
+    pub packs: Packs,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.
@@ -140,7 +140,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn write_manifest(&self) -> Result<(), ObjectError> {
+    pub(super) async fn write_manifest(&self) -> Result<(), ObjectError> {
         let _naming = self.naming.lock().await;
         let manifest = {
             let mut manifest = self.manifest.borrow_mut();
@@ -272,6 +272,11 @@ impl Shard {
     /// Objects left packs that the catalog still counts.
     pub fn owes_packs(&self) -> bool {
         !self.packs.is_saved()
+    }
+
+    /// Held by whoever replaces runs.
+    pub(super) async fn merging(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.merging.lock().await
     }
 
     /// Puts everything applied so far into runs and names them in the manifest.

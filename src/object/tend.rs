@@ -106,6 +106,7 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
         core.peers.pulses[core.index].set_full(log.is_full());
+        retire_weak(&core, &log, &urgency).await;
         if stuck {
             tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }
@@ -143,6 +144,17 @@ pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
             {
                 tracing::debug!(%shard, %error, "packs are not compacted now");
             }
+        }
+    }
+}
+
+/// Empties segments before their turn that a scrub found wanting.
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
+    while !log.is_over()
+        && let Some(weak) = log.take_weak()
+    {
+        if let Err(error) = pack::retire(core, log, &weak, urgency).await {
+            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
         }
     }
 }

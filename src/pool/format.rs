@@ -1,9 +1,12 @@
-//! From paths to a pool: tells blank drives from members, formats, assembles, refuses by name.
+//! From paths to a pool: tells blank drives from members, formats, refuses by name; `pool::join` assembles.
 //!
 //! Runs once, before any core does. A path is a block device or a directory that stands for one.
 //! Paths may come in any order; the superblocks say who is who. What is refused is refused before
 //! anything is written: a drive of another pool, of a newer format, too small, in use, or holding
 //! something else.
+//!
+//! A new pool's drives say *joining* until all of them are prepared, so a formatting that was cut off is begun
+//! anew by the next start: what only ever joined cannot hold anything.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +16,15 @@ use crate::base::limits::{
     STRIPE_CHUNKS_MAX,
 };
 use crate::base::metrics::DriveState;
+use crate::base::time::Nanos;
 use crate::codec::wire::Broken;
 use crate::drive::segment::SEGMENTS_OFFSET;
-use crate::drive::superblock::{self, Geometry, Superblock};
+use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
 use crate::io::world::{Lock, World};
 use crate::pool::error::PoolError;
+use crate::pool::join;
 
 /// Files of a directory drive.
 pub const META_FILE: &str = "basalt.meta";
@@ -34,6 +39,8 @@ pub struct Request {
     /// Bytes a directory may grow to, each; `None` is most of what is free.
     pub capacity: Option<u64>,
     pub shards: u16,
+    /// Take blank drives into an existing pool: for those that are missing first, then as further ones.
+    pub adopt: bool,
 }
 
 /// A drive of the pool and where it is; a missing one has no path.
@@ -44,6 +51,8 @@ pub struct Member {
     pub is_device: bool,
     pub state: DriveState,
     pub superblock: Option<Superblock>,
+    /// In service, and to be scrubbed before it counts as whole.
+    pub rebuilding: bool,
 }
 
 /// Everything a core needs to open the pool, and the locks that keep a second server away.
@@ -54,6 +63,8 @@ pub struct Assembly {
     pub members: Vec<Member>,
     /// The pool was formatted just now.
     pub fresh: bool,
+    /// End of the last full scrub, or when the pool was made.
+    pub scrubbed: Nanos,
     pub locks: Vec<Lock>,
 }
 
@@ -84,9 +95,15 @@ pub enum AssembleError {
     #[error("drive {drive} of the pool is both {a} and {b}; leave out the copy")]
     Duplicate { drive: DriveId, a: PathBuf, b: PathBuf },
     #[error(
-        "{missing} of {drives} drives are missing or unreadable, and the pool survives the loss of {parity}"
+        "{missing} of {drives} drives are missing, unreadable or not yet filled again, and the pool survives \
+         the loss of {parity}"
     )]
     TooManyMissing { missing: usize, drives: usize, parity: usize },
+    #[error(
+        "{path}: belongs to a pool that was given without its other drives; give all of them, or wipe it \
+         to use it anew"
+    )]
+    Alone { path: PathBuf },
     #[error("the pool has {parity} parity chunks; --parity {asked} cannot change that")]
     ParityFixed { parity: u8, asked: u8 },
     #[error("the log or the catalog cannot be read, so what was stored cannot be told: {0}")]
@@ -95,17 +112,19 @@ pub enum AssembleError {
     Request(String),
 }
 
-type Result<T> = std::result::Result<T, AssembleError>;
+pub(super) type Result<T> = std::result::Result<T, AssembleError>;
 
 /// What a path turned out to be.
-struct Examined {
-    path: PathBuf,
-    is_device: bool,
-    found: Found,
+pub(super) struct Examined {
+    pub path: PathBuf,
+    pub is_device: bool,
+    pub found: Found,
 }
 
-enum Found {
+pub(super) enum Found {
     Blank,
+    /// On its way into a pool: nothing was ever stored on it.
+    Joining(Superblock),
     Member(Superblock),
     /// It was a member once, or cannot be read now.
     Unusable(String),
@@ -122,11 +141,13 @@ pub async fn assemble(world: &World, request: &Request, progress: &dyn Fn(u64, u
         examined.push(drive);
     }
     let pool = examined.iter().find_map(|drive| match &drive.found {
-        Found::Member(superblock) => Some(superblock.geometry.pool),
+        Found::Member(superblock) if superblock.standing == Standing::Member => {
+            Some(superblock.geometry.pool)
+        }
         _ => None,
     });
     let mut assembly = match pool {
-        Some(pool) => join(examined, pool, request)?,
+        Some(pool) => join::join(world, examined, pool, request).await?,
         None => format(world, examined, request, progress).await?,
     };
     assembly.locks = locks;
@@ -192,96 +213,37 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
         let page = file.read_at(AlignedBuf::zeroed(PAGE), Superblock::offset(copy)).await;
         pages.push(if page.0.is_ok() { page.1.to_vec() } else { Vec::new() });
     }
+    let unborn = (is_device || is_empty(world, &path.join(DATA_FILE))) && is_unborn(&file, &pages).await;
     match Superblock::elect(&pages) {
+        Ok(superblock) if superblock.standing == Standing::Joining => Ok(Found::Joining(superblock)),
         Ok(superblock) => Ok(Found::Member(superblock)),
         Err(Broken::Newer(version)) => Err(AssembleError::Newer { path: path.to_owned(), version }),
+        Err(_) if unborn => Ok(Found::Blank),
         Err(Broken::Damaged) => Ok(Found::Unusable("every superblock is damaged".into())),
         Err(Broken::Magic) if !is_device => Ok(Found::Unusable("no superblock".into())),
-        Err(Broken::Magic) if is_blank(&file).await => Ok(Found::Blank),
         Err(Broken::Magic) => Ok(Found::Unusable("something else is on it".into())),
     }
 }
 
-/// Nothing in the first megabytes: partition tables, file systems and volume labels all begin there.
-async fn is_blank(file: &File) -> bool {
-    let head = file.read_at(AlignedBuf::zeroed(MIB), 0).await;
-    head.0.is_ok() && head.1.iter().all(|byte| *byte == 0)
+fn is_empty(world: &World, data: &Path) -> bool {
+    let file = world.open(data, false, Access::ReadOnly);
+    !world.exists(data) || file.is_ok_and(|file| file.is_empty().unwrap_or(false))
 }
 
-// ---- An existing pool ----
-
-fn join(examined: Vec<Examined>, pool: PoolId, request: &Request) -> Result<Assembly> {
-    let geometry = geometry_of(&examined, pool)?;
-    if let Some(asked) = request.parity.filter(|asked| *asked != geometry.parity_chunks) {
-        return Err(AssembleError::ParityFixed { parity: geometry.parity_chunks, asked });
-    }
-    let member = |index| Member {
-        drive: DriveId(index),
-        path: None,
-        is_device: false,
-        state: DriveState::Missing,
-        superblock: None,
-    };
-    let mut members: Vec<Member> = (0..geometry.drives).map(member).collect();
-    for drive in examined {
-        seat(&mut members, drive)?;
-    }
-    let newest = members.iter().filter_map(|m| m.superblock.as_ref()).max_by_key(|s| (s.epoch, s.generation));
-    let latched = newest.map(|superblock| superblock.latched.clone()).unwrap_or_default();
-    for member in members.iter_mut().filter(|member| latched.contains(&member.drive)) {
-        if member.state == DriveState::Healthy {
-            member.state = DriveState::Latched;
-            tracing::warn!(drive = %member.drive, "was latched before and stays out of service for writes");
+/// Nothing in the first megabytes, where partition tables, file systems and volume labels begin, and manifests
+/// stand: blank, or left by a formatting that did not get as far as a whole superblock. One page may be torn:
+/// that of the first copy, which is written first.
+async fn is_unborn(file: &File, copies: &[Vec<u8>]) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let is_ours = copies[0].starts_with(&superblock::MAGIC.to_le_bytes()) || is_zero(&copies[0]);
+    for offset in (0..SEGMENTS_OFFSET).step_by(MIB) {
+        let (result, piece) = file.read_at(AlignedBuf::zeroed(MIB), offset).await;
+        let skip = if offset == 0 && is_ours { PAGE } else { 0 };
+        if result.is_err() || !is_zero(&piece[skip..]) {
+            return false;
         }
     }
-    check_missing(&members, &geometry)?;
-    Ok(Assembly { geometry, epoch: 0, members, fresh: false, locks: Vec::new() })
-}
-
-fn geometry_of(examined: &[Examined], pool: PoolId) -> Result<Geometry> {
-    let mut geometry = None;
-    for drive in examined {
-        let Found::Member(superblock) = &drive.found else { continue };
-        if superblock.geometry.pool != pool {
-            let (path, found) = (drive.path.clone(), superblock.geometry.pool);
-            return Err(AssembleError::OtherPool { path, found, expected: pool });
-        }
-        geometry = Some(superblock.geometry);
-    }
-    Ok(geometry.expect("the pool was found in one of them"))
-}
-
-fn seat(members: &mut [Member], drive: Examined) -> Result<()> {
-    match drive.found {
-        Found::Member(superblock) => {
-            let seat = &mut members[usize::from(superblock.drive.0)];
-            if let Some(taken) = &seat.path {
-                let (a, b) = (taken.clone(), drive.path);
-                return Err(AssembleError::Duplicate { drive: superblock.drive, a, b });
-            }
-            seat.path = Some(drive.path);
-            seat.is_device = drive.is_device;
-            seat.state = DriveState::Healthy;
-            seat.superblock = Some(superblock);
-        }
-        Found::Blank => tracing::warn!(
-            path = %drive.path.display(),
-            "is empty, and is not taken for a member of the pool: it may be a mount that is missing"
-        ),
-        Found::Unusable(reason) => {
-            tracing::error!(path = %drive.path.display(), reason, "cannot be used and counts as missing");
-        }
-    }
-    Ok(())
-}
-
-fn check_missing(members: &[Member], geometry: &Geometry) -> Result<()> {
-    let missing = members.iter().filter(|member| member.state == DriveState::Missing).count();
-    let (drives, parity) = (members.len(), usize::from(geometry.parity_chunks));
-    if missing > parity {
-        return Err(AssembleError::TooManyMissing { missing, drives, parity });
-    }
-    Ok(())
+    true
 }
 
 // ---- A new pool ----
@@ -293,9 +255,11 @@ async fn format(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Assembly> {
     for drive in &examined {
-        if let Found::Unusable(reason) = &drive.found {
-            let (path, reason) = (drive.path.clone(), reason.clone());
-            return Err(AssembleError::NotBlank { path, reason });
+        let path = drive.path.clone();
+        match &drive.found {
+            Found::Unusable(reason) => return Err(AssembleError::NotBlank { path, reason: reason.clone() }),
+            Found::Member(_) => return Err(AssembleError::Alone { path }),
+            Found::Blank | Found::Joining(_) => {}
         }
     }
     let mut capacities = Vec::new();
@@ -304,20 +268,10 @@ async fn format(
     }
     let geometry = new_geometry(world, request, &capacities)?;
     let (mut members, total) = (Vec::new(), examined.len() as u64 * SEGMENTS_OFFSET);
+    let scrubbed = world.now();
     for (index, (drive, capacity)) in examined.into_iter().zip(capacities).enumerate() {
-        let segments = (capacity.saturating_sub(SEGMENTS_OFFSET) / geometry.segment_bytes) as u32;
-        let mut uuid = [0; 16];
-        world.random(&mut uuid);
-        let superblock = Superblock {
-            geometry,
-            drive: DriveId(index as u16),
-            uuid: u128::from_le_bytes(uuid),
-            node: 0,
-            segments,
-            epoch: 0,
-            generation: 0,
-            latched: Vec::new(),
-        };
+        let blank = blank_superblock(world, geometry, DriveId(index as u16), capacity);
+        let superblock = Superblock { scrubbed, ..blank };
         progress(index as u64 * SEGMENTS_OFFSET, total);
         prepare(world, &drive).await?;
         members.push(Member {
@@ -326,14 +280,51 @@ async fn format(
             is_device: drive.is_device,
             state: DriveState::Healthy,
             superblock: Some(superblock),
+            rebuilding: false,
         });
     }
     progress(total, total);
-    Ok(Assembly { geometry, epoch: 0, members, fresh: true, locks: Vec::new() })
+    // All of them say that they are joining before the first one says that it is a member.
+    for member in &members {
+        introduce(world, member).await?;
+    }
+    Ok(Assembly { geometry, epoch: 0, members, fresh: true, scrubbed, locks: Vec::new() })
+}
+
+/// What a drive says of itself before it is a member.
+pub(super) fn blank_superblock(
+    world: &World,
+    geometry: Geometry,
+    drive: DriveId,
+    capacity: u64,
+) -> Superblock {
+    let mut uuid = [0; 16];
+    world.random(&mut uuid);
+    Superblock {
+        geometry,
+        drive,
+        uuid: u128::from_le_bytes(uuid),
+        node: 0,
+        segments: (capacity.saturating_sub(SEGMENTS_OFFSET) / geometry.segment_bytes) as u32,
+        epoch: 0,
+        generation: 0,
+        latched: Vec::new(),
+        standing: Standing::Joining,
+        rebuilding: Vec::new(),
+        scrubbed: Nanos::default(),
+    }
+}
+
+/// Writes the first superblock of a drive that is prepared.
+pub(super) async fn introduce(world: &World, member: &Member) -> Result<()> {
+    let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { return Ok(()) };
+    let (meta, _) = files(path, member.is_device);
+    let io = |source| AssembleError::Io { path: path.clone(), source };
+    write_superblock(world, &meta, superblock).await.map_err(io)
 }
 
 /// Bytes the drive may use. Directories of one file system share what is free there.
-fn capacity(world: &World, drive: &Examined, all: &[Examined], request: &Request) -> Result<u64> {
+pub(super) fn capacity(world: &World, drive: &Examined, all: &[Examined], request: &Request) -> Result<u64> {
     let io = |source| AssembleError::Io { path: drive.path.clone(), source };
     let free = world.free_bytes(&drive.path).map_err(io)?;
     let bytes = match (drive.is_device, request.capacity) {
@@ -380,7 +371,7 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
 }
 
 /// Makes the files of a directory drive and clears the head, where superblocks and manifests go.
-async fn prepare(world: &World, drive: &Examined) -> Result<()> {
+pub(super) async fn prepare(world: &World, drive: &Examined) -> Result<()> {
     let io = |source| AssembleError::Io { path: drive.path.clone(), source };
     let (meta, data) = files(&drive.path, drive.is_device);
     let meta = world.open(&meta, true, Access::DirectSync).map_err(io)?;
@@ -402,29 +393,40 @@ pub fn files(path: &Path, is_device: bool) -> (PathBuf, PathBuf) {
 
 // ---- The epoch ----
 
-/// Writes the superblocks of every drive that is there with an epoch above any it has seen.
+/// Writes the superblocks of every drive that is there with an epoch above any it has seen. Drives that are
+/// joining come last: when they say that they are members, all others know of them.
 async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
     let epoch = assembly.members.iter().filter_map(|m| m.superblock.as_ref()).map(|s| s.epoch).max();
     assembly.epoch = epoch.unwrap_or(0) + 1;
-    let latched: Vec<DriveId> =
-        assembly.members.iter().filter(|m| m.state == DriveState::Latched).map(|m| m.drive).collect();
-    for member in &mut assembly.members {
+    let chosen = |choose: &dyn Fn(&Member) -> bool| -> Vec<DriveId> {
+        assembly.members.iter().filter(|member| choose(member)).map(|member| member.drive).collect()
+    };
+    let latched = chosen(&|member| member.state == DriveState::Latched);
+    let rebuilding = chosen(&|member| member.rebuilding);
+    let is_joining = |member: &Member| {
+        member.superblock.as_ref().is_some_and(|superblock| superblock.standing == Standing::Joining)
+    };
+    let (last, first): (Vec<usize>, Vec<usize>) =
+        (0..assembly.members.len()).partition(|index| is_joining(&assembly.members[*index]));
+    for index in first.into_iter().chain(last) {
+        let member = &mut assembly.members[index];
         let (Some(path), Some(superblock)) = (&member.path, &mut member.superblock) else { continue };
+        superblock.geometry = assembly.geometry;
         superblock.epoch = assembly.epoch;
         superblock.generation += 1;
         superblock.latched.clone_from(&latched);
+        superblock.rebuilding.clone_from(&rebuilding);
+        superblock.scrubbed = assembly.scrubbed;
+        if superblock.standing == Standing::Joining {
+            superblock.standing = Standing::Member;
+        }
         let (meta, _) = files(path, member.is_device);
         if let Err(source) = write_superblock(world, &meta, superblock).await {
             tracing::error!(path = %path.display(), error = %source, "cannot be written and counts as latched");
             member.state = DriveState::Latched;
         }
     }
-    let unusable = assembly.members.iter().filter(|m| m.state != DriveState::Healthy).count();
-    let (drives, parity) = (assembly.members.len(), usize::from(assembly.geometry.parity_chunks));
-    if unusable > parity {
-        return Err(AssembleError::TooManyMissing { missing: unusable, drives, parity });
-    }
-    Ok(())
+    join::check_unusable(&assembly.members, &assembly.geometry, &|state| state != DriveState::Healthy)
 }
 
 /// Half of the copies first, then the others, so that two that agree are intact at any moment.

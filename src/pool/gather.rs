@@ -1,6 +1,6 @@
 //! Reading one group of rows: choose blocks, read, verify, restore what is missing, deliver in order.
 //!
-//! Owns `gather` and the grid behind it; used by `pool::read` alone. The plan is made for the whole group at
+//! Owns `gather` and the grid behind it; used by `pool::read`, and the grid by `pool::mend`. The plan is made for the whole group at
 //! once and in rounds: first the wanted blocks of drives that are believed in, together with as many other
 //! columns as the rest is known to need; then, if something was wrong, what is still missing.
 //!
@@ -27,9 +27,22 @@ use crate::pool::extent::Address;
 use crate::pool::read::{Damage, DamageCause, ReadPath};
 use crate::pool::stripe::{Extent, Group, Layout};
 
-/// Drives that failed or delivered something wrong while a range was read: asked last for the rest of it.
+/// What is remembered while a range is read: drives that failed or delivered something wrong, which are asked
+/// last for the rest of it, and who wants to hear of it.
 #[derive(Clone, Default)]
-pub struct Suspects(Rc<Cell<DriveSet>>);
+pub struct Suspects {
+    drives: Rc<Cell<DriveSet>>,
+    hearer: Option<Hearer>,
+}
+
+/// Hears of every block that was not as it must be; must not wait.
+pub type Hearer = Rc<dyn Fn(&Damage)>;
+
+impl Suspects {
+    pub fn heard_by(hearer: Hearer) -> Self {
+        Suspects { drives: Rc::default(), hearer: Some(hearer) }
+    }
+}
 
 /// The wanted bytes of a group, in order: one piece for each block.
 pub async fn gather(
@@ -57,21 +70,23 @@ pub async fn gather(
 }
 
 /// Rows of one column, all in the group.
-type Span = (usize, Range<u32>);
+pub(super) type Span = (usize, Range<u32>);
 
-struct Grid<'a> {
-    path: &'a ReadPath,
-    extent: &'a Extent,
-    layout: Layout,
-    group: Group,
+pub(super) struct Grid<'a> {
+    pub(super) path: &'a ReadPath,
+    pub(super) extent: &'a Extent,
+    pub(super) layout: Layout,
+    pub(super) group: Group,
     suspects: Suspects,
+    /// What is found wrong is no news: whoever made this looks for it.
+    pub(super) is_quiet: bool,
     /// For each row of the group, for each column.
     blocks: Vec<Block>,
     buffers: Vec<Buffer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
+pub(super) enum Block {
     Unread,
     /// Not there, or not what it must be.
     Bad,
@@ -95,7 +110,7 @@ impl AsRef<[u8]> for Buffer {
 }
 
 impl<'a> Grid<'a> {
-    fn new(path: &'a ReadPath, extent: &'a Extent, group: Group, suspects: Suspects) -> Self {
+    pub(super) fn new(path: &'a ReadPath, extent: &'a Extent, group: Group, suspects: Suspects) -> Self {
         let layout = extent.layout();
         let mut blocks = vec![Block::Unread; group.rows.len() * layout.columns()];
         for column in 0..layout.columns() {
@@ -107,22 +122,22 @@ impl<'a> Grid<'a> {
                     .for_each(|block| *block = Block::Bad);
             }
         }
-        Grid { path, extent, layout, group, suspects, blocks, buffers: Vec::new() }
+        Grid { path, extent, layout, group, suspects, is_quiet: false, blocks, buffers: Vec::new() }
     }
 
     fn index(&self, row: u32, column: usize) -> usize {
         (row - self.group.rows.start) as usize * self.layout.columns() + column
     }
 
-    fn block(&self, row: u32, column: usize) -> Block {
+    pub(super) fn block(&self, row: u32, column: usize) -> Block {
         self.blocks[self.index(row, column)]
     }
 
-    fn is_good(&self, row: u32, column: usize) -> bool {
+    pub(super) fn is_good(&self, row: u32, column: usize) -> bool {
         matches!(self.block(row, column), Block::Good { .. })
     }
 
-    fn columns(&self) -> Range<usize> {
+    pub(super) fn columns(&self) -> Range<usize> {
         0..self.layout.columns()
     }
 
@@ -172,7 +187,7 @@ impl<'a> Grid<'a> {
     fn is_trusted(&self, column: usize) -> bool {
         let chunk = self.extent.stripes[self.group.stripe].address(column);
         chunk.is_some_and(|chunk| {
-            self.path.drives.is_healthy(chunk.drive) && !self.suspects.0.get().contains(chunk.drive)
+            self.path.drives.is_healthy(chunk.drive) && !self.suspects.drives.get().contains(chunk.drive)
         })
     }
 
@@ -202,7 +217,7 @@ impl<'a> Grid<'a> {
     }
 
     /// Reads and verifies; every block of the spans is good or bad afterwards.
-    async fn read(&mut self, plan: &[Span], permit: &mut Permit) {
+    pub(super) async fn read(&mut self, plan: &[Span], permit: &mut Permit) {
         let reads = join_all(plan.iter().map(|span| self.read_span(span))).await;
         for ((column, rows), result) in plan.iter().zip(reads) {
             match result {
@@ -219,7 +234,7 @@ impl<'a> Grid<'a> {
         self.path.drives.get(address.drive)?.read(Area::Data, memory, address.offset).await
     }
 
-    fn address(&self, row: u32, column: usize) -> Address {
+    pub(super) fn address(&self, row: u32, column: usize) -> Address {
         self.extent.block_address(row, column).expect("holes are bad from the start and never read")
     }
 
@@ -244,7 +259,7 @@ impl<'a> Grid<'a> {
         self.buffers.push(Buffer { memory, _permit: permit });
     }
 
-    fn identity(&self, row: u32, column: usize) -> BlockIdentity {
+    pub(super) fn identity(&self, row: u32, column: usize) -> BlockIdentity {
         BlockIdentity {
             pool: self.path.pool,
             nonce: self.extent.nonce,
@@ -269,10 +284,15 @@ impl<'a> Grid<'a> {
             Ok(error) => DamageCause::Frame(error),
         };
         let address = self.address(row, column);
-        let mut suspects = self.suspects.0.get();
+        let mut suspects = self.suspects.drives.get();
         suspects.insert(address.drive);
-        self.suspects.0.set(suspects);
-        self.path.report(&Damage { address, nonce: self.extent.nonce, row, column, cause });
+        self.suspects.drives.set(suspects);
+        if self.is_quiet {
+            return;
+        }
+        let damage = Damage { address, nonce: self.extent.nonce, row, column, cause };
+        self.path.report(&damage);
+        self.suspects.hearer.iter().for_each(|hear| hear(&damage));
     }
 
     /// Restores every wanted block that is not good, row by row, into one buffer.
@@ -309,7 +329,7 @@ impl<'a> Grid<'a> {
         self.wanted_in(row).filter(|column| !self.is_good(row, *column)).collect()
     }
 
-    fn restore_row(&self, row: u32, columns: &[usize], out: &mut [u8]) -> Result<(), PoolError> {
+    pub(super) fn restore_row(&self, row: u32, columns: &[usize], out: &mut [u8]) -> Result<(), PoolError> {
         let coded = self.layout.shape(row).coded;
         let mut present: SmallVec<[Option<&[u8]>; STRIPE_CHUNKS_MAX]> =
             smallvec![None; self.layout.columns()];

@@ -19,6 +19,7 @@ use crate::drive::device::{Area, DriveError, DriveSet, Drives};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
+use crate::pool::mend::Mended;
 
 /// Writes `buf[range]` to every copy, `offset` bytes into it; all in pages. Answers the copies that failed:
 /// none when all of them hold the bytes, which are durable in `Area::Meta` and need a flush in `Area::Data`.
@@ -74,6 +75,51 @@ pub async fn read_mirrored(
     }
     let first = extent.copies.first().map(|copy| copy.drive);
     Err(PoolError::NoCopy { copies: extent.copies.len(), first })
+}
+
+/// Checks the bytes from `offset` on in every copy and writes those that are wrong from one that is right; all in
+/// pages. Copies on drives that are out are read only when no other is right, and never written. The caller
+/// sees to it that all copies are the extent's own, and does not stop waiting.
+pub async fn mend_mirrored(
+    drives: &Drives,
+    area: Area,
+    extent: &MirroredExtent,
+    offset: u32,
+    len: usize,
+    verify: &dyn Fn(&[u8]) -> bool,
+) -> Mended {
+    let copies = by_trust(drives, extent, 0);
+    let (mut good, mut bad) = (None, Vec::new());
+    let mut mended = Mended::default();
+    for copy in copies {
+        let Ok(drive) = drives.get(copy.drive) else { continue };
+        if !drive.is_healthy() && (good.is_some() || bad.is_empty()) {
+            continue;
+        }
+        let at = copy.offset + u64::from(offset);
+        let read = drive.read(area, AlignedBuf::uninit_for_read(len), at).await.ok();
+        let read = read.filter(|bytes| verify(bytes));
+        if drive.is_healthy() {
+            mended.checked += 1;
+            mended.bytes += len as u64;
+            if read.is_none() {
+                mended.damaged += 1;
+                bad.push((drive, at));
+            }
+        }
+        good = good.or(read);
+    }
+    let Some(good) = good.map(Arc::new) else {
+        return Mended { unrepairable: mended.damaged, ..mended };
+    };
+    for (drive, at) in bad {
+        if drive.write(area, good.clone(), 0..len, at).await.is_ok() {
+            mended.repaired += 1;
+            mended.bytes += len as u64;
+            mended.written.insert(drive.id());
+        }
+    }
+    mended
 }
 
 /// The copies in the order to try them: healthy drives first, beginning with another one for each `turn`.

@@ -13,11 +13,13 @@ pub mod place;
 pub mod manifest;
 pub mod logs;
 pub mod format;
+mod join;
 pub mod mirror;
 pub mod budget;
 pub mod write;
 pub mod read;
 mod gather;
+pub mod mend;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -92,18 +94,45 @@ impl Pool {
     ) -> Result<u32, PoolError> {
         let table = self.table(drive.id());
         let claim = table.claim_data(shard, purpose).ok_or(PoolError::Full)?;
-        let offset = segment::offset(claim.segment, self.geometry.segment_bytes);
-        if claim.fresh {
-            let file = drive.file(Area::Data).ok_or(DriveError::Out(drive.id()))?;
-            if let Err(error) = file.preallocate(offset, self.geometry.segment_bytes).await {
-                table.set(claim.segment, segments::Slot::Untouched);
-                latch_unless_full(drive, &error);
-                return Err(PoolError::Full);
-            }
+        if claim.fresh
+            && let Err(error) = self.reserve_data(drive, claim.segment).await
+        {
+            table.set(claim.segment, segments::Slot::Untouched);
+            latch_unless_full(drive, &error);
+            return Err(PoolError::Full);
         }
-        let header = self.header(drive.id(), claim.segment, Owner::Data { shard });
-        self.write_page(drive, Area::Data, header.encode(), offset).await?;
+        self.write_header(drive, claim.segment, shard).await?;
         Ok(claim.segment)
+    }
+
+    /// Gives a data segment that a shard took over its header again, and its space on a drive that stands in
+    /// for another. Durable with the next flush.
+    pub async fn write_data_header(
+        &self,
+        drive: &Rc<Drive>,
+        segment: u32,
+        shard: ShardId,
+    ) -> Result<(), PoolError> {
+        if !drive.is_healthy() {
+            return Err(DriveError::Out(drive.id()).into());
+        }
+        if let Err(error) = self.reserve_data(drive, segment).await {
+            latch_unless_full(drive, &error);
+            return Err(PoolError::Full);
+        }
+        self.write_header(drive, segment, shard).await
+    }
+
+    async fn write_header(&self, drive: &Rc<Drive>, segment: u32, shard: ShardId) -> Result<(), PoolError> {
+        let header = self.header(drive.id(), segment, Owner::Data { shard });
+        let offset = segment::offset(segment, self.geometry.segment_bytes);
+        self.write_page(drive, Area::Data, header.encode(), offset).await
+    }
+
+    async fn reserve_data(&self, drive: &Rc<Drive>, segment: u32) -> std::io::Result<()> {
+        let Some(file) = drive.file(Area::Data) else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let bytes = self.geometry.segment_bytes;
+        file.preallocate(segment::offset(segment, bytes), bytes).await
     }
 
     /// Makes an emptied data segment free for every shard.

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::{PAGE, SPACE_MAPS_TRIED};
 use crate::drive::bitmap;
-use crate::drive::device::{Area, Drive};
-use crate::drive::segment::{self, Owner};
+use crate::drive::device::{Drive, DriveSet};
+use crate::drive::segment;
 use crate::drive::space::{Away, Saved, Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -224,6 +224,28 @@ impl ShardSpace {
         }
     }
 
+    /// The extent without the chunks in segments that are not the shard's any more: what stands there is
+    /// another's, and nothing may be written to it.
+    pub fn held(&self, extent: &Extent) -> Extent {
+        let mut held = extent.clone();
+        let chunks = held.stripes.iter_mut().flat_map(|stripe| stripe.chunks.iter_mut());
+        chunks.for_each(|chunk| *chunk = chunk.filter(|address| self.is_ours(*address)));
+        held
+    }
+
+    /// The same of copies.
+    pub fn held_mirrored(&self, extent: &MirroredExtent) -> MirroredExtent {
+        let copies = extent.copies.iter().copied().filter(|address| self.is_ours(*address));
+        MirroredExtent { copies: copies.collect(), ..*extent }
+    }
+
+    fn is_ours(&self, address: Address) -> bool {
+        let spaces = self.spaces.borrow();
+        let segment = segment::of_offset(address.offset, self.pool.geometry.segment_bytes);
+        let space = spaces.get(usize::from(address.drive.0));
+        space.zip(segment).is_some_and(|(space, segment)| space.owns(segment))
+    }
+
     /// Whose the segment behind an address is; it becomes ours if a record says so before anybody
     /// else could take it.
     fn hold(&self, address: Address) -> Held {
@@ -255,14 +277,16 @@ impl ShardSpace {
     /// their drive is in service.
     pub async fn end_recovery(&self) {
         self.recovering.set(false);
-        let mut written = 0;
+        let (mut written, mut drives) = (0, DriveSet::default());
         for (drive, segment) in self.adopted.take() {
-            let Ok(handle) = self.pool.drives.get(drive) else { continue };
-            let offset = segment::offset(segment, self.pool.geometry.segment_bytes);
-            let header = self.pool.header(drive, segment, Owner::Data { shard: self.shard });
-            let page = header.encode();
-            written += usize::from(self.pool.write_page(handle, Area::Data, page, offset).await.is_ok());
+            let Ok(handle) = self.pool.drives.get(drive).cloned() else { continue };
+            if self.pool.write_data_header(&handle, segment, self.shard).await.is_ok() {
+                written += 1;
+                drives.insert(drive);
+            }
         }
+        // A drive whose flush fails is latched by then, and its headers are looked for again at the next start.
+        self.pool.drives.flush(&drives).await;
         let lost = self.lost.borrow().len();
         if written + lost > 0 {
             tracing::warn!(shard = %self.shard, written, lost, "segments had lost their headers");

@@ -27,6 +27,7 @@ use crate::drive::device::{DriveError, Drives};
 use crate::pool::budget::BufferBudget;
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
+pub use crate::pool::gather::Hearer;
 use crate::pool::gather::{self, Suspects};
 use crate::pool::stripe::{Extent, Group};
 
@@ -137,10 +138,11 @@ impl ReadPath {
         extent: &Rc<Extent>,
         offset: u64,
         len: usize,
+        hearer: Hearer,
     ) -> Result<Bytes, PoolError> {
         let end = offset.checked_add(len as u64).filter(|end| *end <= extent.size);
         let end = end.ok_or(PoolError::Damaged("a range beyond its extent"))?;
-        let mut reader = self.read_range(extent.clone(), offset..end);
+        let mut reader = self.read_range(extent.clone(), offset..end).heard_by(hearer);
         let Some(first) = reader.next().await.transpose()? else { return Ok(Bytes::new()) };
         if first.len() == len {
             return Ok(first);
@@ -153,6 +155,11 @@ impl ReadPath {
         }
         assert_eq!(whole.len(), len);
         Ok(whole.freeze())
+    }
+
+    /// Data and parity chunks of what can be read here.
+    pub(super) fn scheme(&self) -> (usize, usize) {
+        (self.coder.data_shards(), self.coder.parity_shards())
     }
 
     pub fn counters(&self) -> &ReadCounters {
@@ -176,6 +183,11 @@ impl ReadPath {
 }
 
 impl RangeReader {
+    /// Tells `hearer` of every damaged block on the way. To be called before the first piece.
+    pub fn heard_by(self, hearer: Hearer) -> Self {
+        RangeReader { suspects: Suspects::heard_by(hearer), ..self }
+    }
+
     /// The next piece: the wanted bytes of one block. `None` at the end; nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, PoolError>> {
         poll_fn(|context| self.poll_next(context)).await

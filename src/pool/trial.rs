@@ -25,6 +25,7 @@ use crate::io::world::World;
 use crate::pool::budget::BufferBudget;
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
+use crate::pool::mend::{self, Mended};
 use crate::pool::read::{Damage, ReadPath};
 use crate::pool::stripe::{Extent, Stripe};
 use crate::pool::write::{Allocator, ExtentWriter, WritePath};
@@ -121,6 +122,19 @@ impl Rig {
         let drives = Drives::new((0..self.drives.len()).map(open).collect());
         let scheme = (self.reads.coder.data_shards(), self.reads.coder.parity_shards());
         reads(&drives, scheme, &self.damages)
+    }
+
+    /// Cuts the power and opens the drives again.
+    fn power_cut(&mut self) {
+        self.sim.crash();
+        self.world = self.sim.world();
+        let open = |index: usize| {
+            let shared = DriveShared::new(DriveId(index as u16), format!("/d{index}"), DriveState::Healthy);
+            let meta = self.world.open(format!("/d{index}/meta").as_ref(), true, Access::DirectSync).unwrap();
+            Drive::new(shared, meta, self.world.open(&path_of(index), true, Access::Direct).unwrap())
+        };
+        self.drives = Drives::new((0..self.drives.len()).map(open).collect());
+        self.reads = reads(&self.drives, self.reads.scheme(), &self.damages);
     }
 
     /// Until nothing is in flight and every task has seen it.
@@ -362,7 +376,7 @@ proptest! {
                 let (a, b) = (a.index(data.len() + 1), b.index(data.len() + 1));
                 let (a, b) = (a.min(b), a.max(b));
                 assert!(rig.get(&extent, a as u64..b as u64).await.unwrap() == data[a..b], "{a}..{b}");
-                let small = rig.reads.read_small(&extent, a as u64, (b - a).min(100_000)).await.unwrap();
+                let small = rig.reads.read_small(&extent, a as u64, (b - a).min(100_000), Rc::new(|_| {})).await.unwrap();
                 assert!(small[..] == data[a..b.min(a + 100_000)]);
             }
             assert!(rig.damages.borrow().is_empty());
@@ -532,6 +546,80 @@ fn damage_is_reported_block_by_block_and_the_drive_is_asked_last_afterwards() {
         assert_eq!((damages[0].address, damages[0].row, damages[0].column), (victim, 3, 0));
         assert_eq!(rig.drives.get(victim.drive).unwrap().metrics().corrupt_blocks, 1);
         assert!(rig.reads.counters().degraded_groups.get() >= 1);
+    });
+}
+
+/// Mends everything, as a scrub does.
+async fn mend_all(rig: &Rig, extent: &Extent) -> Mended {
+    let mut all = Mended::default();
+    for group in mend::groups(extent, None) {
+        all += mend::mend(&rig.reads, extent, group).await;
+    }
+    rig.drives.flush(&all.written).await;
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    #[test]
+    fn what_was_mended_survives_the_loss_of_any_m_drives(
+        case in cases(),
+        harm in prop::collection::vec((prop::sample::select(vec![Harm::Wiped, Harm::Flipped, Harm::Latent, Harm::Misdirected]), any::<u64>()), 2),
+        first in any::<prop::sample::Index>(),
+        lost in any::<prop::sample::Index>(),
+        crash: bool,
+    ) {
+        run(async {
+            let (mut rig, data) = (case.rig(), case.data());
+            let (k, m) = case.scheme;
+            let extent = Rc::new(rig.put(&data, case.announced(), case.step).await.unwrap());
+            let (first, lost) = (first.index(k + m), lost.index(k + m));
+            for (n, (harm, seed)) in harm.into_iter().take(m).enumerate() {
+                harm.inflict(&rig, &extent, (first + n) % (k + m), seed);
+            }
+            let found = mend_all(&rig, &extent).await;
+            assert_eq!((found.repaired, found.unrepairable), (found.damaged, 0));
+            if crash {
+                rig.power_cut();
+            }
+            let again = mend_all(&rig, &extent).await;
+            assert_eq!((again.checked, again.damaged), (found.checked, 0));
+            (0..m).for_each(|n| rig.sim.kill(format!("/d{}", (lost + n) % (k + m))));
+            assert!(rig.get(&extent, 0..extent.size).await.unwrap() == data);
+        });
+    }
+}
+
+#[test]
+fn too_much_damage_is_counted_and_nothing_is_written() {
+    run(async {
+        let rig = Rig::new(12, (2, 1), 4);
+        let extent = rig.put(&bytes(300_000, 12), None, MIB).await.unwrap();
+        for column in [0, 2] {
+            let at = extent.block_address(0, column).unwrap();
+            rig.sim.flip(path_of(usize::from(at.drive.0)), at.offset + 100, 1);
+        }
+        let writes = rig.sim.writes();
+        let found = mend_all(&rig, &extent).await;
+        assert_eq!((found.damaged, found.repaired, found.unrepairable), (2, 0, 2));
+        assert_eq!(rig.sim.writes(), writes);
+    });
+}
+
+#[test]
+fn a_drive_that_is_out_helps_and_is_not_written() {
+    run(async {
+        let rig = Rig::new(13, (2, 1), 4);
+        let extent = rig.put(&bytes(300_000, 13), None, MIB).await.unwrap();
+        let (harmed, latched) = (extent.block_address(0, 0).unwrap(), extent.block_address(0, 1).unwrap());
+        for at in [harmed, latched] {
+            rig.sim.flip(path_of(usize::from(at.drive.0)), at.offset + 100, u8::from(at == harmed));
+        }
+        rig.drives.get(latched.drive).unwrap().shared().latch("test");
+        let found = mend_all(&rig, &extent).await;
+        assert_eq!((found.damaged, found.repaired), (1, 1));
+        assert!(!found.written.contains(latched.drive));
     });
 }
 

@@ -80,8 +80,8 @@ async fn amend(call: &Call<'_>, tags: Vec<(String, String)>, status: StatusCode)
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Code;
     use super::*;
+    use crate::s3::error::Code;
     use http::HeaderValue;
 
     fn read(text: &str) -> std::result::Result<Vec<(String, String)>, Code> {

@@ -19,21 +19,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Facts, Phase};
 use crate::admin::access::Access;
 use crate::admin::accounts;
-use crate::admin::operator::{AccountDoer, Operator};
+use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
-use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, QueueMetrics, Snapshot};
+use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
+use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
 use crate::object::core::Core;
-use crate::object::open::{self, CoreSeed, Running, Shared};
+use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
-use crate::pool::format;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-
-/// How often the drives' states are looked at.
-const LATCH_TICK: Duration = Duration::from_secs(1);
+use crate::upkeep;
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -54,7 +52,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
     let stopped = shared.stopped.clone();
-    let running = match open::open_core(&world, seed, facts.memory).await {
+    let mut running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
             let _ = links.opened.send(Err(error.to_string()));
@@ -71,8 +69,10 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let announced = running.announce_buckets().await.map_err(|error| error.to_string());
     let _ = links.announced.send(announced);
+    upkeep::start(&mut running);
     if index == 0 {
-        tokio::task::spawn_local(watch_latches(world.clone(), shared));
+        let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
+        upkeep::start_for_all(&mut running, &world, shared, interval);
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
@@ -153,6 +153,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         },
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
+        document_bytes: document_bytes(facts),
         host_id: "basalt".to_owned(),
         request_seed: world.random_u64(),
     };
@@ -160,6 +161,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     report_into(running, stats.clone());
     let operator = operator(world, facts, running, stopped);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
+}
+
+/// Of this core, and at least one document.
+fn document_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / DOCUMENTS_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
 }
 
 // ---- The operator's side ----
@@ -182,12 +189,25 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
     });
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
+    let core = running.core.clone();
+    let act: Act = Rc::new(move |order| {
+        let core = core.clone();
+        Box::pin(async move {
+            match order {
+                Order::Readmit(drive) => upkeep::readmit::readmit(&core, DriveId(drive)).await,
+                Order::Scrub => {
+                    core.board.demand();
+                    Ok("a full scrub follows".to_owned())
+                }
+            }
+        })
+    });
     let store = Store::new(running.core.clone());
     let accounts: AccountDoer = Rc::new(move |command| {
         let store = store.clone();
         Box::pin(async move { accounts::run(&store, command).await })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, access, accounts));
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -226,6 +246,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         startup_us: facts.startup_us.load(Ordering::Relaxed),
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
+        scrub: core.board.metrics(),
         process: Default::default(),
         totals,
     }
@@ -295,38 +316,5 @@ fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetri
         capacity_bytes: table.len() as u64 * segment_bytes,
         used_bytes: objects,
         ..drive.metrics()
-    }
-}
-
-/// Writes down which drives have been latched, so that the next start keeps them out too.
-async fn watch_latches(world: World, shared: Shared) {
-    let latched = || -> Vec<DriveId> {
-        let drives = shared.drives.iter().filter(|drive| drive.state() == DriveState::Latched);
-        drives.map(|drive| drive.id()).collect()
-    };
-    let mut known: Vec<DriveId> =
-        shared.members.iter().filter(|m| m.state == DriveState::Latched).map(|m| m.drive).collect();
-    let mut generation = 0;
-    loop {
-        tokio::time::sleep(LATCH_TICK).await;
-        let now = latched();
-        if now == known {
-            continue;
-        }
-        generation += 1;
-        for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
-            let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
-            if drive.state() != DriveState::Healthy {
-                continue;
-            }
-            let mut superblock = superblock.clone();
-            superblock.generation += generation;
-            superblock.latched.clone_from(&now);
-            let (meta, _) = format::files(path, member.is_device);
-            if let Err(error) = format::write_superblock(&world, &meta, &superblock).await {
-                drive.latch(&error.to_string());
-            }
-        }
-        known = now;
     }
 }

@@ -10,9 +10,10 @@ use basalt::io::sim::SimWorld;
 use basalt::object::background::{Background, open_background};
 use basalt::object::condition::Conditions;
 use basalt::object::error::ObjectError;
-use basalt::object::open::{self, MemoryPlan, Running};
+use basalt::object::open::{self, MemoryPlan, Running, Shared};
 use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
 use basalt::pool::format::Request;
+use basalt::upkeep;
 use bytes::Bytes;
 use tokio::task::LocalSet;
 
@@ -48,12 +49,13 @@ pub fn world(seed: u64, drives: usize) -> SimWorld {
 }
 
 pub fn request(drives: usize, parity: u8) -> Request {
-    Request { paths: paths(drives), parity: Some(parity), capacity: Some(CAPACITY), shards: 4 }
+    Request { paths: paths(drives), parity: Some(parity), capacity: Some(CAPACITY), shards: 4, adopt: false }
 }
 
 /// A store that runs until it is stopped or the world is cut.
 pub struct Server {
     pub store: Store,
+    pub shared: Shared,
     pub running: Running,
     pub background: Background,
 }
@@ -65,9 +67,12 @@ pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> 
     let seed = dealt.background.pop().expect("one background core");
     let background = open_background(&sim.world(), seed, MEMORY);
     let seed = dealt.cores.pop().expect("one core");
-    let running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
+    let shared = seed.shared.clone();
+    let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
+    upkeep::start(&mut running);
+    upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None);
     running.announce_buckets().await.map_err(|error| error.to_string())?;
-    Ok(Server { store: Store::new(running.core.clone()), running, background })
+    Ok(Server { store: Store::new(running.core.clone()), shared, running, background })
 }
 
 /// Bytes that tell which object and which write of it they belong to.
@@ -144,11 +149,40 @@ impl Server {
         }
     }
 
+    /// Waits for a full scrub that begins after now.
+    pub async fn scrub(&self) {
+        self.shared.board.demand();
+        self.scrubbed().await;
+    }
+
+    /// Waits until no scrub is owed or under way, and no drive is being rebuilt.
+    pub async fn scrubbed(&self) {
+        let (board, drives) = (&self.shared.board, &self.shared.drives);
+        let is_done = || {
+            let is_idle = !board.is_demanded() && !board.is_running();
+            is_idle && !drives.iter().any(|drive| drive.is_rebuilding())
+        };
+        until("the scrub to end", is_done).await;
+        until("repairs to end", || self.running.core.spots.is_empty()).await;
+    }
+
     pub async fn stop(self) {
-        let Server { store, running, background } = self;
+        let Server { store, running, background, .. } = self;
         drop(store);
         tokio::join!(running.shut_down(), background.shut_down());
     }
+}
+
+/// Lets simulated time pass until a condition holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+    for _ in 0..100_000 {
+        if condition() {
+            return;
+        }
+        tick.tick().await;
+    }
+    panic!("waited in vain for {what}");
 }
 
 /// A small deterministic source of choices.

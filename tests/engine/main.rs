@@ -6,6 +6,8 @@
 mod harness;
 mod crash;
 mod drives;
+mod life;
+mod repair;
 mod log;
 mod readers;
 mod recovery;

@@ -321,7 +321,7 @@ async fn list_beside_changes(seed: u64) {
     let sim = world(seed, 3);
     let server = Rc::new(start(&sim, &request(3, 1)).await.expect("a fresh pool"));
     server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
-    let state = if seed % 2 == 0 { Versioning::Enabled } else { Versioning::Suspended };
+    let state = if seed.is_multiple_of(2) { Versioning::Enabled } else { Versioning::Suspended };
     perform(&server, &Step::State(state)).await.expect("a state");
     let keys: Vec<String> = (0..60).map(|number| format!("k/{number:02}")).collect();
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();

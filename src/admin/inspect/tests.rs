@@ -38,7 +38,13 @@ fn run(test: impl Future<Output = ()> + 'static) {
 async fn device() -> SimWorld {
     let sim = SimWorld::new(7);
     sim.add_block_device(DEVICE, DEVICE_BYTES);
-    let request = Request { paths: vec![PathBuf::from(DEVICE)], parity: Some(0), capacity: None, shards: 2 };
+    let request = Request {
+        paths: vec![PathBuf::from(DEVICE)],
+        parity: Some(0),
+        capacity: None,
+        shards: 2,
+        adopt: false,
+    };
     let opening = open::find(&sim.world(), &request, &|_, _| {}).await.expect("a new pool");
     let mut dealt = open::deal(opening, 1);
     let running = open::open_core(&sim.world(), dealt.cores.remove(0), MEMORY).await.expect("a core");

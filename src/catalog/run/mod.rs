@@ -14,4 +14,5 @@ pub mod filter;
 pub mod footer;
 pub mod reader;
 pub mod store;
+pub mod mend;
 pub mod writer;

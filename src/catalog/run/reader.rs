@@ -131,6 +131,14 @@ impl<S: RunStore> Run<S> {
         &self.facts
     }
 
+    pub(super) fn store(&self) -> &S {
+        &self.store
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
     pub fn cache(&self) -> &BlockCache {
         &self.cache
     }
@@ -260,7 +268,7 @@ impl<S: RunStore> Run<S> {
         })
     }
 
-    fn extent_of(&self, block: BlockRef) -> Result<MirroredExtent> {
+    pub(super) fn extent_of(&self, block: BlockRef) -> Result<MirroredExtent> {
         let fits = |extent: &MirroredExtent| block.offset() as usize + block.bytes() <= extent.len as usize;
         self.facts.footer.extent(block.extent).filter(fits).ok_or(self.corrupt("block reference"))
     }

@@ -14,6 +14,7 @@ use crate::catalog::forge::{self, Piece, Work};
 use crate::catalog::memtable::Table;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::extent::MirroredExtent;
+use crate::pool::mend::Mended;
 
 #[allow(async_fn_in_trait, reason = "one thread: no caller needs the futures to be Send")]
 pub trait RunStore: Clone + 'static {
@@ -47,4 +48,21 @@ pub trait RunStore: Clone + 'static {
     fn discard(&self, table: Arc<Table>) {
         drop(table);
     }
+}
+
+/// A store whose copies can be looked after one by one.
+#[allow(async_fn_in_trait, reason = "one thread: no caller needs the futures to be Send")]
+pub trait MendStore: RunStore {
+    /// Checks `len` bytes at `offset` in every copy and writes those that are wrong from one that is right, not
+    /// durable before `sync`.
+    async fn mend(
+        &self,
+        extent: &MirroredExtent,
+        offset: u32,
+        len: u32,
+        verify: &dyn Fn(&[u8]) -> bool,
+    ) -> Mended;
+
+    /// Whether the extent has fewer copies than one that is written now.
+    fn is_narrow(&self, extent: &MirroredExtent) -> bool;
 }

@@ -151,7 +151,7 @@ impl Test {
         if self.kind == Kind::Null {
             let absent =
                 matches!(&values, Values::None) || matches!(&values, Values::Many(v) if v.is_empty());
-            return self.operands.iter().any(|operand| *operand == Operand::Bool(absent));
+            return self.operands.contains(&Operand::Bool(absent));
         }
         let one = |value: &str| self.operands.iter().any(|operand| self.compare(operand, value, context));
         let all = values.as_slice();

@@ -5,15 +5,17 @@
 
 use http::StatusCode;
 
-use super::super::response::{Reply, xml};
 use super::{Failure, Result};
 use crate::codec::xml::XmlWriter;
+use crate::s3::response::{Reply, xml};
+
+type Write = Box<dyn FnOnce(&mut XmlWriter)>;
 
 /// What an action came to.
 pub(super) struct Answer {
     pub action: &'static str,
     /// What stands in the result; `None` for an action without one.
-    pub result: Option<Box<dyn FnOnce(&mut XmlWriter)>>,
+    pub result: Option<Write>,
 }
 
 impl Answer {
@@ -75,8 +77,8 @@ fn refusal(w: &mut XmlWriter, failure: &Failure, namespace: &str, request_id: &s
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::response::Body;
     use super::*;
+    use crate::s3::response::Body;
 
     fn text(result: Result<Answer>) -> (u16, String) {
         let reply = reply("iam", result, "ID");

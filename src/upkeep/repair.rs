@@ -1,0 +1,69 @@
+//! Mending one value: the blocks of its extent, or those of one row, on the drives they belong on.
+//!
+//! Used by the scrub for everything, and by the task that follows what readers found damaged. The value is
+//! pinned at its owner while it is worked on, and a mend is never abandoned half way: it runs in a task that
+//! nobody aborts.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::pace::Pace;
+use crate::base::ids::ShardId;
+use crate::object::core::Core;
+use crate::object::error::ObjectError;
+use crate::object::holdings::Holding;
+use crate::object::spots::Spot;
+use crate::pool::mend::{self, Mended};
+
+/// Pause before an owner whose inbox was full is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Repairs what readers of this core found, until the server stops.
+pub async fn repair_spots(core: Rc<Core>) {
+    let mut pace = Pace::new(core.clone());
+    while !core.board.is_closing() {
+        let Some(spot) = core.spots.pop() else {
+            core.spots.arrival().await;
+            continue;
+        };
+        if let Err(error) = repair_spot(&core, &spot, &mut pace).await {
+            tracing::warn!(shard = %spot.shard, row = spot.row, %error, "a damaged block was not repaired");
+        }
+    }
+}
+
+async fn repair_spot(core: &Rc<Core>, spot: &Spot, pace: &mut Pace) -> Result<(), ObjectError> {
+    let Some(holding) = hold(core, spot.shard, &spot.key).await? else { return Ok(()) };
+    let mended = mend_extent(core, &holding, Some(spot.row), pace).await;
+    let (damaged, repaired) = (mended.damaged, mended.repaired);
+    tracing::info!(shard = %spot.shard, row = spot.row, damaged, repaired, "mended what a reader found");
+    Ok(())
+}
+
+/// The extent of a value, pinned at its owner.
+pub async fn hold(core: &Rc<Core>, shard: ShardId, key: &[u8]) -> Result<Option<Holding>, ObjectError> {
+    loop {
+        let (at, peers) = (key.to_vec(), core.peers.clone());
+        match core.on_shard(shard, move |home| home.hold(at, peers)).await {
+            Err(ObjectError::SlowDown) if !core.board.is_closing() => tokio::time::sleep(BUSY_PAUSE).await,
+            held => return held,
+        }
+    }
+}
+
+/// Mends all rows, or one, and flushes what was written.
+pub async fn mend_extent(core: &Rc<Core>, holding: &Holding, row: Option<u32>, pace: &mut Pace) -> Mended {
+    let mut all = Mended::default();
+    for group in mend::groups(&holding.held, row) {
+        let mended = mend::mend(&core.reads, &holding.held, group).await;
+        core.board.add(&mended);
+        all += mended;
+        pace.step(mended.bytes).await;
+        if core.board.is_closing() {
+            break;
+        }
+    }
+    // What is not durable after a failed flush is damaged as before; the drive is latched by then.
+    core.pool.drives.flush(&all.written).await;
+    all
+}

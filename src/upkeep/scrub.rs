@@ -1,0 +1,266 @@
+//! The scrub: reads everything that stands on the drives, mends it, and writes anew what lacks width.
+//!
+//! A pass walks all shards: every extent of every version, part and pack, every block of every run, every full
+//! log segment. Blocks that are wrong are mended where they stand; an extent or a run that was written while
+//! drives were out, or that lost chunks for good, is written anew when the pool can give it more than it has; a
+//! log segment that lacks mirrors is emptied. A pass is full when nothing kept it from
+//! looking at anything; drives that were being filled again are whole then.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::repair::{hold, mend_extent};
+use crate::base::ids::{LogId, ShardId};
+use crate::base::limits::LARGE_BYTES_MIN;
+use crate::base::time::Nanos;
+use crate::catalog::key;
+use crate::object::compact;
+use crate::object::core::Core;
+use crate::object::error::ObjectError;
+use crate::object::holdings::{Holding, chunks_least};
+use crate::object::shard::Shard;
+use crate::object::writer::ShardAllocator;
+use crate::pool::mend::Mended;
+use crate::pool::segments::Purpose;
+use crate::pool::stripe::Extent;
+
+/// Tries to reach a busy owner before the pass goes on without what it was to say.
+const BUSY_TRIES: usize = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Scrubs on demand, and when the last full pass is longer ago than `interval`, until the server stops.
+pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
+    while !core.board.is_closing() {
+        if core.board.is_demanded() || is_due(&core, interval) {
+            pass(&core).await;
+            continue;
+        }
+        let wait = interval.unwrap_or(Duration::MAX).min(LOOK);
+        let _ = tokio::time::timeout(wait, core.board.demands()).await;
+    }
+}
+
+/// How often the clock is looked at.
+const LOOK: Duration = Duration::from_secs(3600);
+
+fn is_due(core: &Core, interval: Option<Duration>) -> bool {
+    let age = core.pool.world.now().0.saturating_sub(core.board.last().0);
+    interval.is_some_and(|interval| u128::from(age) >= interval.as_nanos())
+}
+
+async fn pass(core: &Rc<Core>) {
+    core.board.begin();
+    tracing::info!("scrub begins");
+    let mut pass = Pass {
+        core: core.clone(),
+        pace: Pace::new(core.clone()),
+        found: Mended::default(),
+        missed: 0,
+        seen: BTreeSet::new(),
+    };
+    for shard in (0..core.shard_count()).map(ShardId) {
+        pass.shard(shard).await;
+        pass.runs(shard).await;
+        pass.logs(shard).await;
+    }
+    let is_full = pass.missed == 0 && !core.board.is_closing();
+    let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
+    tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
+    let is_whole = is_full && damaged == repaired + unrepairable;
+    if is_whole && !core.board.is_demanded() {
+        core.pool.drives.iter().for_each(|drive| drive.shared().set_rebuilding(false));
+    }
+    let now: Nanos = core.pool.world.now();
+    core.board.end(is_full.then_some(now));
+    if !is_full && !core.board.is_closing() {
+        // Whatever was in the way may be gone by then; a pass that is owed is not given up.
+        tokio::time::sleep(RETRY).await;
+        core.board.demand();
+    }
+}
+
+/// Pause before a pass that was not full is followed by another.
+const RETRY: Duration = Duration::from_secs(60);
+
+struct Pass {
+    core: Rc<Core>,
+    pace: Pace,
+    found: Mended,
+    /// Values that could not be looked at.
+    missed: u64,
+    /// Log segments that were looked at: shards of one core share them.
+    seen: BTreeSet<LogId>,
+}
+
+impl Pass {
+    async fn shard(&mut self, shard: ShardId) {
+        let mut from = Some(Vec::new());
+        while let Some(at) = from.take()
+            && !self.core.board.is_closing()
+        {
+            match self.ask(shard, move |home| home.holdings(at)).await {
+                Ok(page) => {
+                    for key in page.keys {
+                        self.value(shard, key).await;
+                    }
+                    from = page.next;
+                }
+                Err(error) => self.miss(shard, &error),
+            }
+        }
+    }
+
+    /// Mends the runs of a shard, and has those written anew that lack copies.
+    async fn runs(&mut self, shard: ShardId) {
+        let ids = match self.ask(shard, Shard::run_ids).await {
+            Ok(ids) => ids,
+            Err(error) => return self.miss(shard, &error),
+        };
+        for id in ids {
+            self.run(shard, id).await;
+        }
+        loop {
+            match self.ask(shard, Shard::widen_runs).await {
+                Ok(true) => self.core.board.add_relocated(),
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%shard, %error, "runs that lack copies stay as they are");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn run(&mut self, shard: ShardId, id: u64) {
+        for partition in 0.. {
+            match self.ask(shard, move |home| home.mend_run(id, partition)).await {
+                Ok(Some(mended)) => {
+                    self.core.board.add(&mended);
+                    self.found += mended;
+                    self.pace.step(mended.bytes).await;
+                }
+                Ok(None) => return,
+                Err(error) => return self.miss(shard, &error),
+            }
+        }
+    }
+
+    /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
+    async fn logs(&mut self, shard: ShardId) {
+        let ids = self.ask(shard, Shard::log_segments).await.unwrap_or_default();
+        for id in ids {
+            if self.seen.insert(id) {
+                match self.ask(shard, move |home| home.check_log(id)).await {
+                    Ok(bytes) => self.pace.step(bytes).await,
+                    Err(error) => self.miss(shard, &error),
+                }
+            }
+        }
+    }
+
+    /// Asks the owner of a shard, again while its inbox is full.
+    async fn ask<T, F, W>(&self, shard: ShardId, work: W) -> Result<T, ObjectError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ObjectError>> + 'static,
+        W: FnOnce(Rc<Shard>) -> F + Clone + Send + 'static,
+    {
+        for _ in 0..BUSY_TRIES {
+            if self.core.board.is_closing() {
+                break;
+            }
+            match self.core.on_shard_whole(shard, work.clone()).await {
+                Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+        Err(ObjectError::SlowDown)
+    }
+
+    /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.
+    fn miss(&mut self, shard: ShardId, error: &ObjectError) {
+        tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
+        if *error == ObjectError::SlowDown {
+            self.missed += 1;
+            return;
+        }
+        let lost = Mended { damaged: 1, unrepairable: 1, ..Mended::default() };
+        self.core.board.add(&lost);
+        self.found += lost;
+    }
+
+    async fn value(&mut self, shard: ShardId, key: Vec<u8>) {
+        if self.core.board.is_closing() {
+            return;
+        }
+        let holding = match hold(&self.core, shard, &key).await {
+            Ok(Some(holding)) => holding,
+            Ok(None) => return,
+            Err(error) => return self.miss(shard, &error),
+        };
+        self.found += mend_extent(&self.core, &holding, None, &mut self.pace).await;
+        if self.is_narrow(&holding.held) {
+            let relocated = match key::parse_pack(&holding.key) {
+                Some(pack) => self.empty_pack(shard, pack).await,
+                None => self.relocate(shard, holding).await,
+            };
+            match relocated {
+                Ok(true) => self.core.board.add_relocated(),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%shard, %error, "an extent with holes stays as it is"),
+            }
+        }
+    }
+
+    /// Whether the pool can give the extent more chunks than it has.
+    fn is_narrow(&self, held: &Extent) -> bool {
+        let healthy = self.core.pool.healthy().count();
+        chunks_least(held) < held.layout().columns().min(healthy)
+    }
+
+    /// Has the objects of a pack moved to a new one.
+    async fn empty_pack(&self, shard: ShardId, pack: u64) -> Result<bool, ObjectError> {
+        let mark = move |home: Rc<Shard>| async move {
+            home.packs.empty_next(pack);
+            Ok(())
+        };
+        self.core.on_shard(shard, mark).await?;
+        compact::compact(&self.core, shard).await.map(|emptied| emptied > 0)
+    }
+
+    /// Copies an extent to a new one and lets the value name that.
+    async fn relocate(&mut self, shard: ShardId, holding: Holding) -> Result<bool, ObjectError> {
+        let core = self.core.clone();
+        let path = if holding.extent.size >= LARGE_BYTES_MIN { &core.writes_large } else { &core.writes };
+        let allocator = ShardAllocator { core: core.clone(), shard, purpose: Purpose::Objects };
+        let mut writer = path.extent(allocator, core.pool.world.random_u64(), Some(holding.extent.size));
+        let mut reader = core.reads.read_range(Rc::new(holding.held.clone()), 0..holding.extent.size);
+        let mut since = 0;
+        while let Some(piece) = reader.next().await {
+            let piece = piece?;
+            since += piece.len() as u64;
+            writer.write(piece).await?;
+            if since >= STEP_BYTES {
+                self.pace.step(2 * std::mem::take(&mut since)).await;
+            }
+            if core.board.is_closing() {
+                return Ok(false);
+            }
+        }
+        drop(reader);
+        let mut written = writer.finish().await?;
+        written.flush().await?;
+        let to = written.into_extent();
+        let (key, from) = (holding.key.clone(), holding.extent.clone());
+        if chunks_least(&to) <= chunks_least(&holding.held) {
+            self.core.tell(shard, move |home| home.space.release_extent(&to));
+            return Ok(false);
+        }
+        core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
+    }
+}
+
+/// Bytes copied between two pauses.
+const STEP_BYTES: u64 = 1 << 20;
