@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use crate::base::limits;
+use crate::iam::secret;
 
 /// Where the file is when no drive is a directory.
 pub const CREDENTIALS_FILE_DEFAULT: &str = "/var/lib/basalt/credentials";
@@ -70,9 +71,10 @@ impl Credentials {
 
     /// Random credentials from `fill`, which fills a buffer with randomness of the operating system.
     pub fn random(fill: Fill<'_>) -> Credentials {
-        let access_key = random_text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW);
+        let access_key =
+            secret::text(fill, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", limits::ACCESS_KEY_BYTES_NEW);
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let secret_key = random_text(fill, letters, limits::SECRET_KEY_BYTES_NEW);
+        let secret_key = secret::text(fill, letters, limits::SECRET_KEY_BYTES_NEW);
         Credentials::new(access_key, secret_key).expect("random keys are within the bounds")
     }
 
@@ -294,20 +296,6 @@ fn directory_of(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// `length` letters, each equally likely: bytes that would favour some letters are thrown away.
-fn random_text(fill: Fill<'_>, letters: &[u8], length: usize) -> String {
-    assert!((2..=128).contains(&letters.len()), "the rejection below needs a small alphabet");
-    let fair = 256 - 256 % letters.len();
-    let mut text = String::with_capacity(length);
-    let mut bytes = [0u8; 64];
-    while text.len() < length {
-        fill(&mut bytes);
-        let kept = bytes.iter().map(|b| usize::from(*b)).filter(|b| *b < fair);
-        text.extend(kept.take(length - text.len()).map(|b| char::from(letters[b % letters.len()])));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Grants of one ACL.
 pub const GRANTS_MAX: usize = 100;
+/// Fields of a POST form in front of its file, their heads included, and the boundary between them
+/// (RFC 2046 section 5.1.1).
+pub const POST_FIELDS_BYTES_MAX: usize = 20 * KIB + 8 * KIB;
+pub const BOUNDARY_BYTES_MAX: usize = 70;
+/// `x-amz-website-redirect-location`.
+pub const REDIRECT_BYTES_MAX: usize = 2 * KIB;
 /// Rules of a CORS, of a website and of a lifecycle configuration, and the ids of rules.
 pub const CORS_RULES_MAX: usize = 100;
 pub const ROUTING_RULES_MAX: usize = 50;

@@ -12,4 +12,6 @@ pub mod checksum;
 pub mod sigv4;
 pub mod chunked;
 pub mod xml;
+pub mod form;
+pub mod postpolicy;
 pub mod policy;

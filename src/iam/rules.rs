@@ -5,7 +5,7 @@
 //! owner's root.
 
 use crate::codec::policy::Policy;
-use crate::codec::xml::{Grant, ObjectOwnership, PublicAccessBlock};
+use crate::codec::xml::{Grant, ObjectOwnership, Payer, PublicAccessBlock};
 use crate::object::buckets::Bucket;
 use crate::object::settings::BucketSettings;
 
@@ -23,6 +23,8 @@ pub struct Rules {
     pub grants: Option<Vec<Grant>>,
     pub ownership: ObjectOwnership,
     pub block: PublicAccessBlock,
+    /// Others say in each request that they pay for it.
+    pub requester_pays: bool,
 }
 
 impl Rules {
@@ -49,6 +51,7 @@ impl Rules {
             grants: settings.acl.as_ref().map(|acl| acl.grants.clone()),
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
+            requester_pays: settings.payer == Some(Payer::Requester),
         }
     }
 

@@ -39,7 +39,8 @@ pub fn canonical_id(fill: Fill<'_>) -> String {
     hex::encode(bytes)
 }
 
-fn text(fill: Fill<'_>, letters: &[u8], length: usize) -> String {
+/// `length` letters, each equally likely.
+pub fn text(fill: Fill<'_>, letters: &[u8], length: usize) -> String {
     assert!((2..=128).contains(&letters.len()), "the rejection below needs a small alphabet");
     let fair = 256 - 256 % letters.len();
     let mut text = String::with_capacity(length);

@@ -51,7 +51,7 @@ enum Keep {
 }
 
 /// What a lookup at the owner gives.
-struct Found {
+struct Opened {
     /// Catalog key of the version.
     at: Vec<u8>,
     version: Version,
@@ -94,7 +94,7 @@ impl Object {
                 (found, loan.map(Keep::There))
             }
         };
-        let Found { at, version, version_id, pack, .. } = found;
+        let Opened { at, version, version_id, pack, .. } = found;
         Ok(Object { core, shard, at, version, version_id, pack: pack.map(Rc::new), keep })
     }
 
@@ -193,7 +193,7 @@ impl Object {
     }
 }
 
-async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Found> {
+async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> Result<Opened> {
     let mut last = None;
     loop {
         let found = home.find(bucket, key, id).await?;
@@ -208,7 +208,7 @@ async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> 
         let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
         let held = held(&found.version.storage, pack.as_ref());
         let at = key::version(bucket.value.id, key, found.order);
-        return Ok(Found { at, version: found.version, version_id, pack, held });
+        return Ok(Opened { at, version: found.version, version_id, pack, held });
     }
 }
 

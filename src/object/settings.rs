@@ -13,7 +13,8 @@ use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::value::SettingValue;
 use crate::codec::xml::{
-    Acl, Configuration, ObjectLock, ObjectOwnership, PublicAccessBlock, Tags, Versioning, XmlError,
+    Acl, Configuration, Cors, Encryption, Lifecycle, Logging, Notification, ObjectLock, ObjectOwnership,
+    Payer, PublicAccessBlock, Tags, Versioning, Website, XmlError,
 };
 
 macro_rules! settings {
@@ -77,6 +78,13 @@ settings! {
     5 Acl acl Acl;
     6 Ownership ownership ObjectOwnership;
     7 PublicAccess public_access PublicAccessBlock;
+    8 Cors cors Cors;
+    9 Website website Website;
+    10 Encryption encryption Encryption;
+    11 Payer payer Payer;
+    12 Logging logging Logging;
+    13 Lifecycle lifecycle Lifecycle;
+    14 Notification notification Notification;
 }
 
 /// Names one setting of a bucket.

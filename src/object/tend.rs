@@ -105,8 +105,8 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
-        core.peers.pulses[core.index].set_full(log.is_full());
         retire_weak(&core, &log, &urgency).await;
+        core.peers.pulses[core.index].set_full(log.is_full());
         if stuck {
             tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
         }

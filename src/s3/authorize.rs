@@ -47,7 +47,7 @@ fn need(operation: Operation, version: bool) -> Need {
     use Operation::*;
     let of = |plain: Action, versioned: Action| if version { versioned } else { plain };
     match operation {
-        Other | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
+        Other | PostObject | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
         ListBuckets => Need::Account(Action::ListAllMyBuckets),
         CreateBucket => Need::NewBucket,
         HeadBucket | ListObjects | ListObjectsV2 => Need::Bucket(Action::ListBucket),
@@ -101,6 +101,27 @@ fn need(operation: Operation, version: bool) -> Need {
         GetBucketRequestPayment => Need::Bucket(Action::GetBucketRequestPayment),
         GetBucketLogging => Need::Bucket(Action::GetBucketLogging),
         GetBucketNotificationConfiguration => Need::Bucket(Action::GetBucketNotification),
+        PutBucketTagging | DeleteBucketTagging => Need::Bucket(Action::PutBucketTagging),
+        PutBucketCors | DeleteBucketCors => Need::Bucket(Action::PutBucketCORS),
+        PutBucketWebsite => Need::Bucket(Action::PutBucketWebsite),
+        DeleteBucketWebsite => Need::Bucket(Action::DeleteBucketWebsite),
+        PutBucketEncryption | DeleteBucketEncryption => Need::Bucket(Action::PutEncryptionConfiguration),
+        PutPublicAccessBlock | DeletePublicAccessBlock => Need::Bucket(Action::PutBucketPublicAccessBlock),
+        PutBucketOwnershipControls | DeleteBucketOwnershipControls => {
+            Need::Bucket(Action::PutBucketOwnershipControls)
+        }
+        PutBucketRequestPayment => Need::Bucket(Action::PutBucketRequestPayment),
+        PutBucketLogging => Need::Bucket(Action::PutBucketLogging),
+        PutBucketLifecycleConfiguration | DeleteBucketLifecycle => {
+            Need::Bucket(Action::PutLifecycleConfiguration)
+        }
+        PutBucketNotificationConfiguration => Need::Bucket(Action::PutBucketNotification),
+        PutBucketInventoryConfiguration | DeleteBucketInventoryConfiguration => {
+            Need::Bucket(Action::PutInventoryConfiguration)
+        }
+        GetBucketInventoryConfiguration | ListBucketInventoryConfigurations => {
+            Need::Bucket(Action::GetInventoryConfiguration)
+        }
         GetBucketAccelerateConfiguration => Need::Bucket(Action::GetAccelerateConfiguration),
     }
 }
@@ -161,7 +182,7 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
         // Nobody in particular has no rights of its own, and this bucket gives none away.
-        Need::Nothing if call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|r| r.is_plain()) => {
+        Need::Nothing if operation == Operation::DeleteObjects && is_hopeless(call) => {
             return Err(Code::AccessDenied.into());
         }
         Need::Nothing => return Ok(()),
@@ -183,6 +204,10 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
         }
         _ => call.admit(&place, action),
     }
+}
+
+fn is_hopeless(call: &Call<'_>) -> bool {
+    call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|rules| rules.is_plain())
 }
 
 fn admit_new_bucket(call: &Call<'_>) -> Result<()> {

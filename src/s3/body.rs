@@ -238,7 +238,7 @@ const MANY_CHECKSUMS: &str =
     "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.";
 
 /// The one `x-amz-checksum-` header that holds a value.
-fn header_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
+pub(super) fn header_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     let mut found = None;
     for (name, value) in headers {
         let Some(kind) = name.as_str().strip_prefix("x-amz-checksum-") else { continue };

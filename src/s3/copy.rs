@@ -28,7 +28,7 @@ use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
 use crate::object::error::ObjectError;
-use crate::object::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
+use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 
 /// What `x-amz-copy-source` names.
@@ -99,9 +99,11 @@ fn source(call: &Call<'_>) -> Result<Source> {
 pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let replace = replaces_metadata(&call)?;
+    let redirect = headers::website_redirect(call.headers)?;
     // Copying an older version to the front is how it is restored.
     let restores = source.version.is_some() && is_versioned(&call)?;
-    if !replace && !restores && source.bucket == call.bucket && source.key == call.key {
+    let changes = replace || restores || redirect.is_some();
+    if !changes && source.bucket == call.bucket && source.key == call.key {
         let message = "This copy request is illegal because it is trying to copy an object to itself without \
                        changing the object's metadata, storage class, website redirect location or encryption \
                        attributes.";
@@ -119,7 +121,9 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     check_source_size(size)?;
-    let headers = replaced.unwrap_or_else(|| object.meta().headers.clone());
+    // A redirect is not copied along.
+    let kept = || Headers { website_redirect: redirect, ..object.meta().headers.clone() };
+    let headers = replaced.unwrap_or_else(kept);
     let sums = Sums::of_whole(object.meta(), named);
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let work = async move {

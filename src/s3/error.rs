@@ -19,6 +19,7 @@ use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
 use crate::base::time::Nanos;
 use crate::codec::chunked::ChunkError;
 use crate::codec::date::{amz_date, http_date, iso8601_ms};
+use crate::codec::form::FormError;
 use crate::codec::sigv4::AuthError;
 use crate::codec::xml::{self, Fault, XmlError};
 use crate::object::error::ObjectError;
@@ -56,6 +57,7 @@ codes! {
     AuthorizationHeaderMalformed 400 "The authorization header you provided is invalid.";
     AuthorizationQueryParametersError 400 "The authorization query parameters that you provided are not valid.";
     BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.";
+    BadRequest 400 "Bad Request";
     BucketAlreadyExists 409 "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Select a different name and try again.";
     BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it.";
     BucketNotEmpty 409 "The bucket you tried to delete is not empty.";
@@ -80,7 +82,9 @@ codes! {
     InvalidPart 400 "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
     InvalidPartNumber 416 "The requested partnumber is not satisfiable.";
     InvalidPartOrder 400 "The list of parts was not in ascending order. Parts must be ordered by part number.";
+    InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document.";
     InvalidRange 416 "The requested range is not satisfiable.";
+    InvalidRedirectLocation 400 "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
     InvalidRequest 400 "The request is not valid.";
     InvalidRetentionPeriod 400 "The retention period specified is not valid.";
     InvalidTag 400 "The tag provided was not a valid tag.";
@@ -89,9 +93,11 @@ codes! {
     KeyTooLongError 400 "Your key is too long.";
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.";
     MalformedPolicy 400 "The policy is not well formed.";
+    MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.";
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.";
     MaxMessageLengthExceeded 400 "Your request was too big.";
+    MaxPostPreDataLengthExceededError 400 "Your POST request fields preceding the upload file were too large.";
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.";
     MethodNotAllowed 405 "The specified method is not allowed against this resource.";
     MissingContentLength 411 "You must provide the Content-Length HTTP header.";
@@ -387,6 +393,15 @@ fn with_region(error: S3Error, expected: Option<Box<str>>) -> S3Error {
 fn spaced_hex(text: &str) -> String {
     let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(" ")
+}
+
+impl From<FormError> for S3Error {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::Malformed => Code::MalformedPOSTRequest.into(),
+            FormError::FieldsTooLarge => Code::MaxPostPreDataLengthExceededError.into(),
+        }
+    }
 }
 
 impl From<ChunkError> for S3Error {

@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::error::{Code, Result, S3Error};
-use crate::base::limits::USER_METADATA_BYTES_MAX;
+use crate::base::limits::{REDIRECT_BYTES_MAX, USER_METADATA_BYTES_MAX};
 use crate::object::meta::Headers;
 
 const USER_PREFIX: &str = "x-amz-meta-";
@@ -64,11 +64,7 @@ fn is_honoured(name: &str, value: &HeaderValue) -> bool {
         "x-amz-object-lock-mode" | "x-amz-object-lock-retain-until-date" | "x-amz-object-lock-legal-hold" => {
             true
         }
-        "x-amz-website-redirect-location"
-        | "x-amz-mfa"
-        | "x-amz-write-offset-bytes"
-        | "x-amz-rename-source"
-        | "x-amz-bucket-namespace" => false,
+        "x-amz-mfa" | "x-amz-write-offset-bytes" | "x-amz-rename-source" | "x-amz-bucket-namespace" => false,
         _ => {
             !(name.starts_with("x-amz-server-side-encryption")
                 || name.starts_with("x-amz-copy-source-server-side-encryption")
@@ -88,10 +84,22 @@ pub(super) fn stored(headers: &HeaderMap) -> Result<Headers> {
         content_encoding: text(headers, CONTENT_ENCODING.as_str())?.and_then(without_aws_chunked),
         content_language: owned(headers, CONTENT_LANGUAGE)?,
         expires: owned(headers, EXPIRES)?,
-        website_redirect: None,
+        website_redirect: website_redirect(headers)?,
         user: user_metadata(headers)?,
     })
 }
+
+/// Where a website sends those who ask for the object.
+pub(super) fn website_redirect(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(place) = text(headers, WEBSITE_REDIRECT)? else { return Ok(None) };
+    let known = ["/", "http://", "https://"].iter().any(|begin| place.starts_with(begin));
+    match known && place.len() <= REDIRECT_BYTES_MAX {
+        true => Ok(Some(place.to_owned())),
+        false => Err(Code::InvalidRedirectLocation.into()),
+    }
+}
+
+pub(super) const WEBSITE_REDIRECT: &str = "x-amz-website-redirect-location";
 
 fn owned(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>> {
     Ok(text(headers, name.as_str())?.map(str::to_owned))
@@ -223,7 +231,6 @@ mod tests {
             ("x-amz-server-side-encryption-customer-key", "k"),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k"),
             ("x-amz-object-lock-event-hold", "ON"),
-            ("x-amz-website-redirect-location", "/"),
         ] {
             assert_eq!(refused(name, value), Err(Code::NotImplemented), "{name}");
         }

@@ -136,6 +136,7 @@ fn stored_headers(headers: &mut HeaderMap, stored: &Headers) {
         (CONTENT_ENCODING, &stored.content_encoding),
         (CONTENT_LANGUAGE, &stored.content_language),
         (EXPIRES, &stored.expires),
+        (HeaderName::from_static(super::headers::WEBSITE_REDIRECT), &stored.website_redirect),
     ] {
         if let Some(value) = value {
             set(headers, name, value);

@@ -44,15 +44,69 @@ operations! {
     PutBucketAcl PutObjectAcl PutBucketPolicy DeleteBucketPolicy IamQuery
     GetBucketAcl GetObjectAcl GetBucketPolicy GetBucketPolicyStatus
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
-    GetBucketTagging GetBucketCors GetBucketLifecycleConfiguration GetBucketWebsite
-    GetBucketEncryption GetBucketReplication GetPublicAccessBlock
-    GetBucketOwnershipControls GetBucketRequestPayment GetBucketLogging
-    GetBucketNotificationConfiguration GetBucketAccelerateConfiguration
+    PostObject PutBucketTagging DeleteBucketTagging PutBucketCors DeleteBucketCors PutBucketWebsite DeleteBucketWebsite
+    PutBucketEncryption DeleteBucketEncryption PutPublicAccessBlock DeletePublicAccessBlock
+    PutBucketOwnershipControls DeleteBucketOwnershipControls PutBucketRequestPayment PutBucketLogging
+    PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketNotificationConfiguration
+    GetBucketInventoryConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration
+    ListBucketInventoryConfigurations
+    GetBucketTagging GetBucketCors GetBucketWebsite GetBucketEncryption GetPublicAccessBlock
+    GetBucketOwnershipControls GetBucketRequestPayment GetBucketLogging GetBucketLifecycleConfiguration
+    GetBucketNotificationConfiguration
+    GetBucketReplication GetBucketAccelerateConfiguration
+}
+
+/// What an operation does with a setting of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    None,
+    Reads,
+    Sets,
+    Removes,
+    Inventory,
 }
 
 impl Operation {
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    pub(super) const fn setting(self) -> Access {
+        use Operation::*;
+        match self {
+            GetBucketTagging
+            | GetBucketCors
+            | GetBucketWebsite
+            | GetBucketEncryption
+            | GetPublicAccessBlock
+            | GetBucketOwnershipControls
+            | GetBucketRequestPayment
+            | GetBucketLogging
+            | GetBucketLifecycleConfiguration
+            | GetBucketNotificationConfiguration => Access::Reads,
+            PutBucketTagging
+            | PutBucketCors
+            | PutBucketWebsite
+            | PutBucketEncryption
+            | PutPublicAccessBlock
+            | PutBucketOwnershipControls
+            | PutBucketRequestPayment
+            | PutBucketLogging
+            | PutBucketLifecycleConfiguration
+            | PutBucketNotificationConfiguration => Access::Sets,
+            DeleteBucketTagging
+            | DeleteBucketCors
+            | DeleteBucketWebsite
+            | DeleteBucketEncryption
+            | DeletePublicAccessBlock
+            | DeleteBucketOwnershipControls
+            | DeleteBucketLifecycle => Access::Removes,
+            PutBucketInventoryConfiguration
+            | DeleteBucketInventoryConfiguration
+            | GetBucketInventoryConfiguration
+            | ListBucketInventoryConfigurations => Access::Inventory,
+            _ => Access::None,
+        }
     }
 
     const fn takes_version(self) -> bool {
@@ -253,10 +307,14 @@ fn bucket_operation(method: &Method, sub: Option<&str>, query: &Query<'_>) -> Re
         ("PUT", Some("acl")) => Operation::PutBucketAcl,
         ("PUT", Some("policy")) => Operation::PutBucketPolicy,
         ("DELETE", Some("policy")) => Operation::DeleteBucketPolicy,
+        ("GET", Some("inventory")) if query.has("id") => Operation::GetBucketInventoryConfiguration,
+        ("GET", Some("inventory")) => Operation::ListBucketInventoryConfigurations,
         ("PUT", Some("versioning")) => Operation::PutBucketVersioning,
         ("PUT", Some("object-lock")) => Operation::PutObjectLockConfiguration,
         ("GET", Some(sub)) => return bucket_reading(sub),
-        ("POST", None) => return Err(S3Error::not_implemented("POST object form")),
+        ("PUT", Some(sub)) => return bucket_setting(sub),
+        ("DELETE", Some(sub)) => return bucket_unsetting(sub),
+        ("POST", None) => return Ok(Operation::PostObject),
         (_, Some(sub)) => return Err(S3Error::not_implemented(sub)),
         _ => return Err(Code::MethodNotAllowed.into()),
     };
@@ -293,6 +351,37 @@ fn bucket_reading(sub: &str) -> Result<Operation> {
         "logging" => Operation::GetBucketLogging,
         "notification" => Operation::GetBucketNotificationConfiguration,
         "accelerate" => Operation::GetBucketAccelerateConfiguration,
+        _ => return Err(S3Error::not_implemented(sub)),
+    })
+}
+
+fn bucket_setting(sub: &str) -> Result<Operation> {
+    Ok(match sub {
+        "tagging" => Operation::PutBucketTagging,
+        "cors" => Operation::PutBucketCors,
+        "website" => Operation::PutBucketWebsite,
+        "encryption" => Operation::PutBucketEncryption,
+        "publicAccessBlock" => Operation::PutPublicAccessBlock,
+        "ownershipControls" => Operation::PutBucketOwnershipControls,
+        "requestPayment" => Operation::PutBucketRequestPayment,
+        "logging" => Operation::PutBucketLogging,
+        "lifecycle" => Operation::PutBucketLifecycleConfiguration,
+        "notification" => Operation::PutBucketNotificationConfiguration,
+        "inventory" => Operation::PutBucketInventoryConfiguration,
+        _ => return Err(S3Error::not_implemented(sub)),
+    })
+}
+
+fn bucket_unsetting(sub: &str) -> Result<Operation> {
+    Ok(match sub {
+        "tagging" => Operation::DeleteBucketTagging,
+        "cors" => Operation::DeleteBucketCors,
+        "website" => Operation::DeleteBucketWebsite,
+        "encryption" => Operation::DeleteBucketEncryption,
+        "publicAccessBlock" => Operation::DeletePublicAccessBlock,
+        "ownershipControls" => Operation::DeleteBucketOwnershipControls,
+        "lifecycle" => Operation::DeleteBucketLifecycle,
+        "inventory" => Operation::DeleteBucketInventoryConfiguration,
         _ => return Err(S3Error::not_implemented(sub)),
     })
 }
@@ -364,8 +453,13 @@ mod tests {
             ("PUT", "/b", "versioning", PutBucketVersioning),
             ("PUT", "/b", "object-lock", PutObjectLockConfiguration),
             ("GET", "/b", "uploads", ListMultipartUploads),
+            ("GET", "/b", "inventory&id=1", GetBucketInventoryConfiguration),
+            ("GET", "/b", "inventory", ListBucketInventoryConfigurations),
+            ("PUT", "/b", "cors", PutBucketCors),
+            ("DELETE", "/b", "lifecycle", DeleteBucketLifecycle),
             ("PUT", "/b", "x-id=CreateBucket", CreateBucket),
             ("HEAD", "/b", "", HeadBucket),
+            ("POST", "/b", "", PostObject),
             ("DELETE", "/b", "", DeleteBucket),
             ("POST", "/b", "delete", DeleteObjects),
             ("POST", "/", "", IamQuery),
@@ -401,14 +495,14 @@ mod tests {
         for (method, path, query, code) in [
             ("GET", "/b/k", "torrent", Code::NotImplemented),
             ("POST", "/b/k", "select&select-type=2", Code::NotImplemented),
-            ("GET", "/b", "inventory&id=1", Code::NotImplemented),
+            ("PUT", "/b", "replication", Code::NotImplemented),
+            ("DELETE", "/b", "notification", Code::NotImplemented),
             ("PUT", "/b/k", "versionId=null", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=null&uploadId=u", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=", Code::InvalidArgument),
             ("GET", "/b", "acl&policy", Code::InvalidArgument),
             ("PUT", "/b/k", "partNumber=1", Code::InvalidArgument),
             ("PUT", "/b/k", "uploadId=u", Code::InvalidArgument),
-            ("POST", "/b", "", Code::NotImplemented),
             ("PUT", "/", "", Code::MethodNotAllowed),
             ("PATCH", "/b/k", "", Code::MethodNotAllowed),
         ] {

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{CONNECTION, EXPECT, HOST, SERVER};
+use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
 
@@ -17,11 +17,11 @@ use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
 use super::response::{Body, Reply, failure};
-use super::route::{Operation, Target, host_bucket, route, target};
+use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, delete, get, headers, list, lock, multipart, policy,
-    put, query, tagging, versioning,
+    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
+    policy, post, put, query, settings, tagging, versioning,
 };
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
@@ -30,6 +30,7 @@ use crate::iam::Caller;
 use crate::iam::rules::Rules;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const REQUEST_CHARGED: HeaderName = HeaderName::from_static("x-amz-request-charged");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 
 /// One authenticated request.
@@ -50,7 +51,7 @@ pub(super) struct Call<'r> {
     pub source: Option<IpAddr>,
     /// Of the bucket, when there is one.
     pub rules: Option<Rc<Rules>>,
-    verified: &'r Verified,
+    pub verified: &'r Verified,
 }
 
 impl Call<'_> {
@@ -96,6 +97,12 @@ impl Shared {
             link.linger_after_answer();
         }
         ticket.bytes_in = intake.received;
+        if parts.headers.contains_key(ORIGIN) && parts.method != Method::OPTIONS {
+            let address = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
+                .unwrap_or_default();
+            let (bucket, method) = (address.bucket.as_deref(), parts.method.as_str());
+            cors::decorate(&self.store, bucket, method, &parts.headers, reply.headers_mut());
+        }
         self.stamp(reply.headers_mut(), request_id);
         self.count(ticket, reply, error)
     }
@@ -126,7 +133,7 @@ impl Shared {
             ticket.is_for(operation);
         }
         if let Ok(Operation::Preflight) = operation {
-            return Err(Code::AccessForbidden.into());
+            return cors::preflight(&self.store, target.bucket.as_deref(), &parts.headers);
         }
         let view =
             RequestView { method: &parts.method, raw_path: path, query: &query, headers: &parts.headers };
@@ -160,7 +167,12 @@ impl Shared {
             verified: &identified.verified,
         };
         authorize::admit(operation, &call).await?;
-        dispatch(operation, call).await
+        let charged = operation != Operation::PostObject && settings::charged(&call)?;
+        let mut reply = dispatch(operation, call).await?;
+        if charged {
+            reply.headers_mut().insert(REQUEST_CHARGED, HeaderValue::from_static("requester"));
+        }
+        Ok(reply)
     }
 
     /// What a bucket lays down about access.
@@ -264,6 +276,7 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::ListObjects => list::list_objects(call).await,
         Operation::ListObjectsV2 => list::list_objects_v2(call).await,
         Operation::ListObjectVersions => list::list_object_versions(call).await,
+        Operation::PostObject => post::post_object(call).await,
         Operation::DeleteObjects => delete::delete_objects(call).await,
         Operation::GetObjectAttributes => attributes::get_object_attributes(call).await,
         Operation::GetBucketVersioning => versioning::get_bucket_versioning(call).await,
@@ -293,7 +306,13 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
         Operation::PutBucketPolicy => policy::put(call).await,
         Operation::DeleteBucketPolicy => policy::delete(call).await,
         Operation::GetBucketPolicyStatus => policy::status(call).await,
-        _ => bucket::get_setting(operation),
+        _ => match operation.setting() {
+            Access::Reads => settings::get(operation, call).await,
+            Access::Sets => settings::put(operation, call).await,
+            Access::Removes => settings::delete(operation, call).await,
+            Access::Inventory => settings::inventory(operation, call).await,
+            Access::None => bucket::get_setting(operation),
+        },
     }
 }
 

@@ -1,0 +1,216 @@
+//! What a bucket is set to: the documents behind its sub-resources, read, stored, removed.
+//!
+//! A document is judged whole before anything is stored. What only works with something that runs
+//! beside requests is refused until there is a runner: `has_runner` is the one table of that.
+//! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
+//! `object::settings`.
+
+use http::StatusCode;
+
+use super::body::Promise;
+use super::error::{Code, Result, S3Error};
+use super::headers;
+use super::response::{Reply, empty, xml};
+use super::route::Operation;
+use super::service::Call;
+use crate::base::limits::BUCKET_TAGS_MAX;
+use crate::codec::xml::{
+    Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
+    ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
+};
+use crate::object::settings::{BucketSettings, Kind, Setting};
+
+/// Settings that are obeyed only by what runs beside requests, and whether it is there.
+fn has_runner(kind: Kind) -> bool {
+    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Notification)
+}
+
+// ---- Reading ----
+
+pub(super) async fn get(operation: Operation, call: Call<'_>) -> Result<Reply> {
+    let bucket = call.edge.store.settings(call.bucket)?;
+    current(operation, &bucket.settings).map(xml)
+}
+
+fn current(operation: Operation, settings: &BucketSettings) -> Result<Vec<u8>> {
+    match operation {
+        Operation::GetBucketTagging => found(&settings.tags, Code::NoSuchTagSet),
+        Operation::GetBucketCors => found(&settings.cors, Code::NoSuchCORSConfiguration),
+        Operation::GetBucketWebsite => found(&settings.website, Code::NoSuchWebsiteConfiguration),
+        Operation::GetBucketEncryption => {
+            found(&settings.encryption, Code::ServerSideEncryptionConfigurationNotFoundError)
+        }
+        Operation::GetPublicAccessBlock => {
+            found(&settings.public_access, Code::NoSuchPublicAccessBlockConfiguration)
+        }
+        Operation::GetBucketOwnershipControls => {
+            found(&settings.ownership, Code::OwnershipControlsNotFoundError)
+        }
+        Operation::GetBucketLifecycleConfiguration => {
+            found(&settings.lifecycle, Code::NoSuchLifecycleConfiguration)
+        }
+        Operation::GetBucketRequestPayment => Ok(settings.payer.unwrap_or(Payer::BucketOwner).render()),
+        Operation::GetBucketLogging => Ok(settings.logging.clone().unwrap_or_default().render()),
+        Operation::GetBucketNotificationConfiguration => {
+            Ok(settings.notification.clone().unwrap_or_default().render())
+        }
+        _ => Err(Code::NotImplemented.into()),
+    }
+}
+
+fn found<T: Configuration>(setting: &Option<T>, missing: Code) -> Result<Vec<u8>> {
+    setting.as_ref().map(T::render).ok_or_else(|| missing.into())
+}
+
+// ---- Storing ----
+
+pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Reply> {
+    let document = match operation {
+        // The one of these documents that AWS takes without a digest.
+        Operation::PutBucketNotificationConfiguration => {
+            let promise = call.promise()?;
+            call.payload(promise, None).document().await?.to_vec()
+        }
+        _ => digested_document(&mut call).await?,
+    };
+    let setting = match operation {
+        Operation::PutBucketTagging => Setting::Tags(bucket_tags(Tags::parse(&document)?)?),
+        Operation::PutBucketCors => Setting::Cors(Cors::parse(&document)?),
+        Operation::PutBucketWebsite => Setting::Website(Website::parse(&document)?),
+        Operation::PutBucketEncryption => Setting::Encryption(Encryption::parse(&document)?),
+        Operation::PutPublicAccessBlock => Setting::PublicAccess(PublicAccessBlock::parse(&document)?),
+        Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
+        Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
+        Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
+        Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
+        Operation::PutBucketNotificationConfiguration => {
+            Setting::Notification(Notification::parse(&document)?)
+        }
+        _ => return Err(Code::NotImplemented.into()),
+    };
+    store(&call, setting).await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// One that says only what holds anyway need not run, and is kept as no setting.
+async fn store(call: &Call<'_>, setting: Setting) -> Result<()> {
+    let kind = setting.kind();
+    let off = match &setting {
+        Setting::Logging(logging) => logging.target.is_none(),
+        Setting::Notification(notification) => notification.rules.is_empty(),
+        _ => false,
+    };
+    match off {
+        true => call.edge.store.remove_setting(call.bucket, kind).await?,
+        false if !has_runner(kind) => return Err(S3Error::not_implemented(&format!("{kind:?}"))),
+        false => call.edge.store.set_setting(call.bucket, setting).await?,
+    }
+    Ok(())
+}
+
+/// The document of a request that must carry a digest of it: a flipped bit could open the bucket.
+pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
+    let promise: Promise = call.promise()?;
+    if !promise.has_digest() {
+        let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    Ok(call.payload(promise, None).document().await?.to_vec())
+}
+
+pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {
+    check_tags(&tags.0, BUCKET_TAGS_MAX)?;
+    Ok(tags)
+}
+
+/// ACLs are not turned off while the ACL of the bucket lets others in.
+fn ownership(call: &Call<'_>, next: ObjectOwnership) -> Result<Setting> {
+    let bucket = call.edge.store.settings(call.bucket)?;
+    let shared = |acl: &Acl| {
+        let owners =
+            |grantee: &Grantee| matches!(grantee, Grantee::User(user) if user.id == bucket.value.owner);
+        !acl.grants.iter().all(|grant| owners(&grant.grantee))
+    };
+    match next == ObjectOwnership::BucketOwnerEnforced && bucket.settings.acl.as_ref().is_some_and(shared) {
+        true => Err(Code::InvalidBucketAclWithObjectOwnership.into()),
+        false => Ok(Setting::Ownership(next)),
+    }
+}
+
+// ---- Removing ----
+
+pub(super) async fn delete(operation: Operation, call: Call<'_>) -> Result<Reply> {
+    let kind = match operation {
+        Operation::DeleteBucketTagging => Kind::Tags,
+        Operation::DeleteBucketCors => Kind::Cors,
+        Operation::DeleteBucketWebsite => Kind::Website,
+        Operation::DeleteBucketEncryption => Kind::Encryption,
+        Operation::DeletePublicAccessBlock => Kind::PublicAccess,
+        Operation::DeleteBucketOwnershipControls => Kind::Ownership,
+        Operation::DeleteBucketLifecycle => Kind::Lifecycle,
+        _ => return Err(Code::NotImplemented.into()),
+    };
+    call.edge.store.remove_setting(call.bucket, kind).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+// ---- Request payment ----
+
+/// Whether the caller pays for this request. One who is not the owner must say so where that is asked;
+/// nobody in particular cannot pay.
+pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
+    let Some(rules) = call.rules.as_ref().filter(|rules| rules.requester_pays) else { return Ok(false) };
+    if call.caller.canonical() == Some(&*rules.owner) {
+        return Ok(false);
+    }
+    let header = headers::text(call.headers, PAYER)?.or_else(|| call.query.get_any_case(PAYER));
+    match header.is_some_and(|payer| payer == "requester") && !call.caller.is_anonymous() {
+        true => Ok(true),
+        false => Err(Code::AccessDenied.into()),
+    }
+}
+
+const PAYER: &str = "x-amz-request-payer";
+
+// ---- Inventories: there is nothing yet that makes them, so no bucket has any ----
+
+pub(super) async fn inventory(operation: Operation, mut call: Call<'_>) -> Result<Reply> {
+    call.edge.store.settings(call.bucket)?;
+    let id = call.query.get("id").unwrap_or("").to_owned();
+    match operation {
+        Operation::ListBucketInventoryConfigurations => {
+            let mut w = XmlWriter::new();
+            w.open_root("ListInventoryConfigurationsResult");
+            w.boolean("IsTruncated", false);
+            w.close("ListInventoryConfigurationsResult");
+            Ok(xml(w.finish()))
+        }
+        Operation::PutBucketInventoryConfiguration => {
+            let promise = call.promise()?;
+            let document = call.payload(promise, None).document().await?;
+            let inventory = Inventory::parse(&document)?;
+            if inventory.id != id {
+                let message = "The id of the document is not that of the request";
+                return Err(S3Error::argument("id", &id, message));
+            }
+            Err(S3Error::not_implemented("Inventory"))
+        }
+        _ => Err(Code::NoSuchConfiguration.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_never_set_is_said_as_s3_says_it() {
+        let code = |operation| current(operation, &BucketSettings::default()).map_err(|error| error.code());
+        assert_eq!(code(Operation::GetBucketCors), Err(Code::NoSuchCORSConfiguration));
+        assert_eq!(code(Operation::GetBucketTagging), Err(Code::NoSuchTagSet));
+        let text = String::from_utf8(code(Operation::GetBucketRequestPayment).unwrap()).unwrap();
+        assert!(text.contains("<Payer>BucketOwner</Payer>"), "{text}");
+        assert!(code(Operation::GetBucketLogging).is_ok());
+        assert!(code(Operation::GetBucketNotificationConfiguration).is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+"""What a bucket is set to: tags, website, encryption, payment, ownership, access block; what waits for a runner."""
+import base64
+import hashlib
+import http.client
+
+import pytest
+
+from .errors import refused
+from .wire import object_path
+
+RULE = {"ID": "r", "Filter": {"Prefix": "p/"}, "Status": "Enabled", "Expiration": {"Days": 1}}
+
+
+def test_tags_come_and_go(s3, bucket):
+    with refused("NoSuchTagSet", 404):
+        s3.get_bucket_tagging(Bucket=bucket)
+    tags = [{"Key": "a b", "Value": ""}, {"Key": "k", "Value": "ü"}]
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == tags
+    for bad in ([{"Key": "a", "Value": "1"}] * 2, [{"Key": f"k{n}", "Value": ""} for n in range(51)],
+                [{"Key": "aws:x", "Value": ""}], [{"Key": "k" * 129, "Value": ""}], [{"Key": "a&", "Value": ""}]):
+        with refused("InvalidTag", 400):
+            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": bad})
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == tags
+    s3.delete_bucket_tagging(Bucket=bucket)
+    with refused("NoSuchTagSet", 404):
+        s3.get_bucket_tagging(Bucket=bucket)
+
+
+def test_a_bucket_is_made_with_tags(s3, bucket):
+    name = bucket + "-tagged"
+    tags = [{"Key": "a", "Value": "1"}]
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"Tags": tags})
+    assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == tags
+
+
+def test_a_document_needs_a_digest_and_the_right_shape(wire, bucket):
+    path = object_path(bucket)
+    body = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+    wire.request("PUT", path, [("tagging", "")], body=body).expect(400, "InvalidRequest")
+    for sub in ("tagging", "cors", "website", "encryption", "publicAccessBlock", "ownershipControls",
+                "requestPayment", "lifecycle", "logging", "notification"):
+        for bad in (b"<Other/>", b"<", b"", b"<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", b"\xff\xfe"):
+            answer = wire.request("PUT", path, [(sub, "")], body=bad, headers={"content-md5": md5(bad)})
+            answer.expect(400, "MalformedXML")
+    wire.request("GET", path, [("tagging", "")]).expect(404, "NoSuchTagSet")
+
+
+def md5(body):
+    return base64.b64encode(hashlib.md5(body).digest()).decode()
+
+
+def test_a_website_configuration_comes_and_goes(s3, bucket):
+    with refused("NoSuchWebsiteConfiguration", 404):
+        s3.get_bucket_website(Bucket=bucket)
+    pages = {"IndexDocument": {"Suffix": "index.html"}, "ErrorDocument": {"Key": "error.html"}}
+    rules = [{"Condition": {"KeyPrefixEquals": "docs/"}, "Redirect": {"ReplaceKeyPrefixWith": "documents/"}}]
+    for website in (pages, {**pages, "RoutingRules": rules}, {"RedirectAllRequestsTo": {"HostName": "example.com"}}):
+        s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=website)
+        found = s3.get_bucket_website(Bucket=bucket)
+        del found["ResponseMetadata"]
+        assert found == website
+    with refused("InvalidArgument", 400):
+        s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "a/b"}})
+    s3.delete_bucket_website(Bucket=bucket)
+    with refused("NoSuchWebsiteConfiguration", 404):
+        s3.get_bucket_website(Bucket=bucket)
+
+
+def test_encryption_is_that_of_s3_itself(s3, bucket):
+    with refused("ServerSideEncryptionConfigurationNotFoundError", 404):
+        s3.get_bucket_encryption(Bucket=bucket)
+
+    def configuration(**default):
+        return {"Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": False}]}
+
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=configuration(SSEAlgorithm="AES256"))
+    found = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+    assert found == configuration(SSEAlgorithm="AES256")
+    with refused("NotImplemented", 501):
+        kms = configuration(SSEAlgorithm="aws:kms", KMSMasterKeyID="k")
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=kms)
+    s3.delete_bucket_encryption(Bucket=bucket)
+    with refused("ServerSideEncryptionConfigurationNotFoundError", 404):
+        s3.get_bucket_encryption(Bucket=bucket)
+
+
+def test_access_block_and_ownership(s3, bucket):
+    block = {"BlockPublicAcls": True, "IgnorePublicAcls": False, "BlockPublicPolicy": True,
+             "RestrictPublicBuckets": False}
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=block)
+    assert s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"] == block
+    s3.delete_public_access_block(Bucket=bucket)
+    with refused("NoSuchPublicAccessBlockConfiguration", 404):
+        s3.get_public_access_block(Bucket=bucket)
+    for name in ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"):
+        controls = {"Rules": [{"ObjectOwnership": name}]}
+        s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=controls)
+        assert s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"] == controls
+    s3.delete_bucket_ownership_controls(Bucket=bucket)
+    with refused("OwnershipControlsNotFoundError", 404):
+        s3.get_bucket_ownership_controls(Bucket=bucket)
+
+
+def test_the_owner_is_never_charged(s3, bucket):
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+    s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "Requester"})
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "Requester"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    assert "RequestCharged" not in s3.get_object(Bucket=bucket, Key="k")
+
+
+def test_nobody_in_particular_cannot_pay(open_basalt):
+    s3 = open_basalt.s3()
+    s3.create_bucket(Bucket="pays", ACL="public-read")
+    with open_basalt.wire() as wire:
+        def get(headers):
+            connection = http.client.HTTPConnection(wire.host, timeout=30)
+            connection.request("GET", "/pays", headers=headers)
+            return connection.getresponse().status
+        assert get({}) == 200
+        s3.put_bucket_request_payment(Bucket="pays", RequestPaymentConfiguration={"Payer": "Requester"})
+        assert get({}) == 403
+        assert get({"x-amz-request-payer": "requester"}) == 403
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "logging", "notification"])
+def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, name):
+    if name == "lifecycle":
+        with refused("InvalidArgument", 400):
+            bad = {**RULE, "Expiration": {"Days": 0}}
+            s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [bad]})
+        with refused("NoSuchLifecycleConfiguration", 404):
+            s3.get_bucket_lifecycle_configuration(Bucket=bucket)
+        s3.delete_bucket_lifecycle(Bucket=bucket)
+    elif name == "logging":
+        assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    else:
+        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+        assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
+
+
+def test_there_are_no_inventories_yet(s3, bucket):
+    assert "InventoryConfigurationList" not in s3.list_bucket_inventory_configurations(Bucket=bucket)
+    with refused("NoSuchConfiguration", 404):
+        s3.get_bucket_inventory_configuration(Bucket=bucket, Id="a")
+    with refused("NoSuchConfiguration", 404):
+        s3.delete_bucket_inventory_configuration(Bucket=bucket, Id="a")
+
+
+def test_settings_survive_a_kill_and_go_with_the_bucket(new_basalt):
+    server = new_basalt().start()
+    s3 = server.s3()
+    tags = [{"Key": "a", "Value": "1"}]
+    s3.create_bucket(Bucket="kept")
+    s3.put_bucket_tagging(Bucket="kept", Tagging={"TagSet": tags})
+    server.kill()
+    server.start()
+    s3 = server.s3()
+    assert s3.get_bucket_tagging(Bucket="kept")["TagSet"] == tags
+    s3.delete_bucket(Bucket="kept")
+    s3.create_bucket(Bucket="kept")
+    with refused("NoSuchTagSet", 404):
+        s3.get_bucket_tagging(Bucket="kept")
+
+
+def test_settings_of_a_bucket_that_is_not_there(s3):
+    with refused("NoSuchBucket", 404):
+        s3.get_bucket_cors(Bucket="not-there-at-all")
+    with refused("NoSuchBucket", 404):
+        s3.put_bucket_tagging(Bucket="not-there-at-all", Tagging={"TagSet": []})
+    with refused("NoSuchBucket", 404):
+        s3.delete_bucket_website(Bucket="not-there-at-all")
+
+
+def test_a_website_redirect_is_kept_and_not_copied(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v", WebsiteRedirectLocation="/other")
+    assert s3.head_object(Bucket=bucket, Key="k")["WebsiteRedirectLocation"] == "/other"
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+    assert "WebsiteRedirectLocation" not in s3.head_object(Bucket=bucket, Key="copy")
+    with refused("InvalidRedirectLocation", 400):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"v", WebsiteRedirectLocation="elsewhere")
