@@ -63,6 +63,9 @@ pub const REQUEST_HEADERS_MAX: usize = 128;
 /// An XML request body: 1,000 keys of 1 KiB, escaped up to 6 bytes a character in the worst
 /// honest case `&quot;`, and their tags; CompleteMultipartUpload with 10,000 parts is ~2 MiB.
 pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
+/// Memory that documents of requests may take together: one part in this many, and at least one document a
+/// core. Whoever finds it taken is told to try again.
+pub const DOCUMENTS_SHARE: u64 = 32;
 /// A whole small document, or one entry of a document of many: ten times a key of which every byte
 /// is escaped. What is read between two rests: 10 us a KiB where it is dense with markup, so below
 /// the 1 ms of rule R1.
@@ -153,7 +156,8 @@ pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
 pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
-/// Open connections, at about 16 KiB each while idle: 64 MiB.
+/// Open connections, at about 16 KiB each while idle: 64 MiB. One whose client sends faster than the drives
+/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own.
 pub const CONNECTIONS_DEFAULT: usize = 4096;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
@@ -275,7 +279,11 @@ pub const WRITE_GROUPS_MAX: usize = 2;
 /// Groups of rows one reader has asked for, the one being delivered included.
 pub const READ_GROUPS_MAX: usize = 3;
 
-/// One manifest slot: about 100 bytes for each of a few hundred runs of a shard.
+/// Starts of a pool: an epoch has 24 bits in every sequence number and log id, which is a start every ten
+/// seconds for five years. A superblock that says more is damaged.
+pub const EPOCHS_MAX: u32 = (1 << 24) - 1;
+/// One manifest slot: about 43 bytes for each run of a shard at three copies, so 1,500 runs of 64 MiB, which
+/// is 96 GiB of catalog a shard. Behind that checkpoints fail, the log fills up, and writes answer 507.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
 // ---- io ----
 

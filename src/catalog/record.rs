@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
+use crate::base::limits::EPOCHS_MAX;
 use crate::codec::wire::{Put, Take};
 use crate::pool::stripe::Extent;
 
@@ -22,7 +23,7 @@ const COUNTER_BITS: u32 = 40;
 
 impl Sequence {
     pub fn first(epoch: u32) -> Self {
-        assert!(epoch < 1 << (64 - COUNTER_BITS));
+        assert!(epoch <= EPOCHS_MAX, "checked in the superblock");
         Sequence(u64::from(epoch) << COUNTER_BITS)
     }
 

@@ -147,6 +147,7 @@ impl Superblock {
             && (limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX).contains(&g.segment_bytes)
             && g.segment_bytes.is_power_of_two()
             && self.drive.0 < g.drives
+            && self.epoch < limits::EPOCHS_MAX
     }
 
     /// The superblock a quorum of the copies stands for. `Err` carries the most telling reason:

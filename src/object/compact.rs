@@ -93,8 +93,7 @@ async fn next(core: &Core, shard: ShardId) -> Result<Option<Sparse>, ObjectError
         let found = home.next_sparse().await?;
         Ok(found.map(|(id, value)| {
             let held = Held::Extent(value.extent.nonce);
-            home.pins.take(held);
-            let loan = Loan::new(&peers, shard, move |home| home.pins.give(held));
+            let loan = home.pins.lend(held, &peers, shard);
             Sparse { id, value, loan }
         }))
     });

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::core::{Loan, Peers};
 use super::error::ObjectError;
+use super::pins::Held;
 use super::shard::{Shard, damaged};
 use crate::catalog::key;
 use crate::catalog::record::Operation;
@@ -55,11 +56,11 @@ impl Shard {
 
     /// The extent a value names now; `None` when there is no such value any more.
     pub async fn hold(self: Rc<Self>, at: Vec<u8>, peers: Peers) -> Result<Option<Holding>, ObjectError> {
-        let generation = self.pins.enter();
-        let loan = Loan::new(&peers, self.id, move |home| home.pins.leave(generation));
+        let _pin = self.pins.pin();
         let Some(value) = self.get(&at).await? else { return Ok(None) };
         let Some(extent) = extent_of(&at, &value) else { return Ok(None) };
         let held = self.space.held(&extent);
+        let loan = self.pins.lend(Held::Extent(extent.nonce), &peers, self.id);
         Ok(Some(Holding { key: at, extent, held, loan }))
     }
 

@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::base::ids::LogId;
+use super::core::{Loan, Peers};
+use crate::base::ids::{LogId, ShardId};
 use crate::pool::place::ShardSpace;
 use crate::pool::stripe::Extent;
 
@@ -81,13 +82,17 @@ impl Pins {
         Hold { pins: self.clone(), held }
     }
 
-    /// As `hold`, for a reader elsewhere, who gives it back to `give`.
-    pub fn take(&self, held: Held) {
+    /// As `hold`, for a reader on any core; `shard` is the one these are of.
+    pub fn lend(&self, held: Held, peers: &Peers, shard: ShardId) -> Loan {
+        self.take(held);
+        Loan::new(peers, shard, move |home| home.pins.give(held))
+    }
+
+    fn take(&self, held: Held) {
         *self.held.borrow_mut().entry(held).or_default() += 1;
     }
 
-    /// Pins for somebody elsewhere, who gives the generation back to `leave`.
-    pub fn enter(&self) -> u64 {
+    fn enter(&self) -> u64 {
         let generation = self.generation.get();
         *self.lookups.borrow_mut().entry(generation).or_default() += 1;
         generation
@@ -156,7 +161,7 @@ impl Pins {
         }
     }
 
-    pub fn leave(&self, generation: u64) {
+    fn leave(&self, generation: u64) {
         {
             let mut lookups = self.lookups.borrow_mut();
             let count = lookups.get_mut(&generation).expect("a pin is counted until it is dropped");
@@ -170,7 +175,7 @@ impl Pins {
         self.left.notify_waiters();
     }
 
-    pub fn give(&self, held: Held) {
+    fn give(&self, held: Held) {
         {
             let mut all = self.held.borrow_mut();
             let count = all.get_mut(&held).expect("what is held is counted until it is given back");

@@ -87,11 +87,7 @@ impl Object {
                     // The settings that the owner goes by, which may be newer than ours.
                     let bucket = home.bucket(&named)?;
                     let found = look_up(&home, &bucket, &key, id.as_deref()).await?;
-                    let lend = |held| {
-                        home.pins.take(held);
-                        Loan::new(&peers, shard, move |home| home.pins.give(held))
-                    };
-                    let loan = found.held.map(lend);
+                    let loan = found.held.map(|held| home.pins.lend(held, &peers, shard));
                     Ok((found, loan))
                 });
                 let (found, loan) = opened.await?;
@@ -193,7 +189,7 @@ impl Object {
     /// Streams `range`, which lies within the size.
     pub fn stream(self, range: Range<u64>) -> ObjectStream {
         assert!(range.start <= range.end && range.end <= self.meta().size);
-        ObjectStream { object: self, rest: range, reader: None, ended: false }
+        ObjectStream { object: self, rest: range, reader: None, part: None, ended: false }
     }
 }
 
@@ -240,6 +236,8 @@ pub struct ObjectStream {
     /// What no reader has been made for yet.
     rest: Range<u64>,
     reader: Option<RangeReader>,
+    /// Keeps the part that is being read, which may be moved meanwhile.
+    part: Option<Loan>,
     ended: bool,
 }
 
@@ -302,8 +300,15 @@ impl ObjectStream {
         let Storage::Parts { upload, parts } = &self.object.version.storage else { return Ok(()) };
         let (number, bounds) = locate(parts, self.rest.start).ok_or_else(|| damaged("parts"))?;
         let upload = *upload;
-        let found = self.object.core.on_shard(self.object.shard, move |home| home.part_of(upload, number));
-        let extent = found.await?.extent.ok_or_else(|| damaged("part"))?;
+        let (peers, shard) = (self.object.core.peers.clone(), self.object.shard);
+        let found = self.object.core.on_shard(shard, move |home| async move {
+            let _pin = home.pins.pin();
+            let part = home.clone().part_of(upload, number).await?;
+            let extent = part.extent.ok_or_else(|| damaged("part"))?;
+            let loan = home.pins.lend(Held::Extent(extent.nonce), &peers, shard);
+            Ok((extent, loan))
+        });
+        let (extent, loan) = found.await?;
         let end = self.rest.end.min(bounds.end);
         let inside = self.rest.start - bounds.start..end - bounds.start;
         if inside.end > extent.size {
@@ -311,6 +316,7 @@ impl ObjectStream {
         }
         let hearer = self.object.hearer(key::part(upload, number));
         self.reader = Some(self.object.core.reads.read_range(Rc::new(extent), inside).heard_by(hearer));
+        self.part = Some(loan);
         self.rest.start = end;
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
+use super::pace::rest;
 use super::shard::{Shard, damaged};
 use super::store::{Complete, Part, PartClaim};
 use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
@@ -20,8 +21,8 @@ use crate::catalog::record::Operation;
 use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
 use crate::codec::checksum::{self, Combined, Composite};
 
-/// Parts looked up at a time.
-const FREE_BATCH: usize = 64;
+/// Parts looked at in one step.
+const PARTS_BATCH: usize = 64;
 
 /// Which upload a request is about.
 #[derive(Clone, Debug)]
@@ -117,6 +118,22 @@ impl Shard {
         Ok(parts)
     }
 
+    /// All parts without their extents, which together may be larger than the memory there is.
+    async fn bare_parts(&self, upload: u128) -> Result<BTreeMap<u16, PartValue>, ObjectError> {
+        let (mut all, mut after) = (BTreeMap::new(), 0);
+        loop {
+            let parts = self.parts(upload, after, PARTS_BATCH).await?;
+            let Some((last, _)) = parts.last() else { return Ok(all) };
+            after = *last;
+            let is_last = parts.len() < PARTS_BATCH;
+            all.extend(parts.into_iter().map(|(number, part)| (number, PartValue { extent: None, ..part })));
+            if is_last {
+                return Ok(all);
+            }
+            rest().await;
+        }
+    }
+
     /// Links the named parts into the object.
     pub async fn complete_upload(
         self: Rc<Self>,
@@ -124,15 +141,15 @@ impl Shard {
         complete: Complete,
         now: Nanos,
     ) -> Result<Installed, ObjectError> {
+        self.log.admit_freeing().await?;
         let object = key::version(upload.bucket.id, &upload.key, key::ORDER_UNVERSIONED);
         let guards = self.locks.lock_all(vec![upload.catalog_key(), object]).await;
         let value = match self.upload_value(&upload).await {
             Err(ObjectError::NoSuchUpload) => return self.completed_before(&upload).await,
             value => value?,
         };
-        let stored: BTreeMap<u16, PartValue> =
-            self.parts(upload.upload, 0, usize::MAX).await?.into_iter().collect();
-        let linked = link(&upload, value, &complete, &stored, now)?;
+        let stored = self.bare_parts(upload.upload).await?;
+        let linked = link(&upload, value, &complete, &stored, now).await?;
         let installed = loop {
             let bucket = self.bucket(&upload.bucket)?;
             let mut version = linked.clone();
@@ -211,7 +228,7 @@ impl Shard {
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
         let mut after = 0;
         loop {
-            let parts = self.parts(upload, after, FREE_BATCH).await?;
+            let parts = self.parts(upload, after, PARTS_BATCH).await?;
             let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
             for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
@@ -233,7 +250,7 @@ impl Shard {
 }
 
 /// The version that the claims of CompleteMultipartUpload make of the stored parts.
-fn link(
+async fn link(
     upload: &UploadRef,
     value: UploadValue,
     complete: &Complete,
@@ -244,6 +261,9 @@ fn link(
     let mut parts = Vec::with_capacity(complete.parts.len());
     let mut size = 0u64;
     for (index, claim) in complete.parts.iter().enumerate() {
+        if index > 0 && index.is_multiple_of(PARTS_BATCH) {
+            rest().await;
+        }
         let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
         check_claim(claim, part)?;
         if part.size < PART_BYTES_MIN && index + 1 < complete.parts.len() {
@@ -259,7 +279,7 @@ fn link(
     if complete.size.is_some_and(|claimed| claimed != size) {
         return Err(ObjectError::BadRequest("The provided object size does not match the sum of the parts"));
     }
-    let checksum = combine(&value, complete, &parts)?;
+    let checksum = combine(&value, complete, &parts).await?;
     let etag = multipart_etag(parts.iter().map(|(_, part)| &part.etag.md5), parts.len());
     let (headers, attached) = (value.headers, value.attached);
     let meta = ObjectMeta { size, modified: now, etag, checksum, headers, attached };
@@ -287,7 +307,7 @@ fn check_claim(claim: &PartClaim, part: &PartValue) -> Result<(), ObjectError> {
 }
 
 /// The checksum of the whole: of the parts' checksums, or of all bytes, without reading one.
-fn combine(
+async fn combine(
     value: &UploadValue,
     complete: &Complete,
     parts: &[(PartRef, &PartValue)],
@@ -302,10 +322,21 @@ fn combine(
     };
     let sums: Option<Vec<_>> =
         parts.iter().map(|(_, part)| of_part(part).map(|sum| (sum, part.size))).collect();
+    let claimed = complete.checksum.as_ref();
+    if claimed.is_some_and(|(claimed, _)| *claimed != algorithm || sums.is_none()) {
+        return Err(ObjectError::BadRequest(
+            "The upload has no checksum of the type that was sent with its completion",
+        ));
+    }
     let Some(sums) = sums else { return Ok(None) };
     let (value, count) = match (kind, Combined::new(algorithm)) {
         (ChecksumKind::FullObject, Some(mut combined)) => {
-            sums.iter().for_each(|(sum, size)| combined.push(sum, *size));
+            for steps in sums.chunks(PARTS_BATCH) {
+                steps.iter().for_each(|(sum, size)| combined.push(sum, *size));
+                if sums.len() > PARTS_BATCH {
+                    rest().await;
+                }
+            }
             (combined.finish().bytes().to_vec(), 0)
         }
         _ => {
@@ -314,7 +345,6 @@ fn combine(
             (composite.finish().0.bytes().to_vec(), parts.len() as u16)
         }
     };
-    let claimed = complete.checksum.as_ref().filter(|(claimed, _)| *claimed == algorithm);
     if claimed.is_some_and(|(_, claimed)| *claimed != value) {
         return Err(ObjectError::BadDigest);
     }

@@ -10,6 +10,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,18 +18,19 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Code, Result, S3Error};
 use super::headers;
-use super::service::rest;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX, KIB,
     XML_BODY_BYTES_MAX,
 };
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
 use crate::codec::sigv4::{PayloadKind, Verified};
+use crate::object::pace::rest;
 
 /// The frames of one request's body.
 pub(super) struct Intake {
@@ -38,12 +40,32 @@ pub(super) struct Intake {
     pub received: u64,
     ended: bool,
     asked: bool,
+    /// KiB that documents may take, and what this one has taken.
+    documents: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Intake {
-    pub(super) fn new(incoming: Incoming) -> Self {
+    /// `documents` counts KiB of memory.
+    pub(super) fn new(incoming: Incoming, documents: Arc<Semaphore>) -> Self {
         let ended = incoming.is_end_stream();
-        Intake { incoming, pace: Pace::default(), received: 0, ended, asked: false }
+        Intake { incoming, pace: Pace::default(), received: 0, ended, asked: false, documents, taken: None }
+    }
+
+    /// Memory for a document of so many bytes, until the request is answered. Nobody waits for it: whoever
+    /// has some may be waiting for a client.
+    fn hold_memory(&mut self, bytes: usize) -> Result<()> {
+        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(bytes.div_ceil(KIB).saturating_sub(taken)).unwrap_or(u32::MAX);
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = self.documents.clone().try_acquire_many_owned(missing).map_err(|_| Code::SlowDown)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
     }
 
     /// Everything was read, or there was nothing to read.
@@ -393,6 +415,7 @@ impl<'i> Payload<'i> {
             if document.len() + data.len() > XML_BODY_BYTES_MAX {
                 return Err(too_long());
             }
+            self.intake.hold_memory(document.len() + data.len())?;
             document.extend_from_slice(&data);
             hashed += data.len();
             if hashed >= HASH_STEP_BYTES_MAX {

@@ -10,7 +10,7 @@ use http::header::{HeaderName, LOCATION};
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
-use super::service::{Call, rest};
+use super::service::Call;
 use super::{NewBuckets, acl, headers, versioning};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::codec::date::iso8601_ms;
@@ -19,6 +19,7 @@ use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
+use crate::object::pace::rest;
 use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;
 

@@ -9,12 +9,13 @@ use http::StatusCode;
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
-use super::service::{Call, rest};
+use super::service::Call;
 use super::versions::{asked_version, marker_header, version_header};
 use super::{conditions, lock};
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
+use crate::object::pace::rest;
 use crate::object::store::{Deleted, Deletion};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {

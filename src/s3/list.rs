@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::{Result, S3Error};
 use super::response::{Reply, etag_text, xml};
-use super::service::{Call, rest};
+use super::service::Call;
 use crate::base::limits::LIST_KEYS_MAX;
 use crate::codec::date::{FixedText, iso8601_ms};
 use crate::codec::uri::Query;
@@ -22,6 +22,7 @@ use crate::codec::xml::{
     list_objects_v1 as document_v1, list_objects_v2 as document_v2,
 };
 use crate::object::error::ObjectError;
+use crate::object::pace::rest;
 use crate::object::store::{
     ListEntry, ListPage, ListQuery, ListedObject, VersionEntry, VersionInfo, VersionPage, VersionQuery,
 };

@@ -44,12 +44,15 @@ pub mod stats;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
+use crate::base::limits::KIB;
 use crate::object::store::Store;
 
 pub use auth::Credentials;
@@ -73,6 +76,8 @@ pub struct EdgeSettings {
     pub head_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
+    /// Memory that documents of requests may take.
+    pub document_bytes: usize,
     /// Random; request ids continue from it.
     pub request_seed: u64,
 }
@@ -102,6 +107,8 @@ struct Shared {
     tokens: list::Tokens,
     requests: std::cell::Cell<u64>,
     host_id: HeaderValue,
+    /// KiB of memory for documents of requests.
+    documents: Arc<Semaphore>,
 }
 
 impl Edge {
@@ -111,7 +118,9 @@ impl Edge {
         let host_id =
             HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));
         let requests = std::cell::Cell::new(settings.request_seed);
-        let shared = Shared { store, settings, stats, operator, authenticator, tokens, requests, host_id };
+        let documents = Arc::new(Semaphore::new(settings.document_bytes / KIB));
+        let shared =
+            Shared { store, settings, stats, operator, authenticator, tokens, requests, host_id, documents };
         Edge { shared: Rc::new(shared) }
     }
 

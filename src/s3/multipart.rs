@@ -13,7 +13,7 @@ use super::error::{Code, Result, S3Error};
 use super::list::{Options, STANDARD, owner, page_limit};
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
-use super::service::{Call, location, rest};
+use super::service::{Call, location};
 use super::versions::version_header;
 use super::{conditions, headers};
 use crate::base::limits::PART_NUMBER_MAX;
@@ -26,6 +26,7 @@ use crate::codec::xml::{
     UploadEntry as UploadText, parse_complete_multipart_upload,
 };
 use crate::object::meta::ETag;
+use crate::object::pace::rest;
 use crate::object::store::{
     Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
 };

@@ -7,7 +7,6 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -24,7 +23,6 @@ use super::{
     Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
     policy, post, put, query, settings, tagging, versioning,
 };
-use crate::base::limits::REST_MS;
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -88,7 +86,7 @@ impl Shared {
         }
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
-        let mut intake = Intake::new(incoming);
+        let mut intake = Intake::new(incoming, self.documents.clone());
         let result = self.answer(&parts, &mut intake, &mut ticket, &request_id, link).await;
         let error = result.as_ref().err().map(S3Error::code);
         let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
@@ -316,11 +314,6 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
             Access::None => bucket::get_setting(operation),
         },
     }
-}
-
-/// A pause in a long computation, for the other tasks of the core: rule R1.
-pub(super) async fn rest() {
-    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
 }
 
 /// Where an object is found, as `Location` says it.

@@ -21,6 +21,7 @@ use crate::admin::access::Access;
 use crate::admin::accounts;
 use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
+use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
 use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
@@ -152,6 +153,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         },
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
+        document_bytes: document_bytes(facts),
         host_id: "basalt".to_owned(),
         request_seed: world.random_u64(),
     };
@@ -159,6 +161,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     report_into(running, stats.clone());
     let operator = operator(world, facts, running, stopped);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
+}
+
+/// Of this core, and at least one document.
+fn document_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / DOCUMENTS_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
 }
 
 // ---- The operator's side ----

@@ -14,9 +14,10 @@ use basalt::base::metrics::JobKind;
 use basalt::drive::device::Area;
 use basalt::io::buffer::AlignedBuf;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
-use basalt::object::core::{Core, Loan};
+use basalt::object::core::Core;
 use basalt::object::error::ObjectError;
 use basalt::object::pace::{Pace, Urgency};
+use basalt::object::pins::Held;
 
 use crate::harness::{BUCKET, body, paths, request, run, start, world};
 
@@ -47,8 +48,7 @@ fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
             let shard = ShardId(0);
             let peers = core.peers.clone();
             let lent = core.on_shard(shard, move |shard| async move {
-                let generation = shard.pins.enter();
-                Ok(Loan::new(&peers, shard.id, move |shard| shard.pins.leave(generation)))
+                Ok(shard.pins.lend(Held::Extent(7), &peers, shard.id))
             });
             let loan = lent.await.expect("a pin");
             let _ = begun.send(());
@@ -61,7 +61,7 @@ fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
             _ = asked => panic!("the test polls for the sign first"),
         }
         let shard = server.running.core.local(ShardId(0)).expect("at home").clone();
-        shard.pins.barrier().await;
+        shard.pins.gone(Held::Extent(7)).await;
         server.stop().await;
     });
 }
