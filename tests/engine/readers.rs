@@ -73,8 +73,9 @@ impl Server {
 
     async fn until_committed(&self, bytes: u64) {
         let reached = async {
+            let mut clock = tokio::time::interval(Duration::from_millis(10));
             while self.committed_bytes() != bytes {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                clock.tick().await;
             }
         };
         let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
@@ -175,8 +176,9 @@ fn parts_that_were_not_used_are_freed_once() {
             let (upload, claims) = server.upload(&key, &parts).await;
             let completing = server.complete(&key, &upload, claims[..1].to_vec());
             let deleting = async {
+                let mut clock = tokio::time::interval(Duration::from_micros(50));
                 while server.get(&key).await.expect("an answer").is_none() {
-                    tokio::time::sleep(Duration::from_micros(50)).await;
+                    clock.tick().await;
                 }
                 server.delete(&key).await.expect("a delete");
             };
