@@ -80,7 +80,7 @@ impl FormReader {
     }
 
     /// What the bytes so far say; `None` when more are needed.
-    pub fn next(&mut self) -> Result<Option<FormEvent>, FormError> {
+    pub fn next_event(&mut self) -> Result<Option<FormEvent>, FormError> {
         loop {
             match self.state.clone() {
                 State::Done => return Ok(None),
@@ -244,7 +244,7 @@ mod tests {
         let mut events: Vec<FormEvent> = Vec::new();
         for piece in pieces {
             reader.feed(piece);
-            while let Some(event) = reader.next()? {
+            while let Some(event) = reader.next_event()? {
                 match (events.last_mut(), event) {
                     (Some(FormEvent::Data(before)), FormEvent::Data(data)) => {
                         *before = [&before[..], &data[..]].concat().into();
@@ -299,7 +299,7 @@ mod tests {
             reader.feed(FORM.get(..cut).unwrap_or(FORM));
             reader.feed(&noise);
             for _ in 0..50 {
-                if !matches!(reader.next(), Ok(Some(_))) {
+                if !matches!(reader.next_event(), Ok(Some(_))) {
                     break;
                 }
             }

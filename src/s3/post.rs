@@ -83,7 +83,7 @@ async fn read_fields(
     fields: &mut Fields,
 ) -> Result<Option<String>> {
     loop {
-        match reader.next()? {
+        match reader.next_event()? {
             Some(FormEvent::Field { name, value }) => {
                 let name = name.to_ascii_lowercase();
                 if fields.get(&name).is_none() {
@@ -200,7 +200,7 @@ fn check_v2(call: &Call<'_>, fields: &Fields, document: &str) -> Result<Caller> 
 }
 
 fn known(call: &Call<'_>, access_key: &str) -> Result<(Caller, String)> {
-    match Caller::of_key(&call.edge.store.identities(), access_key) {
+    match Caller::of_key(call.edge.store.identities(), access_key) {
         Some(found) => Ok((found.caller, found.secret)),
         None => Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key)),
     }
@@ -287,7 +287,7 @@ async fn take_file(
     max: u64,
 ) -> Result<()> {
     loop {
-        match reader.next()? {
+        match reader.next_event()? {
             Some(FormEvent::Data(data)) => {
                 let size = writer.len().saturating_add(data.len() as u64);
                 check_size(size)?;
