@@ -1,7 +1,7 @@
 //! What a bucket is set to: the documents behind its sub-resources, read, stored, removed.
 //!
-//! A document is judged whole before anything is stored. What only works with something that runs
-//! beside requests is refused until there is a runner: `has_runner` is the one table of that.
+//! A document is judged whole before anything is stored. What only works with something that is not
+//! there yet, such as work beside requests, is refused until it is: `has_runner` is the one table of that.
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::settings`.
 
@@ -20,9 +20,10 @@ use crate::codec::xml::{
 };
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
-/// Settings that are obeyed only by what runs beside requests, and whether it is there.
+/// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Notification)
+    // A website needs an endpoint of its own.
+    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Notification | Kind::Website)
 }
 
 // ---- Reading ----

@@ -145,6 +145,8 @@ def test_what_is_not_built_says_so(s3, bucket):
     rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
     calls = [
         lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}),
+        lambda: s3.put_bucket_accelerate_configuration(
+            Bucket=bucket, AccelerateConfiguration={"Status": "Enabled"}),
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v", ServerSideEncryption="AES256"),
         lambda: s3.select_object_content(
             Bucket=bucket, Key="k", Expression="SELECT 1", ExpressionType="SQL",
