@@ -236,11 +236,6 @@ fn caches_and_queues(families: &mut Families, totals: &CoreSnapshot) {
         "Look-ups not answered.",
         caches().map(|(l, c)| (l, c.misses as f64)),
     );
-    families.counter(
-        "cache_evictions_total",
-        "Entries dropped for others.",
-        caches().map(|(l, c)| (l, c.evictions as f64)),
-    );
     families.gauge("cache_bytes", "Bytes held.", caches().map(|(l, c)| (l, c.bytes as f64)));
     families.gauge("cache_limit_bytes", "Bytes it may hold.", caches().map(|(l, c)| (l, c.bytes_max as f64)));
     families.gauge("cache_entries", "Entries held.", caches().map(|(l, c)| (l, c.entries as f64)));

@@ -390,7 +390,6 @@ pub struct CacheMetrics {
     pub name: &'static str,
     pub hits: u64,
     pub misses: u64,
-    pub evictions: u64,
     pub bytes: u64,
     pub bytes_max: u64,
     pub entries: u64,
@@ -401,7 +400,6 @@ impl CacheMetrics {
         assert_eq!(self.name, other.name, "figures of one cache are merged with its own");
         self.hits += other.hits;
         self.misses += other.misses;
-        self.evictions += other.evictions;
         self.bytes += other.bytes;
         self.bytes_max += other.bytes_max;
         self.entries += other.entries;

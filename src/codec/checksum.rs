@@ -377,15 +377,11 @@ impl Combined {
     }
 }
 
-/// The ETag of a multipart object, without quotes: the MD5 of its parts' MD5s, and their number.
-pub fn multipart_etag<'p>(part_md5s: impl IntoIterator<Item = &'p [u8; 16]>) -> String {
-    let mut parts = 0u32;
+/// What stands in the ETag of a multipart object in front of the number of its parts: the MD5 of their MD5s.
+pub fn multipart_md5<'p>(part_md5s: impl IntoIterator<Item = &'p [u8; 16]>) -> [u8; 16] {
     let mut md5 = Md5::new();
-    for part in part_md5s {
-        md5.update(part);
-        parts += 1;
-    }
-    format!("{}-{parts}", hex::encode(md5.finalize()))
+    part_md5s.into_iter().for_each(|part| md5.update(part));
+    md5.finalize().into()
 }
 
 fn crc_value(algorithm: ChecksumAlgorithm, crc: u64) -> Checksum {
@@ -506,8 +502,8 @@ mod tests {
     fn composites_hash_the_parts_digests() {
         let parts = [b"first".as_slice(), b"second"];
         let md5s = parts.map(|part| -> [u8; 16] { Md5::digest(part).into() });
-        let want = format!("{}-2", hex::encode(Md5::digest(md5s.concat())));
-        assert_eq!(multipart_etag(&md5s), want);
+        let want: [u8; 16] = Md5::digest(md5s.concat()).into();
+        assert_eq!(multipart_md5(&md5s), want);
         let mut composite = Composite::new(ChecksumAlgorithm::Sha1);
         let values = parts.map(|part| Checksum::of(ChecksumAlgorithm::Sha1, part));
         values.iter().for_each(|value| composite.push(value));

@@ -67,7 +67,6 @@ impl BodyCache {
             name: "object",
             hits: self.hits.get(),
             misses: self.misses.get(),
-            evictions: 0,
             bytes: bodies.weight(),
             bytes_max: self.bytes_max,
             entries: bodies.len() as u64,

@@ -80,9 +80,10 @@ impl Conditions {
     /// For copy sources: as `check_read`, but what would be 304 on a read is 412 here.
     pub fn check_source(&self, meta: &ObjectMeta) -> Result<(), ObjectError> {
         match self.check_read(meta) {
-            Err(ObjectError::NotModified) => {
-                Err(ObjectError::PreconditionFailed("x-amz-copy-source-If-None-Match"))
-            }
+            Err(ObjectError::NotModified) => Err(ObjectError::PreconditionFailed(match self.if_none_match {
+                Some(_) => "x-amz-copy-source-If-None-Match",
+                None => "x-amz-copy-source-If-Modified-Since",
+            })),
             other => other,
         }
     }

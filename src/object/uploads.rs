@@ -19,7 +19,7 @@ use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
-use crate::codec::checksum::{self, Combined, Composite};
+use crate::codec::checksum::{self, ChecksumAlgorithm, Combined, Composite};
 
 /// Parts looked at in one step.
 const PARTS_BATCH: usize = 64;
@@ -265,7 +265,7 @@ async fn link(
             rest().await;
         }
         let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
-        check_claim(claim, part)?;
+        check_claim(claim, part, value.checksum.map(|(algorithm, _)| algorithm))?;
         if part.size < PART_BYTES_MIN && index + 1 < complete.parts.len() {
             return Err(ObjectError::PartTooSmall { number: claim.number, size: part.size });
         }
@@ -280,7 +280,8 @@ async fn link(
         return Err(ObjectError::BadRequest("The provided object size does not match the sum of the parts"));
     }
     let checksum = combine(&value, complete, &parts).await?;
-    let etag = multipart_etag(parts.iter().map(|(_, part)| &part.etag.md5), parts.len());
+    let md5 = checksum::multipart_md5(parts.iter().map(|(_, part)| &part.etag.md5));
+    let etag = ETag { md5, parts: parts.len() as u16 };
     let (headers, attached) = (value.headers, value.attached);
     let meta = ObjectMeta { size, modified: now, etag, checksum, headers, attached };
     let parts = parts.into_iter().map(|(part, _)| part).collect();
@@ -297,11 +298,20 @@ fn check_order(claims: &[PartClaim]) -> Result<(), ObjectError> {
     }
 }
 
-fn check_claim(claim: &PartClaim, part: &PartValue) -> Result<(), ObjectError> {
+/// `kept` is the algorithm of the upload. Parts may come with another one where the upload has the one that is
+/// chosen here when nobody says otherwise; what was verified then is not kept, and its value cannot be told.
+fn check_claim(
+    claim: &PartClaim,
+    part: &PartValue,
+    kept: Option<ChecksumAlgorithm>,
+) -> Result<(), ObjectError> {
     let etag = claim.etag.trim_matches('"');
     let mut matches = etag == part.etag.quoted().trim_matches('"');
     if let Some((algorithm, value)) = &claim.checksum {
-        matches &= part.checksum.as_ref().is_none_or(|c| c.algorithm != *algorithm || c.value == *value);
+        matches &= match &part.checksum {
+            Some(stored) if stored.algorithm == *algorithm => stored.value == *value,
+            _ => kept.is_none_or(|kept| kept == ChecksumAlgorithm::Crc64Nvme),
+        };
     }
     if matches { Ok(()) } else { Err(ObjectError::InvalidPart(claim.number)) }
 }
@@ -349,14 +359,6 @@ async fn combine(
         return Err(ObjectError::BadDigest);
     }
     Ok(Some(Checksum { algorithm, kind, value, parts: count }))
-}
-
-/// MD5 of the parts' MD5s.
-fn multipart_etag<'a>(sums: impl Iterator<Item = &'a [u8; 16]>, count: usize) -> ETag {
-    use md5::Digest;
-    let mut md5 = md5::Md5::new();
-    sums.for_each(|sum| md5.update(sum));
-    ETag { md5: md5.finalize().into(), parts: count as u16 }
 }
 
 /// A part as a listing shows it.

@@ -83,7 +83,9 @@ pub enum AssembleError {
         "{path}: format version {version} is newer than this Basalt understands; start it with a newer one"
     )]
     Newer { path: PathBuf, version: u32 },
-    #[error("{path}: {bytes} bytes are too few for a drive; it needs at least {DRIVE_BYTES_MIN}")]
+    #[error(
+        "{path}: {bytes} bytes are too few for a drive; it needs {DRIVE_BYTES_MIN}: give a larger drive or --capacity"
+    )]
     TooSmall { path: PathBuf, bytes: u64 },
     #[error(
         "{path}: cannot become a drive of a new pool: {reason}; if nothing on it is wanted, wipe it \

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::PAGE;
-use crate::drive::device::{Area, DriveError, DriveSet, Drives};
+use crate::drive::device::{Area, DriveError, Drives};
 use crate::io::buffer::AlignedBuf;
 use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
@@ -42,11 +42,6 @@ pub async fn write_mirrored(
         }
     };
     join_all(extent.copies.iter().map(write)).await.into_iter().filter_map(Result::err).collect()
-}
-
-/// The drives of the copies.
-pub fn drives_of(extent: &MirroredExtent) -> DriveSet {
-    extent.copies.iter().map(|copy| copy.drive).collect()
 }
 
 /// Reads `len` bytes at `offset` of an extent, both of any value inside it, from the first copy that
@@ -203,7 +198,6 @@ mod tests {
             sim.inject("/d1", OpKind::Write, 0, Fault::Fail(libc::EIO));
             let failed = write(&drives, &extent).await;
             assert_eq!(failed.iter().map(|(drive, _)| *drive).collect::<Vec<_>>(), [DriveId(1)]);
-            assert_eq!(drives_of(&extent).len(), 3);
             // The latched drive is asked last: nothing wrong is read on the way.
             assert!(is_from_pages(&read(&drives, &extent).await.unwrap()));
             assert_eq!(drives.get(DriveId(1)).unwrap().metrics().reads.operations, 0);

@@ -265,7 +265,6 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             bytes: found.bytes,
             bytes_max: found.capacity,
             entries: 0,
-            evictions: 0,
         };
         log.counters.segments_live.set(log.live_segments() as u64);
         CoreSnapshot {

@@ -324,3 +324,17 @@ def test_many_parts(basalt, s3, bucket):
         upload.complete()
     assert sum(len(p["Parts"]) for p in s3.get_paginator("list_parts").paginate(**upload.where)) == 300
     upload.abort()
+
+
+def test_a_completion_with_a_checksum_of_another_kind_is_refused_and_not_ignored(s3, bucket):
+    upload = Upload(s3, bucket, ChecksumAlgorithm="SHA256")
+    upload.part(1, b"only", ChecksumAlgorithm="SHA256")
+    with refused("InvalidRequest", 400):
+        upload.complete(ChecksumCRC32C=checksum("CRC32C", b"only"))
+    kept = upload.parts[1]
+    upload.parts[1] = {"PartNumber": 1, "ETag": kept["ETag"], "ChecksumCRC32": checksum("CRC32", b"only")}
+    with refused("InvalidPart", 400):
+        upload.complete()
+    upload.parts[1] = kept
+    upload.complete()
+    assert read(s3, bucket) == b"only"

@@ -11,7 +11,7 @@ use basalt::object::reader::ObjectStream;
 use basalt::object::store::{Complete, NewUpload, PartClaim};
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Server, body, request, run, start, world};
+use crate::harness::{BUCKET, Server, body, request, run, start, until, world};
 
 const PART: usize = 5 << 20;
 
@@ -72,14 +72,7 @@ impl Server {
     }
 
     async fn until_committed(&self, bytes: u64) {
-        let reached = async {
-            let mut clock = tokio::time::interval(Duration::from_millis(10));
-            while self.committed_bytes() != bytes {
-                clock.tick().await;
-            }
-        };
-        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
-        assert!(reached.is_ok(), "{} bytes are in use and not {bytes}", self.committed_bytes());
+        until("space to come back", || self.committed_bytes() == bytes).await;
     }
 }
 
@@ -176,9 +169,9 @@ fn parts_that_were_not_used_are_freed_once() {
             let (upload, claims) = server.upload(&key, &parts).await;
             let completing = server.complete(&key, &upload, claims[..1].to_vec());
             let deleting = async {
-                let mut clock = tokio::time::interval(Duration::from_micros(50));
+                let mut often = tokio::time::interval(Duration::from_micros(50));
                 while server.get(&key).await.expect("an answer").is_none() {
-                    clock.tick().await;
+                    often.tick().await;
                 }
                 server.delete(&key).await.expect("a delete");
             };
