@@ -194,6 +194,7 @@ pub(super) fn back_to_pool(error: ObjectError) -> PoolError {
         ObjectError::NotWritable => PoolError::NotWritable { good: 0, needed: 1 },
         ObjectError::StorageFull => PoolError::Full,
         ObjectError::SlowDown => PoolError::Busy,
+        ObjectError::Unreadable(text) => PoolError::NoSpaceMap(text),
         other => PoolError::NoSpaceMap(other.to_string()),
     }
 }

@@ -121,15 +121,17 @@ pub(super) fn of_new_object(call: &Call<'_>, attached: &mut Attached) -> Result<
 
 const BUCKET_OWNER: &str = "bucket-owner-full-control";
 
-/// Where ACLs are off, an object may come with what holds anyway.
+/// Where ACLs are off, an object may come with what holds anyway: that the owner of the bucket controls it and
+/// nobody else. `private` of the owner says that too; s3cmd and rclone send it with every copy.
 fn check_where_off(call: &Call<'_>, bucket_owner: &AclOwner) -> Result<()> {
     if !has_acl(call.headers) {
         return Ok(());
     }
-    let parties = Parties { owner: bucket_owner, bucket_owner, on_bucket: false };
+    let writer = call.caller.canonical().map_or_else(|| bucket_owner.clone(), user);
+    let parties = Parties { owner: &writer, bucket_owner, on_bucket: false };
     let grants = of_headers(call, &parties)?;
-    let private = call.headers.get("x-amz-acl").is_some_and(|name| name != BUCKET_OWNER);
-    match grants == Some(Acl::private(bucket_owner.clone()).grants) && !private {
+    let handed_over = call.headers.get("x-amz-acl").is_some_and(|name| name == BUCKET_OWNER);
+    match handed_over || grants == Some(Acl::private(bucket_owner.clone()).grants) {
         true => Ok(()),
         false => Err(Code::AccessControlListNotSupported.into()),
     }
