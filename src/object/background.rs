@@ -204,6 +204,20 @@ impl Drop for Engaged {
 }
 
 impl Core {
+    /// Has `work` done on the background core beside this one, or here where there is none. `None` when that
+    /// core ended first.
+    pub async fn in_background<T, F, W>(self: &Rc<Self>, work: W) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+        W: FnOnce(Rc<Core>) -> F + Send + 'static,
+    {
+        match self.foreman.is_open() {
+            true => self.foreman.hire(work).await,
+            false => Some(work(self.clone()).await),
+        }
+    }
+
     /// Ends when the background core is to end. Long-lived work waits for this beside whatever else it
     /// waits for.
     pub async fn retired(&self) {

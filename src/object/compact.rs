@@ -56,10 +56,7 @@ async fn delegate(core: &Rc<Core>, shard: ShardId) -> Result<usize, ObjectError>
         let pace = Pace::new(&core, JobKind::Pack, Urgency::default());
         empty_some(&core, shard, &pace).await
     };
-    match core.foreman.is_open() {
-        true => core.foreman.hire(work).await.unwrap_or(Err(ObjectError::SlowDown)),
-        false => work(core.clone()).await,
-    }
+    core.in_background(work).await.unwrap_or(Err(ObjectError::SlowDown))
 }
 
 async fn empty_some(core: &Rc<Core>, shard: ShardId, pace: &Pace) -> Result<usize, ObjectError> {

@@ -2,7 +2,7 @@
 //!
 //! Used by the scrub for everything, and by the task that follows what readers found damaged. The value is
 //! pinned at its owner while it is worked on, and a mend is never abandoned half way: it runs in a task that
-//! nobody aborts.
+//! nobody aborts, on a background core where there is one.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,24 +20,28 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Repairs what readers of this core found, until the server stops.
 pub async fn repair_spots(core: Rc<Core>) {
-    let mut pace = Pace::new(core.clone());
     while !core.board.is_closing() {
         let Some(spot) = core.spots.pop() else {
             core.spots.arrival().await;
             continue;
         };
-        if let Err(error) = repair_spot(&core, &spot, &mut pace).await {
-            tracing::warn!(shard = %spot.shard, row = spot.row, %error, "a damaged block was not repaired");
-        }
+        // `None`: the server stops, and a scrub finds it again.
+        let _ = core.in_background(move |core| repair_spot(core, spot)).await;
     }
 }
 
-async fn repair_spot(core: &Rc<Core>, spot: &Spot, pace: &mut Pace) -> Result<(), ObjectError> {
-    let Some(holding) = hold(core, spot.shard, &spot.key).await? else { return Ok(()) };
-    let mended = mend_extent(core, &holding, Some(spot.row), pace).await;
+async fn repair_spot(core: Rc<Core>, Spot { shard, key, row }: Spot) {
+    let holding = match hold(&core, shard, &key).await {
+        Ok(Some(holding)) => holding,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(%shard, row, %error, "a damaged block was not repaired");
+            return;
+        }
+    };
+    let mended = mend_extent(&core, &holding, Some(row), &mut Pace::new(core.clone())).await;
     let (damaged, repaired) = (mended.damaged, mended.repaired);
-    tracing::info!(shard = %spot.shard, row = spot.row, damaged, repaired, "mended what a reader found");
-    Ok(())
+    tracing::info!(%shard, row, damaged, repaired, "mended what a reader found");
 }
 
 /// The extent of a value, pinned at its owner.

@@ -34,7 +34,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
     while !core.board.is_closing() {
         if core.board.is_demanded() || is_due(&core, interval) {
-            pass(&core).await;
+            if core.in_background(pass).await == Some(false) && !core.board.is_closing() {
+                // Whatever was in the way may be gone by then; a pass that is owed is not given up.
+                let _ = tokio::time::timeout(RETRY, core.board.demands()).await;
+                core.board.demand();
+            }
             continue;
         }
         let wait = interval.unwrap_or(Duration::MAX).min(LOOK);
@@ -50,7 +54,8 @@ fn is_due(core: &Core, interval: Option<Duration>) -> bool {
     interval.is_some_and(|interval| u128::from(age) >= interval.as_nanos())
 }
 
-async fn pass(core: &Rc<Core>) {
+/// Whether nothing was left out.
+async fn pass(core: Rc<Core>) -> bool {
     core.board.begin();
     tracing::info!("scrub begins");
     let mut pass = Pass {
@@ -74,11 +79,7 @@ async fn pass(core: &Rc<Core>) {
     }
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
-    if !is_full && !core.board.is_closing() {
-        // Whatever was in the way may be gone by then; a pass that is owed is not given up.
-        tokio::time::sleep(RETRY).await;
-        core.board.demand();
-    }
+    is_full
 }
 
 /// Pause before a pass that was not full is followed by another.
