@@ -221,6 +221,9 @@ def test_where_acls_are_off(basalt, s3, bucket_off):
     # What holds anyway may be said.
     for acl in ["private", "bucket-owner-full-control"]:
         one.s3.put_object(Bucket=name, Key="x", Body=b"v", ACL=acl)
+    there = one.s3.get_object_acl(Bucket=name, Key="x")
+    one.s3.put_object_acl(
+        Bucket=name, Key="x", AccessControlPolicy={"Owner": there["Owner"], "Grants": there["Grants"]})
     assert grants(one.s3.get_bucket_acl(Bucket=name)) == {(one.canonical, "FULL_CONTROL")}
     assert grants(one.s3.get_object_acl(Bucket=name, Key="x")) == {(one.canonical, "FULL_CONTROL")}
     with refused("InvalidBucketAclWithObjectOwnership", 400):
