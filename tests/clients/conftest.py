@@ -10,6 +10,7 @@ import socket
 
 import pytest
 
+from .identities import account
 from .process import BINARY, Basalt
 
 
@@ -64,6 +65,17 @@ def open_basalt(shared_open):
     yield shared_open
     assert shared_open.process.poll() is None, f"the open server ended:\n{shared_open.tail()}"
     shared_open.check_log()
+
+
+@pytest.fixture
+def one(open_basalt):
+    """An account of this test alone, and `two` another one."""
+    return account(open_basalt)
+
+
+@pytest.fixture
+def two(open_basalt):
+    return account(open_basalt)
 
 
 @pytest.fixture

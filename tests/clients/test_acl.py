@@ -10,16 +10,6 @@ LOGS = "http://acs.amazonaws.com/groups/s3/LogDelivery"
 
 
 @pytest.fixture
-def one(open_basalt):
-    return account(open_basalt)
-
-
-@pytest.fixture
-def two(open_basalt):
-    return account(open_basalt)
-
-
-@pytest.fixture
 def bucket(one):
     name = f"acl-{one.id}"
     one.s3.create_bucket(Bucket=name)

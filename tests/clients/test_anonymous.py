@@ -6,11 +6,6 @@ from .identities import account, allow, anonymous, both, objects, policy
 
 
 @pytest.fixture
-def one(open_basalt):
-    return account(open_basalt)
-
-
-@pytest.fixture
 def nobody(open_basalt):
     return anonymous(open_basalt)
 

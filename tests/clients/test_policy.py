@@ -8,16 +8,6 @@ from .identities import account, allow, anonymous, both, deny, objects, policy
 
 
 @pytest.fixture
-def one(open_basalt):
-    return account(open_basalt)
-
-
-@pytest.fixture
-def two(open_basalt):
-    return account(open_basalt)
-
-
-@pytest.fixture
 def bucket(one):
     """A bucket of account one, with one object."""
     name = f"policy-{one.id}"
