@@ -3,14 +3,13 @@
 //! A background core is a `Core` that owns no shards: a niced thread with a runtime, a ring and files of its
 //! own, one beside each data core. It reaches shards as any core does, through the inbox of their owner.
 //! Owns [`Foreman`] (how a data core hands out work), [`Duty`] (what a background core knows of the work it
-//! does) and [`Background`] (such a core at work). Short work comes as jobs through a bounded queue
-//! (`Foreman::hire`); long-lived work, such as a scrub, is a task that is there from the start
-//! (`Background::employ`), steps at a `Pace` and ends when `Core::retired` does.
+//! does) and [`Background`] (such a core at work). Work comes as jobs through a bounded queue
+//! (`Foreman::hire`), long work such as a scrub too: it steps at a pace and ends when the core is to end.
 //! Invariants: a job that is given up or whose asker went away leaves nothing behind, because what shards lend
 //! it is a `Loan`; no data thread waits for a background thread with a client behind it, except where memory
 //! or log would grow beyond their bound; when the background has gone, whoever would hire does the work itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -218,8 +217,7 @@ impl Core {
         }
     }
 
-    /// Ends when the background core is to end. Long-lived work waits for this beside whatever else it
-    /// waits for.
+    /// Ends when the background core is to end.
     pub async fn retired(&self) {
         self.duty.over().await;
     }
@@ -228,7 +226,6 @@ impl Core {
 /// A background core at work.
 pub struct Background {
     pub core: Rc<Core>,
-    employed: RefCell<Vec<JoinHandle<()>>>,
     jobs: JoinHandle<()>,
 }
 
@@ -243,7 +240,7 @@ impl Background {
 pub fn open_background(world: &World, seed: BackgroundSeed, memory: MemoryPlan) -> Background {
     let (core, inbox) = open::build_background(world, seed, memory);
     let jobs = tokio::task::spawn_local(take_jobs(core.clone(), inbox));
-    Background { core, employed: RefCell::default(), jobs }
+    Background { core, jobs }
 }
 
 async fn take_jobs(core: Rc<Core>, mut inbox: mpsc::Receiver<Job>) {
@@ -253,20 +250,11 @@ async fn take_jobs(core: Rc<Core>, mut inbox: mpsc::Receiver<Job>) {
 }
 
 impl Background {
-    /// Begins work that lasts. It has to end by itself soon after `Core::retired` does.
-    pub fn employ<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Rc<Core>) -> F) {
-        let task = tokio::task::spawn_local(work(self.core.clone()));
-        self.employed.borrow_mut().push(task);
-    }
-
     /// Ends all work at its next step. What was not begun is not begun any more.
     pub async fn shut_down(self) {
         self.core.duty.end();
         self.jobs.abort();
         let _ = self.jobs.await;
-        for task in self.employed.take() {
-            let _ = task.await;
-        }
         self.core.duty.engaged.none().await;
     }
 }

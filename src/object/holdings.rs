@@ -7,8 +7,6 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::core::{Loan, Peers};
 use super::error::ObjectError;
 use super::pins::Held;
@@ -107,7 +105,8 @@ impl Shard {
     }
 }
 
-fn extent_of(at: &[u8], value: &Bytes) -> Option<Extent> {
+/// The extent that a value names, if it names one.
+pub(super) fn extent_of(at: &[u8], value: &[u8]) -> Option<Extent> {
     if key::is_version(at) {
         return match Version::is_striped(value).then(|| Version::decode_storage(value))? {
             Some(Storage::Striped(extent)) => Some(extent),

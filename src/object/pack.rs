@@ -97,14 +97,11 @@ pub async fn retire(
 
 /// Packs what lives in a segment, on the background core if there is one.
 async fn pack_away(core: &Rc<Core>, sealed: Sealed, urgency: Urgency) -> Result<(), ObjectError> {
-    if !core.foreman.is_open() {
-        return pack_segment(core, &sealed, &Pace::new(core, JobKind::Pack, urgency)).await;
-    }
     let pack = move |core: Rc<Core>| async move {
         let pace = Pace::new(&core, JobKind::Pack, urgency);
         pack_segment(&core, &sealed, &pace).await
     };
-    core.foreman.hire(pack).await.unwrap_or(Err(ObjectError::SlowDown))
+    core.in_background(pack).await.unwrap_or(Err(ObjectError::SlowDown))
 }
 
 async fn pack_segment(core: &Rc<Core>, sealed: &Sealed, pace: &Pace) -> Result<(), ObjectError> {

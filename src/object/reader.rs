@@ -33,8 +33,8 @@ use crate::pool::stripe::Extent;
 pub struct Object {
     core: Rc<Core>,
     shard: ShardId,
-    /// Catalog key of the version.
-    at: Vec<u8>,
+    /// Catalog key of a version that names an extent of its own.
+    at: Option<Vec<u8>>,
     version: Version,
     /// In a bucket that is or was versioned.
     version_id: Option<String>,
@@ -52,8 +52,8 @@ enum Keep {
 
 /// What a lookup at the owner gives.
 struct Opened {
-    /// Catalog key of the version.
-    at: Vec<u8>,
+    /// Catalog key of a version that names an extent of its own.
+    at: Option<Vec<u8>>,
     version: Version,
     version_id: Option<String>,
     pack: Option<Extent>,
@@ -207,7 +207,8 @@ async fn look_up(home: &Shard, bucket: &Bucket, key: &str, id: Option<&str>) -> 
         };
         let version_id = bucket.settings.versioning.map(|_| found.id(bucket.value.id, key));
         let held = held(&found.version.storage, pack.as_ref());
-        let at = key::version(bucket.value.id, key, found.order);
+        let has_extent = matches!(found.version.storage, Storage::Striped(_));
+        let at = has_extent.then(|| key::version(bucket.value.id, key, found.order));
         return Ok(Opened { at, version: found.version, version_id, pack, held });
     }
 }
@@ -279,7 +280,8 @@ impl ObjectStream {
                 if range.end > extent.size {
                     return Err(damaged("size of an object"));
                 }
-                let hearer = self.object.hearer(self.object.at.clone());
+                let at = self.object.at.clone().expect("a striped version comes with its key");
+                let hearer = self.object.hearer(at);
                 let reader = self.object.core.reads.read_range(extent, range.clone());
                 self.reader = Some(reader.heard_by(hearer));
                 self.rest = range.end..range.end;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::background::Foreman;
 use super::core::Bulletin;
 use super::error::ObjectError;
+use super::holdings::extent_of;
 use super::keylock::KeyLocks;
 use super::packs::Packs;
 use super::pins::Pins;
@@ -24,7 +25,7 @@ use crate::catalog::key;
 use crate::catalog::log::Log;
 use crate::catalog::record::{Operation, Sequence};
 use crate::catalog::replay::ShardReplay;
-use crate::catalog::value::{LogPosition, PackValue, PartValue, Storage, Version};
+use crate::catalog::value::{LogPosition, Version};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::manifest::Manifest;
@@ -201,19 +202,7 @@ impl Shard {
 
     /// Space that a value names has an owner now.
     fn own(&self, key: &[u8], value: &[u8]) {
-        let extent = if key::parse_pack(key).is_some() {
-            PackValue::decode(value).map(|pack| pack.extent)
-        } else if key::parse_part(key).is_some() {
-            PartValue::decode(value).and_then(|part| part.extent)
-        } else if key::is_version(key) && Version::is_striped(value) {
-            match Version::decode_storage(value) {
-                Some(Storage::Striped(extent)) => Some(extent),
-                _ => None,
-            }
-        } else {
-            None
-        };
-        if let Some(extent) = extent {
+        if let Some(extent) = extent_of(key, value) {
             self.check_space(self.space.commit(&extent));
         }
     }

@@ -88,7 +88,7 @@ pub(super) async fn put_object_acl(mut call: Call<'_>) -> Result<Reply> {
     let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
     let grants = new_grants(&mut call, &parties).await?;
     // s3cmd reads the ACL of what it copies and writes the same document to the copy.
-    let holds_anyway = !has_acl(call.headers) && grants == Acl::private(bucket_owner.clone()).grants;
+    let holds_anyway = !has_acl(call.headers) && is_private(&bucket_owner, &grants);
     if !holds_anyway {
         refuse_where_off(&rules)?;
     }
@@ -135,7 +135,7 @@ fn check_where_off(call: &Call<'_>, bucket_owner: &AclOwner) -> Result<()> {
     let parties = Parties { owner: &writer, bucket_owner, on_bucket: false };
     let grants = of_headers(call, &parties)?;
     let handed_over = call.headers.get("x-amz-acl").is_some_and(|name| name == BUCKET_OWNER);
-    match handed_over || grants == Some(Acl::private(bucket_owner.clone()).grants) {
+    match handed_over || grants.is_some_and(|grants| is_private(bucket_owner, &grants)) {
         true => Ok(()),
         false => Err(Code::AccessControlListNotSupported.into()),
     }
@@ -143,7 +143,12 @@ fn check_where_off(call: &Call<'_>, bucket_owner: &AclOwner) -> Result<()> {
 
 /// Grants as they are stored; nothing for what an object has anyway.
 fn stored(owner: &AclOwner, grants: &[Grant]) -> Option<Vec<u8>> {
-    (grants != Acl::private(owner.clone()).grants).then(|| encode(grants))
+    (!is_private(owner, grants)).then(|| encode(grants))
+}
+
+/// Whether the owner may do everything and nobody else anything.
+fn is_private(owner: &AclOwner, grants: &[Grant]) -> bool {
+    grants == Acl::private(owner.clone()).grants
 }
 
 /// The owner as it is stored; nothing for the owner of the bucket.

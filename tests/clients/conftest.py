@@ -36,35 +36,36 @@ def localhost_names():
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """Four directories at 2+2, for all tests that only speak S3."""
-    base = tmp_path_factory.mktemp("shared")
-    server = Basalt([base / f"d{n}" for n in range(4)], base / "log").start()
-    yield server
-    server.kill()
-    shutil.rmtree(base, ignore_errors=True)
+    yield from serve(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
 def basalt(shared):
-    yield shared
-    assert shared.process.poll() is None, f"the shared server ended:\n{shared.tail()}"
-    shared.check_log()
+    yield from watched(shared)
 
 
 @pytest.fixture(scope="session")
 def shared_open(tmp_path_factory):
     """Like `shared`, with new buckets on which ACLs count and nothing public is blocked."""
-    base = tmp_path_factory.mktemp("open")
-    server = Basalt([base / f"d{n}" for n in range(4)], base / "log", options=["--new-buckets", "open"]).start()
+    yield from serve(tmp_path_factory.mktemp("open"), options=["--new-buckets", "open"])
+
+
+@pytest.fixture
+def open_basalt(shared_open):
+    yield from watched(shared_open)
+
+
+def serve(base, **settings):
+    server = Basalt([base / f"d{n}" for n in range(4)], base / "log", **settings).start()
     yield server
     server.kill()
     shutil.rmtree(base, ignore_errors=True)
 
 
-@pytest.fixture
-def open_basalt(shared_open):
-    yield shared_open
-    assert shared_open.process.poll() is None, f"the open server ended:\n{shared_open.tail()}"
-    shared_open.check_log()
+def watched(server):
+    yield server
+    assert server.process.poll() is None, f"the shared server ended:\n{server.tail()}"
+    server.check_log()
 
 
 @pytest.fixture

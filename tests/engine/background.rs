@@ -4,8 +4,9 @@
 //! The background core of these tests runs on the thread of the data core, as everything simulated does; what
 //! it must not share with it is `Rc` and would not compile.
 
-use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use basalt::base::ids::{DriveId, ShardId};
@@ -19,7 +20,7 @@ use basalt::object::error::ObjectError;
 use basalt::object::pace::{Pace, Urgency};
 use basalt::object::pins::Held;
 
-use crate::harness::{BUCKET, body, paths, request, run, start, world};
+use crate::harness::{body, fresh_on, paths, request, run, start, world};
 
 #[test]
 fn a_job_reaches_shards_and_brings_back_what_they_say() {
@@ -69,11 +70,11 @@ fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
 #[test]
 fn work_that_lasts_ends_with_its_core() {
     run(async {
-        let server = start(&world(33, 4), &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
-        let steps = Rc::new(Cell::new(0u32));
+        let server = fresh_on(&world(33, 4), &request(4, 2)).await;
+        let steps = Arc::new(AtomicU32::new(0));
         let counted = steps.clone();
-        server.background.employ(|core| async move {
+        let data = server.running.core.clone();
+        let work = move |core: Rc<Core>| async move {
             let pace = Pace::new(&core, JobKind::Merge, Urgency::default());
             loop {
                 let looked =
@@ -81,20 +82,24 @@ fn work_that_lasts_ends_with_its_core() {
                 assert!(matches!(looked, Ok(_) | Err(ObjectError::SlowDown)));
                 let drive = core.pool.drives.get(DriveId(0)).expect("the first drive");
                 drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), 0).await.expect("a page of it");
-                counted.set(counted.get() + 1);
+                counted.fetch_add(1, Ordering::Relaxed);
                 if pace.step(1).await.is_err() {
                     return;
                 }
             }
-        });
+        };
+        tokio::task::spawn_local(async move { data.foreman.hire(work).await });
         for n in 0..50 {
             server.put(&format!("k/{n}"), body("k", n, 1000)).await.expect("a put beside it");
         }
-        assert!(steps.get() > 0);
+        assert!(steps.load(Ordering::Relaxed) > 0);
         let core = server.background.core.clone();
         server.stop().await;
         let merges = core.duty.metrics().into_iter().find(|job| job.kind == JobKind::Merge);
-        assert_eq!(merges.map(|job| (job.jobs, job.bytes)), Some((1, u64::from(steps.get()))));
+        assert_eq!(
+            merges.map(|job| (job.jobs, job.bytes)),
+            Some((1, u64::from(steps.load(Ordering::Relaxed))))
+        );
     });
 }
 

@@ -11,14 +11,13 @@ use basalt::drive::segment::SEGMENTS_OFFSET;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, body, paths, request, run, start, world};
+use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, start, world};
 
 #[test]
 fn a_store_keeps_what_it_is_given_and_finds_it_again() {
     run(async {
         let sim = world(1, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let mut model = BTreeMap::new();
         let mut chance = Chance(77);
         for version in 0..120 {
@@ -87,8 +86,7 @@ async fn cut_repeatedly(seed: u64) {
     let (drives, parity) = [(1, 0), (3, 1), (4, 2)][seed as usize % 3];
     let sim = world(seed, drives);
     let request = request(drives, parity);
-    let server = start(&sim, &request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(&sim, &request).await;
     server.stop().await;
     let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
     let mut ledger = Ledger::default();

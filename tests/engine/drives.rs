@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 
 use basalt::io::sim::{Fault, OpKind};
 
-use crate::harness::{BUCKET, Chance, body, paths, request, run, start, world};
+use crate::harness::{Chance, body, fresh_on, paths, request, run, start, world};
 
 #[test]
 fn with_m_drives_gone_everything_reads_and_writes() {
     for seed in 1..=8u64 {
         run(async move {
             let sim = world(seed, 4);
-            let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-            server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            let server = fresh_on(&sim, &request(4, 2)).await;
             let (mut model, mut chance) = (BTreeMap::new(), Chance(seed * 7919));
             for version in 0..150 {
                 if version == 50 || version == 90 {
@@ -40,8 +39,7 @@ fn with_m_drives_gone_everything_reads_and_writes() {
 fn a_drive_that_comes_back_stale_changes_nothing() {
     run(async {
         let sim = world(5, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let (mut model, mut chance) = (BTreeMap::new(), Chance(99));
         server.stop().await;
         for round in 0..6u64 {
@@ -76,8 +74,7 @@ fn a_drive_that_comes_back_stale_changes_nothing() {
 fn a_write_that_fails_latches_the_drive_and_nothing_else() {
     run(async {
         let sim = world(9, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let mut model = BTreeMap::new();
         sim.inject(paths(4)[1].join("basalt.meta"), OpKind::Write, 3, Fault::Fail(5));
         sim.inject(paths(4)[2].join("basalt.data"), OpKind::Sync, 2, Fault::Fail(5));
@@ -97,8 +94,7 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
 fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start() {
     run(async {
         let sim = world(11, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         server.put("kept", body("kept", 1, 100)).await.expect("a put");
         paths(4)[..3].iter().for_each(|path| sim.kill(path));
         assert!(server.put("lost", body("lost", 1, 100)).await.is_err());

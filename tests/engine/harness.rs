@@ -60,6 +60,13 @@ pub struct Server {
     pub background: Background,
 }
 
+/// Starts a store on blank drives, with the bucket of the tests.
+pub async fn fresh_on(sim: &SimWorld, request: &Request) -> Server {
+    let server = start(sim, request).await.expect("a fresh pool");
+    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    server
+}
+
 /// Starts a store; an error when the world does not let it.
 pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> {
     let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::pool::format::Request;
 use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{BUCKET, Chance, Server, body, paths, request, run, start, until, world};
+use crate::harness::{BUCKET, Chance, Server, body, fresh_on, paths, request, run, start, until, world};
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
 fn adopting(drives: usize, parity: u8) -> Request {
@@ -17,8 +17,7 @@ fn adopting(drives: usize, parity: u8) -> Request {
 }
 
 async fn filled(sim: &SimWorld, request: &Request, chance: &mut Chance) -> (Server, Model) {
-    let server = start(sim, request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(sim, request).await;
     let mut model = Model::new();
     fill(&server, chance, &mut model, 40).await;
     (server, model)

@@ -11,14 +11,13 @@ use basalt::object::reader::ObjectStream;
 use basalt::object::store::{Complete, NewUpload, PartClaim};
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Server, body, request, run, start, until, world};
+use crate::harness::{BUCKET, Server, body, fresh_on, request, run, start, until, world};
 
 const PART: usize = 5 << 20;
 
 async fn fresh(seed: u64) -> (basalt::io::sim::SimWorld, Server) {
     let sim = world(seed, 4);
-    let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(&sim, &request(4, 2)).await;
     (sim, server)
 }
 

@@ -14,7 +14,7 @@ use basalt::drive::segment::{self, Header, Owner};
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, CAPACITY, body, paths, request, run, start, world};
+use crate::harness::{CAPACITY, body, fresh_on, paths, request, run, start, world};
 
 /// A log segment that holds batches.
 struct Segment {
@@ -26,8 +26,7 @@ struct Segment {
 
 /// A store of 4 drives with small objects, each in a batch of its own, after a power cut.
 async fn cut_store(sim: &SimWorld, keys: u64, drives_fail: bool) -> (BTreeMap<String, Bytes>, Vec<Segment>) {
-    let server = start(sim, &request(4, 2)).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(sim, &request(4, 2)).await;
     let mut model = BTreeMap::new();
     for version in 0..24 {
         if version == 12 && drives_fail {

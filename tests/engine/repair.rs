@@ -12,7 +12,7 @@ use basalt::object::holdings::Holding;
 use basalt::pool::format::Request;
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, body, paths, request, run, start, until, world};
+use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, start, until, world};
 
 pub type Model = BTreeMap<String, Bytes>;
 
@@ -85,8 +85,7 @@ fn damage(sim: &SimWorld, drive: &Path, chance: &mut Chance) -> u64 {
 fn a_block_that_a_reader_finds_damaged_is_written_back() {
     run(async {
         let sim = world(31, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let content = body("k", 1, 700_000);
         server.put("k", content.clone()).await.expect("a put");
         let extent = holdings(&server).await.remove(0).extent;
@@ -109,8 +108,7 @@ fn after_a_scrub_any_two_drives_may_be_lost() {
         run(async move {
             let sim = world(seed, 4);
             let request = request(4, 2);
-            let server = start(&sim, &request).await.expect("a fresh pool");
-            server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            let server = fresh_on(&sim, &request).await;
             let (mut model, mut chance) = (Model::new(), Chance(seed * 104_729));
             fill(&server, &mut chance, &mut model, 60).await;
             server.stop().await;
@@ -136,8 +134,7 @@ fn what_was_written_while_drives_were_out_gets_its_full_width() {
     run(async {
         let sim = world(33, 5);
         let request = request(5, 2);
-        let server = start(&sim, &request).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request).await;
         let (mut model, mut chance) = (Model::new(), Chance(8_191));
         fill(&server, &mut chance, &mut model, 20).await;
         server.stop().await;
@@ -173,8 +170,7 @@ fn a_power_cut_in_the_middle_of_repairs_loses_nothing() {
         run(async move {
             let sim = world(seed, 4);
             let request = request(4, 2);
-            let server = start(&sim, &request).await.expect("a fresh pool");
-            server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            let server = fresh_on(&sim, &request).await;
             let (mut model, mut chance) = (Model::new(), Chance(seed * 7));
             fill(&server, &mut chance, &mut model, 30).await;
             server.stop().await;
@@ -209,8 +205,7 @@ fn a_power_cut_in_the_middle_of_repairs_loses_nothing() {
 fn objects_deleted_and_overwritten_under_a_scrub_stay_so() {
     run(async {
         let sim = world(35, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let (mut model, mut chance) = (Model::new(), Chance(4_099));
         sim.inject(paths(4)[1].join("basalt.data"), OpKind::Write, 3, Fault::Fail(5));
         fill(&server, &mut chance, &mut model, 40).await;
@@ -252,8 +247,7 @@ fn damaged_segment_headers_harm_nothing_and_are_written_again() {
     run(async {
         let sim = world(36, 4);
         let request = request(4, 2);
-        let server = start(&sim, &request).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request).await;
         let (mut model, mut chance) = (Model::new(), Chance(2_053));
         fill(&server, &mut chance, &mut model, 60).await;
         server.stop().await;

@@ -7,7 +7,7 @@ use basalt::codec::xml::{ObjectLock, ObjectOwnership, Tags, Versioning};
 use basalt::object::error::ObjectError;
 use basalt::object::settings::{BucketSettings, Kind, Setting};
 
-use crate::harness::{BUCKET, Chance, Server, request, run, start, world};
+use crate::harness::{BUCKET, Chance, Server, fresh_on, request, run, start, world};
 
 fn found(server: &Server) -> BucketSettings {
     (*server.store.settings(BUCKET).expect("the bucket").settings).clone()
@@ -51,8 +51,7 @@ fn a_cut_leaves_the_old_setting_or_the_new() {
 
 async fn cut_while_tagging(seed: u64) {
     let (sim, request) = (world(seed, 4), request(4, 2));
-    let server = start(&sim, &request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(&sim, &request).await;
     let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
     sim.crash_at_write(chance.below(40));
     let (mut acknowledged, mut under_way) = (None, None);

@@ -13,7 +13,7 @@ use basalt::object::error::ObjectError;
 
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, body, request, run, start, world};
+use crate::harness::{Chance, Server, body, fresh_on, request, run, start, world};
 
 const SIZE: usize = 8 << 20;
 
@@ -58,8 +58,7 @@ async fn fill(server: &Server, round: u64) -> u64 {
 fn a_full_store_reads_and_deletes_and_takes_as_much_again() {
     run(async {
         let sim = world(21, 3);
-        let server = start(&sim, &request(3, 1)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(3, 1)).await;
         let mut counts = Vec::new();
         for round in 0..3 {
             let count = fill(&server, round).await;
@@ -81,8 +80,7 @@ fn a_full_store_reads_and_deletes_and_takes_as_much_again() {
 fn small_objects_survive_being_packed_and_their_space_comes_back() {
     run(async {
         let sim = world(22, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(4, 2)).await;
         let mut model = BTreeMap::new();
         // Several times what the log may hold, so that its segments are retired and used again.
         for version in 0..12_000u64 {
@@ -128,8 +126,7 @@ const SMALL: usize = 15_000;
 fn small_objects_deleted_at_random_give_their_space_back_on_full_drives() {
     run(async {
         let sim = world(23, 1);
-        let server = start(&sim, &request(1, 0)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(1, 0)).await;
         let (mut model, mut chance) = (BTreeMap::new(), Chance(4711));
         let count = fill_small(&server, &mut model, 0).await;
         let keys: Vec<String> = model.keys().cloned().collect();
@@ -171,8 +168,7 @@ fn maps(server: &Server) -> usize {
 fn a_store_full_of_holes_keeps_few_maps_in_memory_and_fills_the_holes() {
     run(async {
         let sim = world(24, 1);
-        let server = start(&sim, &request(1, 0)).await.expect("a fresh pool");
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+        let server = fresh_on(&sim, &request(1, 0)).await;
         let mut model = BTreeMap::new();
         let put = async |server: &Server, model: &mut BTreeMap<String, Bytes>, number: u64| {
             let (key, body) = (format!("hole/{number:05}"), body("hole", number, 17 << 10));

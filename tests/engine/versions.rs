@@ -17,7 +17,7 @@ use basalt::object::store::{
 };
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, body, request, run, start, world};
+use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
 
 /// A version: its id and its body, or that it is a delete marker.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,8 +272,7 @@ fn versions_are_those_of_the_model_whatever_is_done() {
 async fn follow_the_model(seed: u64) {
     let sim = world(seed, 3);
     let request = request(3, 1);
-    let mut server = start(&sim, &request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let mut server = fresh_on(&sim, &request).await;
     let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
     let mut model = Model::default();
     for turn in 0..250 {
@@ -389,8 +388,7 @@ fn no_version_is_lost_wherever_the_power_fails() {
 async fn cut_repeatedly(seed: u64) {
     let sim = world(seed, 3);
     let request = request(3, 1);
-    let server = start(&sim, &request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    let server = fresh_on(&sim, &request).await;
     server.stop().await;
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (mut model, mut under_way) = (Model::default(), None);
