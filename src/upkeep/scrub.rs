@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::ask::ask;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{LogId, ShardId};
@@ -25,10 +26,6 @@ use crate::object::writer::ShardAllocator;
 use crate::pool::mend::Mended;
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::Extent;
-
-/// Tries to reach a busy owner before the pass goes on without what it was to say.
-const BUSY_TRIES: usize = 100;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Scrubs on demand, and when the last full pass is longer ago than `interval`, until the server stops.
 pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
@@ -101,7 +98,7 @@ impl Pass {
         while let Some(at) = from.take()
             && !self.core.board.is_closing()
         {
-            match self.ask(shard, move |home| home.holdings(at)).await {
+            match ask(&self.core, shard, move |home| home.holdings(at)).await {
                 Ok(page) => {
                     for key in page.keys {
                         self.value(shard, key).await;
@@ -115,7 +112,7 @@ impl Pass {
 
     /// Mends the runs of a shard, and has those written anew that lack copies.
     async fn runs(&mut self, shard: ShardId) {
-        let ids = match self.ask(shard, Shard::run_ids).await {
+        let ids = match ask(&self.core, shard, Shard::run_ids).await {
             Ok(ids) => ids,
             Err(error) => return self.miss(shard, &error),
         };
@@ -123,7 +120,7 @@ impl Pass {
             self.run(shard, id).await;
         }
         loop {
-            match self.ask(shard, Shard::widen_runs).await {
+            match ask(&self.core, shard, Shard::widen_runs).await {
                 Ok(true) => self.core.board.add_relocated(),
                 Ok(false) => return,
                 Err(error) => {
@@ -136,7 +133,7 @@ impl Pass {
 
     async fn run(&mut self, shard: ShardId, id: u64) {
         for partition in 0.. {
-            match self.ask(shard, move |home| home.mend_run(id, partition)).await {
+            match ask(&self.core, shard, move |home| home.mend_run(id, partition)).await {
                 Ok(Some(mended)) => {
                     self.core.board.add(&mended);
                     self.found += mended;
@@ -150,34 +147,15 @@ impl Pass {
 
     /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
     async fn logs(&mut self, shard: ShardId) {
-        let ids = self.ask(shard, Shard::log_segments).await.unwrap_or_default();
+        let ids = ask(&self.core, shard, Shard::log_segments).await.unwrap_or_default();
         for id in ids {
             if self.seen.insert(id) {
-                match self.ask(shard, move |home| home.check_log(id)).await {
+                match ask(&self.core, shard, move |home| home.check_log(id)).await {
                     Ok(bytes) => self.pace.step(bytes).await,
                     Err(error) => self.miss(shard, &error),
                 }
             }
         }
-    }
-
-    /// Asks the owner of a shard, again while its inbox is full.
-    async fn ask<T, F, W>(&self, shard: ShardId, work: W) -> Result<T, ObjectError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, ObjectError>> + 'static,
-        W: FnOnce(Rc<Shard>) -> F + Clone + Send + 'static,
-    {
-        for _ in 0..BUSY_TRIES {
-            if self.core.board.is_closing() {
-                break;
-            }
-            match self.core.on_shard_whole(shard, work.clone()).await {
-                Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
-                answer => return answer,
-            }
-        }
-        Err(ObjectError::SlowDown)
     }
 
     /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.

@@ -1,0 +1,35 @@
+//! How work that nobody waits for asks the owner of a shard: patiently, until the server stops.
+//!
+//! The owner runs what it is asked to its end. While its inbox is full it serves clients, so the asker pauses and
+//! tries again, and gives up with `SlowDown` only when that has gone on for seconds. May use `object::core`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::ids::ShardId;
+use crate::object::core::Core;
+use crate::object::error::ObjectError;
+use crate::object::shard::Shard;
+
+/// Tries to reach a busy owner before the asker goes on without what it was to say.
+const BUSY_TRIES: usize = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks the owner of a shard, again while its inbox is full.
+pub async fn ask<T, F, W>(core: &Rc<Core>, shard: ShardId, work: W) -> Result<T, ObjectError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ObjectError>> + 'static,
+    W: FnOnce(Rc<Shard>) -> F + Clone + Send + 'static,
+{
+    for _ in 0..BUSY_TRIES {
+        if core.board.is_closing() {
+            break;
+        }
+        match core.on_shard_whole(shard, work.clone()).await {
+            Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
+            answer => return answer,
+        }
+    }
+    Err(ObjectError::SlowDown)
+}
