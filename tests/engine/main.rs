@@ -13,5 +13,6 @@ mod readers;
 mod recovery;
 mod settings;
 mod space;
+mod usage;
 mod background;
 mod versions;
