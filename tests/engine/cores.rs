@@ -108,7 +108,10 @@ fn no_core_writes_into_a_bucket_that_another_core_deletes() {
         for turn in 0..30u64 {
             // From long before the deletion looks to when it is long over.
             let put = async |client: u64| {
-                tokio::time::sleep(Duration::from_micros(turn * 200)).await;
+                let mut clock = tokio::time::interval(Duration::from_micros(200));
+                for _ in 0..=turn {
+                    clock.tick().await;
+                }
                 server.put(&format!("k{client}"), body("k", turn, 100)).await
             };
             let puts = join_all((0..3).map(put));
