@@ -30,6 +30,11 @@ impl XmlWriter {
         XmlWriter::with_capacity(512)
     }
 
+    /// Without a declaration: for pages, whose entities are the same.
+    pub fn bare() -> XmlWriter {
+        XmlWriter { out: Vec::new(), rested: 0 }
+    }
+
     /// Begins a document; `bytes` is what it is expected to become.
     pub fn with_capacity(bytes: usize) -> XmlWriter {
         let mut out = Vec::with_capacity(bytes);
