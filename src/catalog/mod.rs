@@ -5,6 +5,7 @@ pub mod meta;
 mod attached;
 pub mod value;
 pub mod identity;
+pub mod event;
 pub mod directory;
 pub mod record;
 pub mod batch;

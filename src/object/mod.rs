@@ -9,6 +9,7 @@ pub mod settings;
 pub mod buckets;
 pub mod identities;
 pub mod cache;
+pub mod events;
 pub mod shard;
 pub mod versions;
 pub mod retention;

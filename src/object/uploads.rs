@@ -10,12 +10,14 @@ use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
+use super::events::Subject;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
 use super::pace::rest;
 use super::shard::{Shard, damaged};
 use super::store::{Complete, Part, PartClaim};
 use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::base::time::Nanos;
+use crate::catalog::event::EventKind;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
@@ -156,6 +158,11 @@ impl Shard {
             let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
             let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
             change.operations.push(Operation::Delete { key: upload.catalog_key() });
+            let version_id = change.version_id.as_deref();
+            let subject =
+                Subject { named: &upload.bucket, key: &upload.key, version_id, meta: Some(&version.meta) };
+            let (kind, origin) = (EventKind::CreatedComplete, &complete.origin);
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, origin)?;
             if self.commit_under(&upload.bucket, &bucket, change.operations, &[]).await? {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }

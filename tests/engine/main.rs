@@ -5,6 +5,7 @@
 
 mod harness;
 mod crash;
+mod events;
 mod drives;
 mod life;
 mod repair;
