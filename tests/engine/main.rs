@@ -9,6 +9,7 @@ mod crash;
 mod drives;
 mod life;
 mod repair;
+mod evacuate;
 mod log;
 mod readers;
 mod recovery;
