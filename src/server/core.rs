@@ -73,7 +73,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     if index == 0 {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
-        upkeep::start_for_all(&mut running, &world, shared, Patience { scrub, evacuate });
+        upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));

@@ -13,7 +13,6 @@ pub mod scrub;
 
 use std::time::Duration;
 
-use crate::io::world::World;
 use crate::object::open::{Running, Shared};
 
 /// Starts what every core that reads does beside serving: repairs of what its readers found.
@@ -32,11 +31,11 @@ pub struct Patience {
 
 /// Starts what one core does for all: the scrub, giving up drives that stay out, and keeping the superblocks
 /// true. All cores have opened their shards by then.
-pub fn start_for_all(running: &mut Running, world: &World, shared: Shared, patience: Patience) {
+pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
     running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, patience.scrub)));
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(world.clone(), shared)));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.pool.clone(), shared)));
 }

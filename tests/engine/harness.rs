@@ -126,7 +126,7 @@ pub async fn start_with(
     let announced = join_all(cores.iter().map(Running::announce_buckets)).await;
     announced.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
     cores.iter_mut().for_each(upkeep::start);
-    upkeep::start_for_all(&mut cores[0], &world, shared.clone(), patience);
+    upkeep::start_for_all(&mut cores[0], shared.clone(), patience);
     let stores = cores.iter().map(|running| Store::new(running.core.clone())).collect();
     Ok(Server { shared, cores, background, stores, turn: Cell::default() })
 }
