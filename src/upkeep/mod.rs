@@ -12,7 +12,6 @@ pub mod scrub;
 
 use std::time::Duration;
 
-use crate::io::world::World;
 use crate::object::open::{Running, Shared};
 
 /// Starts what every core that reads does beside serving: repairs of what its readers found.
@@ -22,8 +21,8 @@ pub fn start(running: &mut Running) {
 
 /// Starts what one core does for all: the scrub, and keeping the superblocks true. All cores have opened their
 /// shards by then. `interval` is the longest time between two full passes; `None` scrubs on demand only.
-pub fn start_for_all(running: &mut Running, world: &World, shared: Shared, interval: Option<Duration>) {
+pub fn start_for_all(running: &mut Running, shared: Shared, interval: Option<Duration>) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, interval)));
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(world.clone(), shared)));
+    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core.clone(), interval)));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(core, shared)));
 }

@@ -3,20 +3,31 @@
 //! Which drives are latched, which are being filled again, and when the last full scrub ended: looked at on a
 //! slow tick and written to every healthy drive when it has changed, so that the next start goes by it. The
 //! first turn also makes members of the drives that stand in for lost ones: by then recovery has gone through
-//! with them. One task of the process, on one core.
+//! with them. The same tick looks whether the drives still are what they were: one whose files were deleted is
+//! latched, and a superblock that something else has written over is written again, because nobody would miss
+//! either before the next start, when it is too late. One task of the process, on one core.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ids::DriveId;
+use crate::base::limits::PAGE;
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
-use crate::drive::superblock::{Standing, Superblock};
-use crate::io::world::World;
+use crate::drive::device::{Area, Drive, DriveError};
+use crate::drive::superblock::{COPIES, Standing, Superblock};
+use crate::io::buffer::AlignedBuf;
+use crate::object::core::Core;
 use crate::object::open::Shared;
 use crate::pool::format;
 
 /// How often the drives' states are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks at what stands in the superblocks.
+const LOOK_TICKS: u32 = 10;
+/// A drive that does not answer in this time is not waited for; others may have news to hear.
+const READ: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Roster {
@@ -28,22 +39,30 @@ struct Roster {
 }
 
 /// Writes the roster whenever it changes, until the server stops.
-pub async fn keep_roster(world: World, shared: Shared) {
+pub async fn keep_roster(core: Rc<Core>, shared: Shared) {
     let has_new = shared.members.iter().filter_map(|member| member.superblock.as_ref());
     let mut known =
         (!has_new.into_iter().any(|s| s.standing != Standing::Member)).then(|| as_started(&shared));
-    let mut generation = 0;
+    let (mut generation, mut tick) = (0, 0u32);
     loop {
         let is_last = shared.board.is_closing();
+        core.pool.drives.iter().for_each(|drive| drive.latch_if_deleted());
         let now = roster(&shared);
         // With more than m out the log has stopped. What took them all at once may be gone at the next start,
         // which finds out for itself; written down, it would keep that start from reading anything.
         let is_hopeless = now.latched.len() > usize::from(shared.geometry.parity_chunks);
-        if known.as_ref() != Some(&now) && !is_hopeless {
+        let is_news = known.as_ref() != Some(&now);
+        tick = tick.wrapping_add(1);
+        let is_damaged = !is_news
+            && (is_last || tick.is_multiple_of(LOOK_TICKS))
+            && is_any_damaged(&core, &shared, &now, generation).await;
+        if (is_news || is_damaged) && !is_hopeless {
             generation += 1;
-            write(&world, &shared, &now, generation).await;
+            write(&core, &shared, &now, generation).await;
             known = Some(now);
-            continue;
+            if is_news {
+                continue;
+            }
         }
         if is_last {
             return;
@@ -79,12 +98,30 @@ fn as_started(shared: &Shared) -> Roster {
     }
 }
 
-async fn write(world: &World, shared: &Shared, roster: &Roster, generation: u64) {
-    for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
-        let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
-        if drive.state() != DriveState::Healthy {
-            continue;
+async fn write(core: &Core, shared: &Shared, roster: &Roster, generation: u64) {
+    for (drive, superblock) in told(core, shared, roster, generation) {
+        let mut page = AlignedBuf::zeroed(PAGE);
+        page.copy_from_slice(&superblock.encode());
+        let page = Arc::new(page);
+        for copy in 0..COPIES {
+            // A drive that fails this is latched by it, which the next turn tells the others.
+            if drive.write(Area::Meta, page.clone(), 0..PAGE, Superblock::offset(copy)).await.is_err() {
+                break;
+            }
         }
+    }
+}
+
+/// The drives that can be told, and what is true of each.
+fn told<'s>(
+    core: &'s Core,
+    shared: &'s Shared,
+    roster: &'s Roster,
+    generation: u64,
+) -> impl Iterator<Item = (&'s Rc<Drive>, Superblock)> {
+    let members = shared.members.iter().zip(core.pool.drives.iter());
+    members.filter(|(_, drive)| drive.is_healthy()).filter_map(move |(member, drive)| {
+        let superblock = member.superblock.as_ref()?;
         let superblock = Superblock {
             generation: superblock.generation + generation,
             latched: roster.latched.clone(),
@@ -93,9 +130,29 @@ async fn write(world: &World, shared: &Shared, roster: &Roster, generation: u64)
             standing: Standing::Member,
             ..superblock.clone()
         };
-        let (meta, _) = format::files(path, member.is_device);
-        if let Err(error) = format::write_superblock(world, &meta, &superblock).await {
-            drive.latch(&error.to_string());
+        Some((drive, superblock))
+    })
+}
+
+/// Whether something stands where a superblock was written. The superblock of another drive latches the
+/// drive that holds it: whoever put it there has put more.
+async fn is_any_damaged(core: &Core, shared: &Shared, roster: &Roster, generation: u64) -> bool {
+    let mut damaged = false;
+    for (drive, superblock) in told(core, shared, roster, generation) {
+        let page = superblock.encode();
+        for copy in 0..COPIES {
+            let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy));
+            let Ok(Ok::<_, DriveError>(found)) = tokio::time::timeout(READ, read).await else { continue };
+            if found[..] == page[..] {
+                continue;
+            }
+            if Superblock::decode(&found).is_ok_and(|found| found.uuid != superblock.uuid) {
+                drive.shared().latch("it holds the superblock of another drive");
+                break;
+            }
+            tracing::warn!(drive = %drive.id(), path = drive.shared().path(), copy, "superblock overwritten: it is written again");
+            damaged = true;
         }
     }
+    damaged
 }

@@ -77,7 +77,7 @@ pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> 
     let shared = seed.shared.clone();
     let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
     upkeep::start(&mut running);
-    upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None);
+    upkeep::start_for_all(&mut running, shared.clone(), None);
     running.announce_buckets().await.map_err(|error| error.to_string())?;
     Ok(Server { store: Store::new(running.core.clone()), shared, running, background })
 }
