@@ -84,7 +84,8 @@ impl Shard {
         let at = key::part(upload.upload, number);
         let _part = self.locks.lock(&at).await;
         let before = self.part(&at).await?;
-        let usage = Usage::parts(part.size) - before.as_ref().map_or(Usage::NONE, |part| Usage::parts(part.size));
+        let usage =
+            Usage::parts(part.size) - before.as_ref().map_or(Usage::NONE, |part| Usage::parts(part.size));
         let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
         operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
         loop {
@@ -165,7 +166,10 @@ impl Shard {
             let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
             let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
             change.operations.push(Operation::Delete { key: upload.catalog_key() });
-            if self.commit_under(&upload.bucket, &bucket, change.operations, change.usage - parts, &[]).await? {
+            if self
+                .commit_under(&upload.bucket, &bucket, change.operations, change.usage - parts, &[])
+                .await?
+            {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }
         };
@@ -286,7 +290,7 @@ async fn link(
             rest().await;
         }
         let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
-        check_claim(claim, part, value.checksum.map(|(algorithm, _)| algorithm))?;
+        check_claim(claim, part, value.checksum)?;
         if part.size < PART_BYTES_MIN && index + 1 < complete.parts.len() {
             return Err(ObjectError::PartTooSmall { number: claim.number, size: part.size });
         }
@@ -324,8 +328,15 @@ fn check_order(claims: &[PartClaim]) -> Result<(), ObjectError> {
 fn check_claim(
     claim: &PartClaim,
     part: &PartValue,
-    kept: Option<ChecksumAlgorithm>,
+    upload: Option<(ChecksumAlgorithm, ChecksumKind)>,
 ) -> Result<(), ObjectError> {
+    let kept = upload.map(|(algorithm, _)| algorithm);
+    if claim.checksum.is_none() && matches!(upload, Some((_, ChecksumKind::Composite))) {
+        return Err(ObjectError::BadRequest(
+            "The upload was created with a composite checksum. The complete request must include the checksum \
+             for each part.",
+        ));
+    }
     let etag = claim.etag.trim_matches('"');
     let mut matches = etag == part.etag.quoted().trim_matches('"');
     if let Some((algorithm, value)) = &claim.checksum {
