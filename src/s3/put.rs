@@ -25,6 +25,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_write(call.headers)?;
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
+    lock::check_digest_of_object(&call, &attached)?;
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;
