@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
+use crate::object::lifecycle::Day;
 use crate::s3::NewBuckets;
 
 pub use cores::Cores;
@@ -53,6 +54,8 @@ pub struct Config {
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
+    /// How long a day of a lifecycle rule is.
+    pub lifecycle_day: Day,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
@@ -167,6 +170,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
+        lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
@@ -234,6 +238,12 @@ fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
     let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
     within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
     Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+fn checked_lifecycle_day(said: Option<u64>) -> Result<Day, ConfigError> {
+    let Some(seconds) = said else { return Ok(Day::REAL) };
+    within("lifecycle-day", seconds, 1, limits::LIFECYCLE_DAY_SECONDS_MAX)?;
+    Ok(Day::of_seconds(seconds))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {

@@ -58,6 +58,17 @@ pub struct Deletion {
     pub conditions: Conditions,
     /// The caller may and wants to ignore governance.
     pub bypass: bool,
+    pub cause: Cause,
+}
+
+/// Why something is deleted, for whoever tells others of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody asked for it.
+    #[default]
+    Request,
+    /// A rule of the bucket.
+    Lifecycle,
 }
 
 impl From<Conditions> for Deletion {
@@ -131,24 +142,38 @@ impl Shard {
             self.admit().await?;
         }
         self.log.admit_freeing().await?;
-        let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
-            let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
-                (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
-                (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
-                    Some(removed) => removed,
-                    None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
-                },
-            };
-            if self.commit_under(&named, &bucket, change.operations, &[]).await? {
-                drop(guard);
-                if change.garbage {
-                    self.collect_later();
-                }
+            if let Some(deleted) = self.delete_under(&named, &bucket, &name, &deletion).await? {
                 return Ok(deleted);
             }
         }
+    }
+
+    /// As `delete_version`, while the caller holds the lock of the key; `None`, and nothing is done, when the settings
+    /// are no longer those that `bucket` has.
+    pub async fn delete_under(
+        &self,
+        named: &BucketRef,
+        bucket: &Rc<Bucket>,
+        name: &str,
+        deletion: &Deletion,
+    ) -> Result<Option<Deleted>, ObjectError> {
+        let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+            (None, Some(_)) => self.marking(bucket, name, deletion).await?,
+            (id, _) => match self.removing(bucket, name, id.as_deref(), deletion).await? {
+                Some(removed) => removed,
+                None => return Ok(Some(Deleted { version_id: id.clone(), marker: false })),
+            },
+        };
+        if !self.commit_under(named, bucket, change.operations, &[]).await? {
+            return Ok(None);
+        }
+        if change.garbage {
+            self.collect_later();
+        }
+        Ok(Some(deleted))
     }
 
     /// A delete marker as the newest version.

@@ -23,6 +23,7 @@ pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
         version_id: asked_version(call.query).map(str::to_owned),
         conditions: conditions::of_delete(call.headers)?,
         bypass: lock::bypasses(&call)?,
+        ..Deletion::default()
     };
     let deleted = call.edge.store.delete(call.bucket, call.key, deletion).await?;
     let mut reply = empty(StatusCode::NO_CONTENT);
@@ -76,6 +77,7 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Res
     // Some clients write an element for the version they do not mean.
     let version_id = object.version_id.clone().filter(|id| !id.is_empty());
     call.admit_delete(&object.key, version_id.as_deref(), bypass)?;
-    let deletion = Deletion { version_id, conditions: conditions::of_entry(object), bypass };
+    let conditions = conditions::of_entry(object);
+    let deletion = Deletion { version_id, conditions, bypass, ..Deletion::default() };
     Ok(call.edge.store.delete(call.bucket, &object.key, deletion).await?)
 }

@@ -72,7 +72,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     upkeep::start(&mut running);
     if index == 0 {
         let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
-        upkeep::start_for_all(&mut running, &world, shared, interval);
+        upkeep::start_for_all(&mut running, &world, shared, interval, facts.config.lifecycle_day);
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
@@ -247,6 +247,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
         scrub: core.board.metrics(),
+        lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
     }

@@ -10,6 +10,7 @@ use basalt::io::sim::SimWorld;
 use basalt::object::background::{Background, open_background};
 use basalt::object::condition::Conditions;
 use basalt::object::error::ObjectError;
+use basalt::object::lifecycle::Day;
 use basalt::object::open::{self, MemoryPlan, Running, Shared};
 use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
 use basalt::pool::format::Request;
@@ -77,7 +78,7 @@ pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> 
     let shared = seed.shared.clone();
     let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
     upkeep::start(&mut running);
-    upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None);
+    upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None, Day::REAL);
     running.announce_buckets().await.map_err(|error| error.to_string())?;
     Ok(Server { store: Store::new(running.core.clone()), shared, running, background })
 }
