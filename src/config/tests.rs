@@ -53,6 +53,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(config.drives.len(), 2);
     assert_eq!((config.memory_bytes, config.region.as_str()), (2 << 30, "eu-west-1"));
     assert_eq!(config.domains, ["s3.example.com"]);
+    assert_eq!(config.website_domains, ["s3-website.localhost"]);
     assert_eq!(config.connections_max, limits::CONNECTIONS_DEFAULT);
     let config = resolve_with_file(file, &["/c", "--domain", "other"]).expect("it is complete");
     assert_eq!((config.drives, config.domains), (vec![PathBuf::from("/c")], vec!["other".to_owned()]));
@@ -62,7 +63,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
-         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nconnections-max = 7\nheader-timeout = 3\n\
+         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
          drain-seconds = 0\nlifecycle-day = 2\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
@@ -74,6 +75,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert_eq!(config.lifecycle_day, crate::object::lifecycle::Day::of_seconds(2));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
 }
@@ -99,7 +101,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -109,6 +111,8 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--region", "Mars!"], "--region Mars!"),
         (&["/a", "--domain", "http://s3"], "--domain http://s3"),
         (&["/a", "--domain", "a..b"], "--domain a..b"),
+        (&["/a", "--website-domain", "a..b"], "--website-domain a..b"),
+        (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),
         (&["/a", "--header-timeout", "0"], "--header-timeout 0"),
         (&["/a", "--lifecycle-day", "0"], "--lifecycle-day 0"),

@@ -14,6 +14,7 @@ use super::shard::Shard;
 use crate::base::time::Nanos;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 
 /// What changes.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ impl Shard {
             amend(&mut found.version.meta.attached, &amendment, &bucket, now)?;
             let at = key::version(named.id, &name, found.order);
             let put = Operation::Put { key: at, value: found.version.encode() };
-            if self.commit_under(&named, &bucket, vec![put], &[]).await? {
+            if self.commit_under(&named, &bucket, vec![put], Usage::NONE, &[]).await? {
                 return Ok(bucket.settings.versioning.map(|_| found.id(named.id, &name)));
             }
         }

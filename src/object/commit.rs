@@ -18,9 +18,11 @@ use super::meta::ObjectMeta;
 use super::pins::Held;
 use super::retention;
 use super::shard::{Shard, damaged};
+use super::usage::charge;
 use super::versions::{self, Found};
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::{GarbageValue, NullOrder, Storage, Version};
 use crate::codec::xml::Versioning;
 use crate::pool::stripe::Extent;
@@ -92,6 +94,8 @@ pub struct Change {
     pub version_id: Option<String>,
     /// It leaves parts behind to be freed.
     pub garbage: bool,
+    /// What the bucket holds more, or less.
+    pub usage: Usage,
 }
 
 impl Shard {
@@ -119,7 +123,7 @@ impl Shard {
             version.meta.attached.retention = given;
             let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
             let change = self.installing(&bucket, &key, &mut version, check).await?;
-            if self.commit_under(&named, &bucket, change.operations, &body).await? {
+            if self.commit_under(&named, &bucket, change.operations, change.usage, &body).await? {
                 if change.garbage {
                     self.collect_later();
                 }
@@ -167,7 +171,7 @@ impl Shard {
                 None => return Ok(Some(Deleted { version_id: id.clone(), marker: false })),
             },
         };
-        if !self.commit_under(named, bucket, change.operations, &[]).await? {
+        if !self.commit_under(named, bucket, change.operations, change.usage, &[]).await? {
             return Ok(None);
         }
         if change.garbage {
@@ -206,7 +210,8 @@ impl Shard {
         deletion.conditions.check_delete(object.map(|found| &found.version.meta))?;
         let Some(found) = found else { return Ok(None) };
         let deleted = Deleted { version_id: id.map(str::to_owned), marker: found.version.is_marker() };
-        let mut change = Change { operations: Vec::new(), version_id: None, garbage: false };
+        let (operations, usage) = (Vec::new(), Usage::NONE);
+        let mut change = Change { operations, version_id: None, garbage: false, usage };
         if found.version.null && found.order != ORDER_UNVERSIONED {
             change.operations.push(Operation::Delete { key: key::null_order(bucket.value.id, key) });
         }
@@ -238,6 +243,7 @@ impl Shard {
             operations: vec![Operation::Put { key: at, value: version.encode() }],
             version_id: versioning.map(|_| versions::id(id, key, order, version.null)),
             garbage: false,
+            usage: counted(version),
         };
         let replaced = match versioning {
             None => newest,
@@ -273,20 +279,25 @@ impl Shard {
         if !change.operations.iter().any(replaced) {
             change.operations.push(Operation::Delete { key: at });
         }
+        change.usage = change.usage - counted(&found.version);
         change.garbage |= matches!(found.version.storage, Storage::Parts { .. });
         change.operations.extend(disown(found.version));
         Ok(())
     }
 
     /// As `commit`, if the settings are still those that `bucket` has when the record takes its
-    /// place; false if they are not, and nothing is committed.
+    /// place; false if they are not, and nothing is committed. `usage` is what the bucket holds more,
+    /// which must be within its quota, or less.
     pub async fn commit_under(
         &self,
         named: &BucketRef,
         bucket: &Rc<Bucket>,
-        operations: Vec<Operation>,
+        mut operations: Vec<Operation>,
+        usage: Usage,
         body: &[u8],
     ) -> Result<bool, ObjectError> {
+        let claim = bucket.meter.claim(usage, bucket.settings.quota.as_ref())?;
+        operations.extend(charge(named.id, usage));
         let changed = Cell::new(false);
         let check = || {
             let buckets = &self.bulletin.common.buckets;
@@ -296,7 +307,11 @@ impl Shard {
         };
         match self.log.commit(self.id, operations, body, check).await {
             Err(_) if changed.get() => Ok(false),
-            result => result.map(|()| true),
+            result => {
+                result?;
+                claim.keep();
+                Ok(true)
+            }
         }
     }
 
@@ -350,6 +365,11 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// What a version counts for.
+fn counted(version: &Version) -> Usage {
+    if version.is_marker() { Usage::NONE } else { Usage::version(version.meta.size) }
 }
 
 /// The size of an object in a pack, as packs count it: what a drive says may be anything.

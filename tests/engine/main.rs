@@ -4,6 +4,7 @@
 //! One thread, paused time, everything from a seed.
 
 mod harness;
+mod cores;
 mod crash;
 mod drives;
 mod life;
@@ -13,5 +14,7 @@ mod readers;
 mod recovery;
 mod settings;
 mod space;
+mod usage;
 mod background;
 mod versions;
+mod lifecycle;

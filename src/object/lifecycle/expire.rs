@@ -150,7 +150,8 @@ impl Shard {
             if doomed.is_empty() {
                 break;
             }
-            for Doomed { action, id } in doomed {
+            // The oldest first: what is removed makes room for a marker.
+            for Doomed { action, id } in doomed.into_iter().rev() {
                 let deletion = Deletion { version_id: id, cause: Cause::Lifecycle, ..Deletion::default() };
                 match self.delete_under(named, &bucket, key, &deletion).await {
                     Ok(Some(_)) => all.count(action),

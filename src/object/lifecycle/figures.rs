@@ -1,6 +1,7 @@
 //! What lifecycle has done: counted by whoever does it, on any core, read by the operator's pages.
 //!
-//! One `Figures` for the process, in its board; figures change once for many versions.
+//! `Tally` is what became of what was due, as it travels from the owners of keys to whoever asked them; `Figures` is
+//! the sum of all since the start, one for the process, in its board, and changes once for many versions.
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,7 @@
-//! Decisions of lifecycle against a small naive model, which looks at all versions of a key at once and at every rule
-//! in turn, and knows no order of telling.
+//! Decisions of lifecycle against a small naive model.
+//!
+//! The model looks at all versions of a key at once and at every rule in turn, and knows no order of telling. Days are
+//! ten nanoseconds long here, so that small numbers meet their borders.
 
 use super::*;
 use crate::codec::xml::{FilterForm, LifecycleFilter, NoncurrentExpiration};
