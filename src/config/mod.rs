@@ -9,11 +9,13 @@
 mod cores;
 mod options;
 mod size;
+mod webhooks;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::credentials::{Credentials, CredentialsError};
@@ -21,6 +23,7 @@ use crate::base::limits;
 use crate::io::runtime::IoChoice;
 use crate::object::lifecycle::Day;
 use crate::s3::NewBuckets;
+use crate::upkeep::notify::webhook::Webhook;
 
 pub use cores::Cores;
 pub use options::{
@@ -28,6 +31,7 @@ pub use options::{
     ServerOptions,
 };
 pub use size::{Size, SizeError};
+pub use webhooks::WebhookOption;
 
 /// Everything `serve` needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +68,10 @@ pub struct Config {
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// Who may be told of events.
+    pub webhooks: Arc<[Webhook]>,
+    /// Events that may wait for each of them.
+    pub webhook_queue: usize,
     pub log: LogConfig,
     /// Where systemd waits for word that we are ready.
     pub notify_socket: Option<PathBuf>,
@@ -182,6 +190,8 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        webhooks: checked_webhooks(options.webhook)?,
+        webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
             format: options.log_format.unwrap_or_default(),
@@ -244,6 +254,27 @@ fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigEr
     }
     let rule = "a host name without scheme and port, such as s3.example.com".to_owned();
     Err(ConfigError::Value { name, value: domain, rule })
+}
+
+fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigError> {
+    let refused = |name: &str, rule| ConfigError::Value { name: "webhook", value: name.to_owned(), rule };
+    if said.len() > limits::WEBHOOKS_MAX {
+        return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
+    }
+    let mut webhooks: Vec<Webhook> = Vec::new();
+    for WebhookOption { name, url, token } in said {
+        if webhooks.iter().any(|other| other.name == name) {
+            return Err(refused(&name, "the name is there twice".to_owned()));
+        }
+        webhooks.push(Webhook::new(&name, &url, token.as_deref()).map_err(|rule| refused(&name, rule))?);
+    }
+    Ok(webhooks.into())
+}
+
+fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {
+    let queue = said.unwrap_or(limits::EVENTS_DEFAULT);
+    within("webhook-queue", queue as u64, 1, limits::EVENTS_MAX as u64)?;
+    Ok(queue)
 }
 
 fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {

@@ -27,6 +27,8 @@ pub struct Rules {
     pub expires: bool,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
+    /// Somebody is told of changes to objects.
+    pub notifies: bool,
 }
 
 impl Rules {
@@ -55,6 +57,7 @@ impl Rules {
             block: settings.public_access.unwrap_or_default(),
             expires: settings.lifecycle.is_some(),
             requester_pays: settings.payer == Some(Payer::Requester),
+            notifies: settings.notification.is_some(),
         }
     }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
+use super::events::{Origin, Subject};
 use super::meta::ObjectMeta;
 use super::pins::Held;
 use super::retention;
@@ -43,6 +44,7 @@ pub struct PutVersion {
     pub version: Version,
     pub body: Bytes,
     pub conditions: Conditions,
+    pub origin: Origin,
 }
 
 /// What became of a put.
@@ -60,17 +62,7 @@ pub struct Deletion {
     pub conditions: Conditions,
     /// The caller may and wants to ignore governance.
     pub bypass: bool,
-    pub cause: Cause,
-}
-
-/// Why something is deleted, for whoever tells others of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cause {
-    /// Somebody asked for it.
-    #[default]
-    Request,
-    /// A rule of the bucket.
-    Lifecycle,
+    pub origin: Origin,
 }
 
 impl From<Conditions> for Deletion {
@@ -115,14 +107,18 @@ impl Shard {
 
     async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
         self.admit().await?;
-        let PutVersion { bucket: named, key, mut version, body, conditions } = put;
+        let PutVersion { bucket: named, key, mut version, body, conditions, origin } = put;
         let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
         let given = version.meta.attached.retention;
         loop {
             let bucket = self.bucket(&named)?;
             version.meta.attached.retention = given;
             let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
-            let change = self.installing(&bucket, &key, &mut version, check).await?;
+            let mut change = self.installing(&bucket, &key, &mut version, check).await?;
+            let version_id = change.version_id.as_deref();
+            let subject = Subject { named: &named, key: &key, version_id, meta: Some(&version.meta) };
+            let kind = origin.cause.of_put();
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, &origin)?;
             if self.commit_under(&named, &bucket, change.operations, change.usage, &body).await? {
                 if change.garbage {
                     self.collect_later();
@@ -164,13 +160,17 @@ impl Shard {
         name: &str,
         deletion: &Deletion,
     ) -> Result<Option<Deleted>, ObjectError> {
-        let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+        let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
             (None, Some(_)) => self.marking(bucket, name, deletion).await?,
             (id, _) => match self.removing(bucket, name, id.as_deref(), deletion).await? {
                 Some(removed) => removed,
                 None => return Ok(Some(Deleted { version_id: id.clone(), marker: false })),
             },
         };
+        let version_id = deleted.version_id.as_deref();
+        let subject = Subject { named, key: name, version_id, meta: None };
+        let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
+        let _ticket = self.tell(&mut change.operations, bucket, kind, subject, &deletion.origin)?;
         if !self.commit_under(named, bucket, change.operations, change.usage, &[]).await? {
             return Ok(None);
         }

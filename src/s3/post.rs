@@ -34,6 +34,7 @@ use crate::codec::uri::encode_component;
 use crate::codec::xml::{Configuration, Tags, XmlWriter};
 use crate::iam::Caller;
 use crate::object::condition::Conditions;
+use crate::object::events::Cause;
 use crate::object::meta::ETag as Tag;
 use crate::object::store::{Commit, Committed, Writer};
 
@@ -264,6 +265,7 @@ async fn store<'r>(
 ) -> Result<(Committed, Call<'r>)> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
+    let origin = call.origin(Cause::Post);
     let claimed = header_checksum(call.headers)?;
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
     let mut digests = Digests::new(true, false, Some(algorithm));
@@ -282,7 +284,8 @@ async fn store<'r>(
     }
     let etag = Tag { md5: values.md5.unwrap_or_default(), parts: 0 };
     let checksum = stored_checksum(values.checksum);
-    let commit = Commit { headers: stored, etag, checksum, attached, conditions: Conditions::default() };
+    let conditions = Conditions::default();
+    let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
     Ok((writer.commit(commit).await?, call))
 }
 

@@ -6,6 +6,7 @@
 mod harness;
 mod cores;
 mod crash;
+mod events;
 mod drives;
 mod life;
 mod repair;

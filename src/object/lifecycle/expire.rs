@@ -20,8 +20,9 @@ use crate::base::time::Nanos;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::value::Version;
 use crate::object::buckets::Bucket;
-use crate::object::commit::{BucketRef, Cause, Deletion};
+use crate::object::commit::{BucketRef, Deletion};
 use crate::object::error::ObjectError;
+use crate::object::events::{Cause, Origin};
 use crate::object::retention;
 use crate::object::settings::BucketSettings;
 use crate::object::shard::{Shard, damaged};
@@ -152,7 +153,8 @@ impl Shard {
             }
             // The oldest first: what is removed makes room for a marker.
             for Doomed { action, id } in doomed.into_iter().rev() {
-                let deletion = Deletion { version_id: id, cause: Cause::Lifecycle, ..Deletion::default() };
+                let origin = Origin { cause: Cause::Expiration, asked: None };
+                let deletion = Deletion { version_id: id, origin, ..Deletion::default() };
                 match self.delete_under(named, &bucket, key, &deletion).await {
                     Ok(Some(_)) => all.count(action),
                     // Other rules may hold by now.
