@@ -5,8 +5,8 @@
 
 use crate::base::metrics::{
     CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics, QueueMetrics,
-    RecoveryMetrics, ScrubMetrics, Snapshot,
+    JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics,
+    QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -28,6 +28,7 @@ pub fn snapshot() -> Snapshot {
             blocks_damaged: 2,
             ..Default::default()
         },
+        lifecycle: LifecycleMetrics { passes: 3, examined: 1_000, expired_current: 7, ..Default::default() },
         process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
         totals: totals(),
     }

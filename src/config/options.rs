@@ -134,6 +134,18 @@ pub struct ServeOptions {
     /// need m + 1. A drive that comes back before is only filled up. Default: 60.
     #[arg(long, value_name = "MINUTES", env = "BASALT_EVACUATE_MINUTES", help_heading = "Storage")]
     pub evacuate_minutes: Option<u64>,
+    /// Seconds that a day of a lifecycle rule takes: for tests
+    ///
+    /// Objects that a rule keeps for days are removed after as many times this. Dates, in rules and in answers, stay
+    /// those of the calendar. Default: 86400, a real day.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BASALT_LIFECYCLE_DAY",
+        help_heading = "Storage",
+        hide_short_help = true
+    )]
+    pub lifecycle_day: Option<u64>,
 
     /// How to reach the drives: auto, uring or threads
     ///
@@ -310,6 +322,7 @@ impl ServeOptions {
             shards: self.shards.or(other.shards),
             scrub_days: self.scrub_days.or(other.scrub_days),
             evacuate_minutes: self.evacuate_minutes.or(other.evacuate_minutes),
+            lifecycle_day: self.lifecycle_day.or(other.lifecycle_day),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),

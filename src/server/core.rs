@@ -77,7 +77,8 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     if index == 0 {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
-        upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        let patience = Patience { scrub, evacuate, day: facts.config.lifecycle_day };
+        upkeep::start_for_all(&mut running, shared, patience);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);
@@ -255,6 +256,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
         scrub: core.board.metrics(),
+        lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
     }
