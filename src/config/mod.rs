@@ -23,8 +23,8 @@ use crate::s3::NewBuckets;
 
 pub use cores::Cores;
 pub use options::{
-    AccountAction, AdminCommand, Command, CommandLine, DriveCommand, InspectOptions, LogFormat, ServeOptions,
-    ServerOptions,
+    AccountAction, AdminCommand, BucketAction, Command, CommandLine, DriveCommand, InspectOptions, LogFormat,
+    ServeOptions, ServerOptions,
 };
 pub use size::{Size, SizeError};
 
@@ -59,6 +59,8 @@ pub struct Config {
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// How many buckets have metrics of their own.
+    pub bucket_metrics: usize,
     pub log: LogConfig,
     /// Where systemd waits for word that we are ready.
     pub notify_socket: Option<PathBuf>,
@@ -172,6 +174,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        bucket_metrics: checked_bucket_metrics(options.bucket_metrics)?,
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
             format: options.log_format.unwrap_or_default(),
@@ -228,6 +231,12 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
+}
+
+fn checked_bucket_metrics(said: Option<usize>) -> Result<usize, ConfigError> {
+    let buckets = said.unwrap_or(0);
+    within("bucket-metrics", buckets as u64, 0, limits::METRICS_BUCKETS_MAX as u64)?;
+    Ok(buckets)
 }
 
 fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {

@@ -84,7 +84,8 @@ impl Shard {
         let at = key::part(upload.upload, number);
         let _part = self.locks.lock(&at).await;
         let before = self.part(&at).await?;
-        let usage = Usage::parts(part.size) - before.as_ref().map_or(Usage::NONE, |part| Usage::parts(part.size));
+        let usage =
+            Usage::parts(part.size) - before.as_ref().map_or(Usage::NONE, |part| Usage::parts(part.size));
         let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
         operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
         loop {
@@ -165,7 +166,10 @@ impl Shard {
             let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
             let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
             change.operations.push(Operation::Delete { key: upload.catalog_key() });
-            if self.commit_under(&upload.bucket, &bucket, change.operations, change.usage - parts, &[]).await? {
+            if self
+                .commit_under(&upload.bucket, &bucket, change.operations, change.usage - parts, &[])
+                .await?
+            {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }
         };

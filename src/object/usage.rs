@@ -152,7 +152,9 @@ impl Meter {
 
     /// Adds what a change adds, if that fits; given back when the claim is dropped and was not kept.
     pub fn claim(self: &Arc<Self>, change: Usage, quota: Option<&Quota>) -> Result<Claim, ObjectError> {
-        let max = |bound: fn(&Quota) -> Option<u64>| quota.and_then(bound).map(|max| i64::try_from(max).unwrap_or(i64::MAX));
+        let max = |bound: fn(&Quota) -> Option<u64>| {
+            quota.and_then(bound).map(|max| i64::try_from(max).unwrap_or(i64::MAX))
+        };
         if !raise(&self.stored, change.stored(), max(|quota| quota.max_bytes)) {
             return Err(ObjectError::QuotaExceeded);
         }

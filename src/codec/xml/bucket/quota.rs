@@ -48,7 +48,9 @@ mod tests {
         ] {
             assert_eq!(Quota::parse(&quota.render()), Ok(quota));
         }
-        for body in ["<QuotaConfiguration/>", "<QuotaConfiguration><MaxBytes>-1</MaxBytes></QuotaConfiguration>"] {
+        for body in
+            ["<QuotaConfiguration/>", "<QuotaConfiguration><MaxBytes>-1</MaxBytes></QuotaConfiguration>"]
+        {
             assert_eq!(Quota::parse(body.as_bytes()).map_err(|e| e.code()), Err("MalformedXML"), "{body}");
         }
     }
