@@ -266,7 +266,7 @@ mod tests {
     fn a_person_sees_what_is_held_and_what_may_be() {
         let quota = QuotaReport { max_bytes: Some(1 << 30), max_objects: None };
         let report = BucketReport { name: "b\u{1b}".into(), objects: 1234, quota, ..BucketReport::default() };
-        let text = render(&BucketCommand::Show("b".into()), &[report.clone()]);
+        let text = render(&BucketCommand::Show("b".into()), std::slice::from_ref(&report));
         assert!(text.contains("1,234") && text.contains("none") && !text.contains('\u{1b}'), "{text}");
         let line = render(&BucketCommand::List(String::new()), &[report]);
         assert_eq!(line.lines().count(), 1);
