@@ -6,9 +6,11 @@
 mod harness;
 mod cores;
 mod crash;
+mod events;
 mod drives;
 mod life;
 mod repair;
+mod evacuate;
 mod log;
 mod readers;
 mod recovery;
