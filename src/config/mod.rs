@@ -62,6 +62,8 @@ pub struct Config {
     pub scrub_interval: Duration,
     /// How long a day of a lifecycle rule is.
     pub lifecycle_day: Day,
+    /// Zero for never.
+    pub evacuate_after: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
@@ -185,6 +187,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
         lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,
+        evacuate_after: checked_evacuate_minutes(options.evacuate_minutes)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
@@ -293,6 +296,12 @@ fn checked_lifecycle_day(said: Option<u64>) -> Result<Day, ConfigError> {
     let Some(seconds) = said else { return Ok(Day::REAL) };
     within("lifecycle-day", seconds, 1, limits::LIFECYCLE_DAY_SECONDS_MAX)?;
     Ok(Day::of_seconds(seconds))
+}
+
+fn checked_evacuate_minutes(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let minutes = said.unwrap_or(limits::EVACUATE_MINUTES_DEFAULT);
+    within("evacuate-minutes", minutes, 0, limits::EVACUATE_MINUTES_MAX)?;
+    Ok(Duration::from_secs(minutes * 60))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {
