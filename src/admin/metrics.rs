@@ -10,7 +10,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
     BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics,
-    Log2Histogram, ScrubMetrics, Snapshot,
+    LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
 };
 
 /// The `Content-Type` of what `render` gives.
@@ -25,6 +25,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     requests(&mut families, &snapshot.totals);
     drives(&mut families, &snapshot.totals.drives);
     scrub(&mut families, &snapshot.scrub);
+    lifecycle(&mut families, &snapshot.lifecycle);
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
@@ -224,6 +225,35 @@ fn scrub(families: &mut Families, s: &ScrubMetrics) {
     for (name, help, value) in counters {
         families.one_counter(name, help, value as f64);
     }
+}
+
+fn lifecycle(families: &mut Families, l: &LifecycleMetrics) {
+    families.one_gauge("lifecycle_running", "1 while a pass is under way.", f64::from(l.running));
+    families.one_gauge("lifecycle_last_pass_seconds", "Time the last pass took.", seconds(l.last_pass_us));
+    let counters = [
+        ("lifecycle_passes_total", "Passes over the buckets with rules.", l.passes),
+        ("lifecycle_examined_total", "Versions and uploads that passes looked at.", l.examined),
+        (
+            "lifecycle_locked_total",
+            "Versions that were due and stay because they are locked.",
+            l.skipped_locked,
+        ),
+        ("lifecycle_failed_total", "Removals that were due and are tried again.", l.failed),
+    ];
+    for (name, help, value) in counters {
+        families.one_counter(name, help, value as f64);
+    }
+    let actions = [
+        ("expire_current", l.expired_current),
+        ("expire_noncurrent", l.expired_noncurrent),
+        ("remove_marker", l.removed_markers),
+        ("abort_upload", l.aborted_uploads),
+    ];
+    families.counter(
+        "lifecycle_expired_total",
+        "What rules removed, by action.",
+        actions.map(|(action, count)| (vec![("action", action)], count as f64)),
+    );
 }
 
 fn drive_labels<'a>(drive: &'a DriveMetrics, number: &'a str) -> Labels<'a> {

@@ -4,8 +4,8 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics,
-    DriveState, JobKind, JobMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics,
+    BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
+    JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics,
     QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
@@ -36,6 +36,7 @@ pub fn snapshot() -> Snapshot {
             quota_bytes: Some(1 << 30),
             quota_objects: Some(1000),
         }],
+        lifecycle: LifecycleMetrics { passes: 3, examined: 1_000, expired_current: 7, ..Default::default() },
         process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
         totals: totals(),
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
+use crate::object::lifecycle::Day;
 use crate::s3::NewBuckets;
 use crate::upkeep::notify::webhook::Webhook;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
+    /// How long a day of a lifecycle rule is.
+    pub lifecycle_day: Day,
     /// Zero for never.
     pub evacuate_after: Duration,
     pub memory_bytes: u64,
@@ -185,6 +188,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
+        lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,
         evacuate_after: checked_evacuate_minutes(options.evacuate_minutes)?,
         memory_bytes,
         read_cache_bytes,
@@ -295,6 +299,12 @@ fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
     let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
     within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
     Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+fn checked_lifecycle_day(said: Option<u64>) -> Result<Day, ConfigError> {
+    let Some(seconds) = said else { return Ok(Day::REAL) };
+    within("lifecycle-day", seconds, 1, limits::LIFECYCLE_DAY_SECONDS_MAX)?;
+    Ok(Day::of_seconds(seconds))
 }
 
 fn checked_evacuate_minutes(said: Option<u64>) -> Result<Duration, ConfigError> {

@@ -128,6 +128,19 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DAYS", env = "BASALT_SCRUB_DAYS", help_heading = "Storage")]
     pub scrub_days: Option<u64>,
 
+    /// Seconds that a day of a lifecycle rule takes: for tests
+    ///
+    /// Objects that a rule keeps for days are removed after as many times this. Dates, in rules and in answers, stay
+    /// those of the calendar. Default: 86400, a real day.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BASALT_LIFECYCLE_DAY",
+        help_heading = "Storage",
+        hide_short_help = true
+    )]
+    pub lifecycle_day: Option<u64>,
+
     /// Minutes a drive may be out before what stands on it is written anew on the others; 0 for never
     ///
     /// Objects get back their full width where the pool has more than k + m drives; the catalog and the log
@@ -315,6 +328,7 @@ impl ServeOptions {
             adopt: self.adopt.or(other.adopt),
             shards: self.shards.or(other.shards),
             scrub_days: self.scrub_days.or(other.scrub_days),
+            lifecycle_day: self.lifecycle_day.or(other.lifecycle_day),
             evacuate_minutes: self.evacuate_minutes.or(other.evacuate_minutes),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),

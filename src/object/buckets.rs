@@ -147,6 +147,17 @@ impl Buckets {
         }
     }
 
+    /// The buckets whose settings are wanted.
+    pub fn select(&self, wanted: impl Fn(&BucketSettings) -> bool) -> Vec<(BucketRef, Arc<BucketSettings>)> {
+        let buckets = self.named.borrow();
+        let chosen = buckets.iter().filter(|(_, entry)| wanted(&entry.bucket.settings));
+        let named = |(name, entry): (&String, &Entry)| {
+            let named = BucketRef { name: name.clone(), id: entry.bucket.value.id };
+            (named, entry.bucket.settings.clone())
+        };
+        chosen.map(named).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.named.borrow().len()
     }

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::conditions;
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::headers::{self, RangeAsked};
 use super::lock::lock_headers;
 use super::response::{
@@ -147,6 +148,10 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
     version_header(headers, object.version_id());
     count_header(headers, &meta.attached.tags);
     lock_headers(headers, &meta.attached);
+    // One that is asked for by its id may be an old one; where there are no versions it is not.
+    if asked_version(call.query).is_none() || object.version_id().is_none() {
+        expiration_header(headers, call, meta);
+    }
     override_headers(headers, call.query)?;
     if found.partial {
         let (first, last) = (found.range.start, found.range.end - 1);

@@ -79,6 +79,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        upkeep::lifecycle::start(&mut running, facts.config.lifecycle_day);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);
@@ -268,6 +269,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
             .iter()
             .map(usage_of)
             .collect(),
+        lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
     }
