@@ -311,6 +311,11 @@ impl Store {
         self.core.common.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
     }
 
+    /// Buckets behind a name, whoever owns them.
+    pub fn all_buckets(&self, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        self.core.common.buckets.page(after, limit)
+    }
+
     /// Sets durably; when it returns, every core goes by it.
     pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
         let bucket = self.bucket_ref(name)?;

@@ -26,11 +26,18 @@ use crate::codec::prefixes::outermost;
 use crate::codec::xml::{Lifecycle, LifecycleRule};
 use crate::object::core::Core;
 use crate::object::lifecycle::{Action, Day, Due, Facts, History, KeyRange, Subject, Tally, abort};
+use crate::object::open::Running;
 use crate::object::pace::{GivenUp, Pace, Urgency};
 use crate::object::uploads::UploadRef;
 
+/// Starts it on the one core that does it for all. `day` is how long a day of a rule is.
+pub fn start(running: &mut Running, day: Day) {
+    let (core, log) = (running.core.clone(), running.log.clone());
+    running.tend_with(tokio::task::spawn_local(run_when_due(core, log, day)));
+}
+
 /// Passes when a day begins, and when rules changed, until the server stops.
-pub async fn run_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
+async fn run_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
     let mut known = Vec::new();
     let mut due = Nanos(0);
     while !log.is_over() {

@@ -5,9 +5,9 @@
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
-pub mod evacuate;
 pub mod lifecycle;
 pub mod notify;
+pub mod evacuate;
 pub mod pace;
 pub mod readmit;
 pub mod repair;
@@ -16,7 +16,6 @@ pub mod scrub;
 
 use std::time::Duration;
 
-use crate::object::lifecycle::Day;
 use crate::object::open::{Running, Shared};
 
 /// Starts what every core that reads does beside serving: repairs of what its readers found.
@@ -31,19 +30,15 @@ pub struct Patience {
     pub scrub: Option<Duration>,
     /// How long a drive may be out before what stands on it is written anew on the others.
     pub evacuate: Option<Duration>,
-    /// How long lifecycle takes a day for.
-    pub day: Day,
 }
 
-/// Starts what one core does for all: the scrub, lifecycle, giving up drives that stay out, and keeping the
-/// superblocks true. All cores have opened their shards by then.
+/// Starts what one core does for all: the scrub, giving up drives that stay out, and keeping the superblocks
+/// true. All cores have opened their shards by then.
 pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
-    let lifecycle = lifecycle::run_when_due(core.clone(), running.log.clone(), patience.day);
-    running.tend_with(tokio::task::spawn_local(lifecycle));
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core.clone(), patience.scrub)));
+    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, patience.scrub)));
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(core, shared)));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }

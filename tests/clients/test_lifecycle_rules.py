@@ -14,6 +14,7 @@ from .content import MIB, content
 from .conftest import serve
 from .errors import refused
 from .test_multipart import Upload
+from .test_notifications import hook, listening
 from .test_object_lock import hence
 from .test_post_object import Poster
 from .test_versioning import enable
@@ -437,6 +438,21 @@ def test_locks_win(quick, fast):
     fast.put_object_legal_hold(Bucket=home, Key="held", VersionId=held, LegalHold={"Status": "OFF"})
     until(lambda: held not in {version for *_, version in history(fast, home)}, SECONDS, "what was released to be gone")
     assert retained in {version for *_, version in history(fast, home)}
+
+
+def test_who_listens_hears_of_what_expires(new_basalt, hook):
+    server = new_basalt(options=[*OPTIONS, *hook.option]).start()
+    s3 = listening(server, hook, bucket="told", events=["s3:LifecycleExpiration:*"])
+    put(s3, "told", "plain")
+    lay_down(s3, "told", rule(DAYS, name="r"))
+    gone, = hook.wait(1)
+    assert (gone["eventName"], gone["s3"]["object"]["key"]) == ("LifecycleExpiration:Delete", "plain")
+    enable(s3, "told")
+    version = put(s3, "told", "versioned")
+    lay_down(s3, "told", rule(DAYS, NONCURRENT, name="r"))
+    marked, removed = hook.wait(3)[1:]
+    assert marked["eventName"] == "LifecycleExpiration:DeleteMarkerCreated"
+    assert (removed["eventName"], removed["s3"]["object"]["versionId"]) == ("LifecycleExpiration:Delete", version)
 
 
 def test_rules_that_are_taken_back_remove_nothing_more(quick, fast, home):

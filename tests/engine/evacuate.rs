@@ -21,7 +21,7 @@ use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 const AFTER: Duration = Duration::from_secs(600);
 
 async fn serve(sim: &SimWorld, request: &Request, cores: usize) -> Server {
-    let patience = Patience { evacuate: Some(AFTER), scrub: None, ..Patience::default() };
+    let patience = Patience { evacuate: Some(AFTER), scrub: None };
     start_with(sim, request, cores, patience).await.expect("a start")
 }
 
