@@ -224,6 +224,11 @@ pub const LARGE_BYTES_MIN: u64 = 64 << 20;
 pub const CHUNK_BLOCKS: usize = 16;
 /// Object bytes in one pack: large enough that its stripes are written in long pieces.
 pub const PACK_BYTES: usize = MIB;
+/// Usages of buckets whose values a checkpoint reads at a time, and what a change to one takes in memory; as
+/// packs. Usages that a start reads in one step of a shard: less than 1 ms.
+pub const USAGES_FOLDED_AT_ONCE: usize = PACKS_FOLDED_AT_ONCE;
+pub const USAGE_CHANGE_BYTES: usize = 64;
+pub const USAGES_READ_AT_ONCE: usize = 500;
 /// Catalog bytes in the record that installs a pack.
 pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 /// The directory at the end of a pack: it names each object with less than the record does.

@@ -17,6 +17,7 @@ const VERSION: u8 = 0x20;
 const NULL_ORDER: u8 = 0x24;
 const UPLOAD: u8 = 0x28;
 const PART: u8 = 0x30;
+const USAGE: u8 = 0x38;
 const SPACE: u8 = 0x40;
 const PACK: u8 = 0x48;
 const GARBAGE: u8 = 0x50;
@@ -207,6 +208,19 @@ pub fn parse_part(key: &[u8]) -> Option<(u128, u16)> {
     Some((u128::from_be_bytes(upload.try_into().ok()?), u16::from_be_bytes(number.try_into().ok()?)))
 }
 
+/// What a bucket holds in the shard.
+pub fn usage(bucket: u64) -> Vec<u8> {
+    join(USAGE, &[&bucket.to_be_bytes()])
+}
+
+pub fn usages() -> (Vec<u8>, Vec<u8>) {
+    (vec![USAGE], vec![USAGE + 1])
+}
+
+pub fn parse_usage(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(&[USAGE])?.try_into().ok()?))
+}
+
 pub fn space(drive: DriveId, segment: u32) -> Vec<u8> {
     join(SPACE, &[&drive.0.to_be_bytes(), &segment.to_be_bytes()])
 }
@@ -279,6 +293,7 @@ pub fn family(key: &[u8]) -> Option<&'static str> {
         NULL_ORDER => "null order",
         UPLOAD => "upload",
         PART => "part",
+        USAGE => "usage",
         SPACE => "space",
         PACK => "pack",
         GARBAGE => "garbage",
@@ -414,7 +429,7 @@ mod tests {
 
         #[test]
         fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
-            let _ = parse_event(&bytes);
+            let _ = (parse_event(&bytes), parse_usage(&bytes));
             let _ = (parse_version(&bytes), parse_upload(&bytes), parse_part(&bytes), parse_space(&bytes));
             let _ = (lock_of(&bytes), object_of(&bytes), parse_null_order(&bytes));
         }

@@ -4,6 +4,7 @@ pub mod key;
 pub mod meta;
 mod attached;
 pub mod value;
+pub mod usage;
 pub mod identity;
 pub mod event;
 pub mod directory;

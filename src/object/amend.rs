@@ -16,6 +16,7 @@ use crate::base::time::Nanos;
 use crate::catalog::event::EventKind;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 
 /// What changes.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ impl Shard {
                     self.tell(&mut operations, &bucket, kind, subject, &origin)?
                 }
             };
-            if self.commit_under(&named, &bucket, operations, &[]).await? {
+            if self.commit_under(&named, &bucket, operations, Usage::NONE, &[]).await? {
                 return Ok(version_id);
             }
         }

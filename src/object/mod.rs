@@ -6,6 +6,7 @@ pub mod keylock;
 pub mod pins;
 pub mod spots;
 pub mod settings;
+pub mod usage;
 pub mod buckets;
 pub mod identities;
 pub mod cache;

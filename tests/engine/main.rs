@@ -14,5 +14,6 @@ mod readers;
 mod recovery;
 mod settings;
 mod space;
+mod usage;
 mod background;
 mod versions;
