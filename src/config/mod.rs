@@ -51,6 +51,8 @@ pub struct Config {
     pub region: String,
     /// Lower case, without a trailing dot.
     pub domains: Vec<String>,
+    /// The same, at least one, none of them also in `domains`.
+    pub website_domains: Vec<String>,
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
@@ -93,6 +95,8 @@ pub struct LogConfig {
 pub const LOG_FILTER_DEFAULT: &str = "info";
 const LISTEN_DEFAULT: ([u8; 4], u16) = ([127, 0, 0, 1], 9000);
 const REGION_DEFAULT: &str = "us-east-1";
+/// Every name below `localhost` is this machine (RFC 6761 section 6.3), so this one needs no DNS.
+const WEBSITE_DOMAIN_DEFAULT: &str = "s3-website.localhost";
 
 /// Why a configuration cannot work. The message names the value and says what would.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +160,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
     }
     let shards = options.shards.unwrap_or(limits::SHARDS_DEFAULT);
     within("shards", shards.into(), 1, limits::SHARDS_MAX.into())?;
+    let domains = checked_domains("domain", options.domain)?;
     Ok(Config {
         drives: options.drives,
         parity: options.parity,
@@ -165,7 +170,8 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         io: options.io.unwrap_or_default().into(),
         listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),
         region: checked_region(options.region)?,
-        domains: checked_domains(options.domain)?,
+        website_domains: checked_website_domains(options.website_domain, &domains)?,
+        domains,
         connections_max: checked_connections(options.connections_max)?,
         header_timeout: seconds(
             "header-timeout",
@@ -211,15 +217,27 @@ fn checked_region(region: Option<String>) -> Result<String, ConfigError> {
     Err(ConfigError::Value { name: "region", value: region, rule })
 }
 
-fn checked_domains(domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
-    if domains.len() > limits::DOMAINS_MAX {
-        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
-        return Err(ConfigError::Value { name: "domain", value: domains.len().to_string(), rule });
+fn checked_website_domains(said: Vec<String>, domains: &[String]) -> Result<Vec<String>, ConfigError> {
+    let said = if said.is_empty() { vec![WEBSITE_DOMAIN_DEFAULT.to_owned()] } else { said };
+    let websites = checked_domains("website-domain", said)?;
+    match websites.iter().find(|website| domains.contains(website)) {
+        None => Ok(websites),
+        Some(website) => {
+            let rule = "another name than those of --domain, which serve the S3 API".to_owned();
+            Err(ConfigError::Value { name: "website-domain", value: website.clone(), rule })
+        }
     }
-    domains.into_iter().map(checked_domain).collect()
 }
 
-fn checked_domain(domain: String) -> Result<String, ConfigError> {
+fn checked_domains(name: &'static str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    if domains.len() > limits::DOMAINS_MAX {
+        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
+        return Err(ConfigError::Value { name, value: domains.len().to_string(), rule });
+    }
+    domains.into_iter().map(|domain| checked_domain(name, domain)).collect()
+}
+
+fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigError> {
     let host = domain.strip_suffix('.').unwrap_or(&domain).to_ascii_lowercase();
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
@@ -231,7 +249,7 @@ fn checked_domain(domain: String) -> Result<String, ConfigError> {
         return Ok(host);
     }
     let rule = "a host name without scheme and port, such as s3.example.com".to_owned();
-    Err(ConfigError::Value { name: "domain", value: domain, rule })
+    Err(ConfigError::Value { name, value: domain, rule })
 }
 
 fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigError> {

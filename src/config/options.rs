@@ -156,6 +156,20 @@ pub struct ServeOptions {
     #[arg(long, value_name = "HOST", env = "BASALT_DOMAIN", value_delimiter = ',', help_heading = "Network")]
     pub domain: Vec<String>,
 
+    /// Host name under which buckets are web sites: http://BUCKET.HOST
+    ///
+    /// What PutBucketWebsite sets up is served there to everybody whom the bucket lets read; S3 requests are not.
+    /// A request to HOST itself is for the bucket of that name. May be repeated; in the environment separated by
+    /// commas; in the file the list `website-domain`. Default: s3-website.localhost.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "BASALT_WEBSITE_DOMAIN",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub website_domain: Vec<String>,
+
     /// Connections open at once; more are closed at accept
     ///
     /// Default: 4096.
@@ -292,6 +306,7 @@ impl ServeOptions {
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),
             domain: first_said(self.domain, other.domain),
+            website_domain: first_said(self.website_domain, other.website_domain),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),

@@ -276,6 +276,7 @@ impl Core {
     ) {
         loop {
             tokio::select! {
+                biased;
                 Some(job) = news.recv() => job(&self),
                 Some(job) = inbox.recv() => job(&self),
                 else => return,

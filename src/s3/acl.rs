@@ -218,7 +218,7 @@ fn of_headers(call: &Call<'_>, parties: &Parties<'_>) -> Result<Option<Vec<Grant
     }
     match canned(name, parties) {
         Some(grants) => Ok(Some(grants)),
-        None => Err(S3Error::argument("x-amz-acl", name, "")),
+        None => Err(S3Error::argument("x-amz-acl", name, "The canned ACL you specified is not valid")),
     }
 }
 

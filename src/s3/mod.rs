@@ -38,6 +38,7 @@ mod settings;
 mod tagging;
 mod versioning;
 mod versions;
+mod website;
 
 pub mod error;
 pub mod stats;
@@ -71,6 +72,8 @@ pub struct EdgeSettings {
     pub region: String,
     /// Base domains for virtual-host-style addresses, e.g. `s3.example.com`.
     pub domains: Vec<String>,
+    /// Under which buckets are web sites.
+    pub website_domains: Vec<String>,
     pub root: Credentials,
     /// What a bucket gets of which its maker says nothing.
     pub new_buckets: NewBuckets,

@@ -23,8 +23,7 @@ use crate::object::settings::{BucketSettings, Kind, Setting};
 
 /// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    // A website needs an endpoint of its own.
-    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Website)
+    !matches!(kind, Kind::Lifecycle | Kind::Logging)
 }
 
 // ---- Reading ----

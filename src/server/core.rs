@@ -152,6 +152,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     let settings = EdgeSettings {
         region: config.region.clone(),
         domains: config.domains.clone(),
+        website_domains: config.website_domains.clone(),
         root: s3::Credentials {
             access_key: facts.root.access_key.clone(),
             secret_key: facts.root.secret_key.clone(),

@@ -84,7 +84,7 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
             server.put(&key, body.clone()).await.expect("a put");
             model.insert(key, body);
         }
-        assert_eq!(server.running.core.pool.failed(), 2);
+        assert_eq!(server.core().pool.failed(), 2);
         server.check(&model).await;
         server.stop().await;
     });

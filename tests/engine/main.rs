@@ -4,6 +4,7 @@
 //! One thread, paused time, everything from a seed.
 
 mod harness;
+mod cores;
 mod crash;
 mod events;
 mod drives;
