@@ -44,8 +44,8 @@ pub struct Shard {
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
     pub packs: Packs,
-    pub events: Events,
     pub tally: Tally,
+    pub events: Events,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.

@@ -173,8 +173,8 @@ impl Shard {
                 Subject { named: &upload.bucket, key: &upload.key, version_id, meta: Some(&version.meta) };
             let (kind, origin) = (EventKind::CreatedComplete, &complete.origin);
             let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, origin)?;
-            let (operations, usage) = (change.operations, change.usage - parts);
-            if self.commit_under(&upload.bucket, &bucket, operations, usage, &[]).await? {
+            let usage = change.usage - parts;
+            if self.commit_under(&upload.bucket, &bucket, change.operations, usage, &[]).await? {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }
         };
