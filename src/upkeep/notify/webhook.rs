@@ -195,16 +195,15 @@ impl Client {
         request.body(Full::new(body)).map_err(down)
     }
 
-    /// What the status says; the connection is kept when the answer is short.
+    /// What the status says; the connection is kept when the rest of the answer is short and comes soon.
     async fn judge(
         &mut self,
         open: SendRequest<Full<Bytes>>,
         answer: hyper::Response<Incoming>,
     ) -> Result<(), Failure> {
         let status = answer.status();
-        if is_short(answer.into_body()).await {
-            self.open = Some(open);
-        }
+        let drained = tokio::time::timeout(DRAIN, is_short(answer.into_body())).await;
+        self.open = Some(open).filter(|_| drained == Ok(true));
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::TOO_MANY_REQUESTS => Err(down(format!("it answered with status {status}"))),
@@ -249,10 +248,14 @@ impl Client {
     }
 }
 
+/// How long the rest of an answer may take before its connection is given up.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Reads an answer to its end, if that is near.
 async fn is_short(mut body: Incoming) -> bool {
     let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         read += frame.data_ref().map_or(0, Bytes::len);
         if read > WEBHOOK_ANSWER_BYTES_MAX {
             return false;
