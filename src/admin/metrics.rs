@@ -9,7 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
+    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
     ScrubMetrics, Snapshot,
 };
 
@@ -136,9 +136,17 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     });
     families.gauge("drive_state", "1 for the state the drive is in, 0 for the others.", states);
     type Figure = fn(&DriveMetrics) -> u64;
-    let gauges: [(&str, &str, Figure); 4] = [
+    let gauges: [(&str, &str, Figure); 6] = [
         ("drive_rebuilding", "1 until a full scrub has passed over a drive that came back.", |d| {
             d.rebuilding.into()
+        }),
+        (
+            "drive_evacuating",
+            "1 while what stands on a drive that stays out is written anew elsewhere.",
+            |d| (d.evacuation == Evacuation::UnderWay).into(),
+        ),
+        ("drive_evacuated", "1 when that is done, as far as the drives that are left allow.", |d| {
+            (d.evacuation == Evacuation::Done).into()
         }),
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
         ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),

@@ -397,6 +397,12 @@ pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
 /// The same while a drive is being filled again: then the data stands with less redundancy than promised, and
 /// half of the time is left to clients all the same.
 pub const REBUILD_BYTES_PER_SECOND: u64 = 1 << 30;
+/// How long a drive may be out before it is given up: longer than a restart of the machine or the change of a
+/// cable, and short beside the time until the next drive fails.
+pub const EVACUATE_MINUTES_DEFAULT: u64 = 60;
+pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
+/// Pause before an evacuation is tried again that found no room: each try walks the catalog.
+pub const EVACUATION_RETRY_SECONDS: u64 = 600;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 

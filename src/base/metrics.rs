@@ -248,6 +248,30 @@ impl IoCounters {
     }
 }
 
+/// Whether what stands on a drive that stays out is being written anew on the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Evacuation {
+    /// The drive is in service, or has not been out for long.
+    #[default]
+    None,
+    UnderWay,
+    /// Everything has what the drives that are left can give it.
+    Done,
+}
+
+impl Evacuation {
+    pub const ALL: [Evacuation; 3] = [Evacuation::None, Evacuation::UnderWay, Evacuation::Done];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Evacuation::None => "none",
+            Evacuation::UnderWay => "evacuating",
+            Evacuation::Done => "evacuated",
+        }
+    }
+}
+
 /// One drive as one core sees it, or, merged, as the machine sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DriveMetrics {
@@ -258,6 +282,7 @@ pub struct DriveMetrics {
     pub state: DriveState,
     /// In service; older bytes may be missing until a full scrub has passed.
     pub rebuilding: bool,
+    pub evacuation: Evacuation,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
     /// Bytes of objects and packs, as far as this core accounts for them; merging adds them up.
@@ -279,6 +304,7 @@ impl DriveMetrics {
         }
         self.state = self.state.max(other.state);
         self.rebuilding |= other.rebuilding;
+        self.evacuation = self.evacuation.max(other.evacuation);
         self.capacity_bytes = self.capacity_bytes.max(other.capacity_bytes);
         self.used_bytes += other.used_bytes;
         self.reads.merge(&other.reads);

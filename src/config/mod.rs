@@ -59,6 +59,8 @@ pub struct Config {
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
+    /// Zero for never.
+    pub evacuate_after: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
@@ -181,6 +183,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
+        evacuate_after: checked_evacuate_minutes(options.evacuate_minutes)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
@@ -283,6 +286,12 @@ fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
     let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
     within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
     Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+fn checked_evacuate_minutes(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let minutes = said.unwrap_or(limits::EVACUATE_MINUTES_DEFAULT);
+    within("evacuate-minutes", minutes, 0, limits::EVACUATE_MINUTES_MAX)?;
+    Ok(Duration::from_secs(minutes * 60))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {

@@ -128,6 +128,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DAYS", env = "BASALT_SCRUB_DAYS", help_heading = "Storage")]
     pub scrub_days: Option<u64>,
 
+    /// Minutes a drive may be out before what stands on it is written anew on the others; 0 for never
+    ///
+    /// Objects get back their full width where the pool has more than k + m drives; the catalog and the log
+    /// need m + 1. A drive that comes back before is only filled up. Default: 60.
+    #[arg(long, value_name = "MINUTES", env = "BASALT_EVACUATE_MINUTES", help_heading = "Storage")]
+    pub evacuate_minutes: Option<u64>,
+
     /// How to reach the drives: auto, uring or threads
     ///
     /// `auto` tries io_uring and falls back to a small pool of threads where it is denied, as in many
@@ -302,6 +309,7 @@ impl ServeOptions {
             adopt: self.adopt.or(other.adopt),
             shards: self.shards.or(other.shards),
             scrub_days: self.scrub_days.or(other.scrub_days),
+            evacuate_minutes: self.evacuate_minutes.or(other.evacuate_minutes),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),

@@ -33,7 +33,7 @@ use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-use crate::upkeep;
+use crate::upkeep::{self, Patience};
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -75,8 +75,9 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let _ = links.announced.send(announced);
     upkeep::start(&mut running);
     if index == 0 {
-        let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
-        upkeep::start_for_all(&mut running, &world, shared, interval);
+        let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
+        upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);

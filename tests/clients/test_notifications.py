@@ -206,7 +206,7 @@ def test_targets_that_are_not_there_are_refused(told, hook):
                 "arn:other:sqs:us-east-1::hook", "hook", "", "arn:basalt:sqs:us-east-1:x:hook"):
         with refused("InvalidArgument", 400) as error:
             configure(s3, "told", [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}])
-        assert error["Message"] == unable and error["ArgumentName"] == arn
+        assert error["Message"] == unable and (error["ArgumentName"] or "") == arn
     for arn in ("arn:aws:sqs:us-east-1:123456789012:hook", "arn:basalt:sqs:::hook"):
         configure(s3, "told", [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}])
     hook.close()

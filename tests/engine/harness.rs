@@ -22,7 +22,7 @@ use basalt::object::open::{self, MemoryPlan, Running, Shared};
 use basalt::object::shard::Shard;
 use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
 use basalt::pool::format::Request;
-use basalt::upkeep;
+use basalt::upkeep::{self, Patience};
 use bytes::Bytes;
 use tokio::task::LocalSet;
 
@@ -104,6 +104,15 @@ pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> 
 pub const CORES_MAX: usize = 3;
 
 pub async fn start_on_cores(sim: &SimWorld, request: &Request, cores: usize) -> Result<Server, String> {
+    start_with(sim, request, cores, Patience::default()).await
+}
+
+pub async fn start_with(
+    sim: &SimWorld,
+    request: &Request,
+    cores: usize,
+    patience: Patience,
+) -> Result<Server, String> {
     eprintln!("a start with {cores} cores");
     let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;
     let dealt = open::deal(opening, cores);
@@ -117,7 +126,7 @@ pub async fn start_on_cores(sim: &SimWorld, request: &Request, cores: usize) -> 
     let announced = join_all(cores.iter().map(Running::announce_buckets)).await;
     announced.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
     cores.iter_mut().for_each(upkeep::start);
-    upkeep::start_for_all(&mut cores[0], &world, shared.clone(), None);
+    upkeep::start_for_all(&mut cores[0], shared.clone(), patience);
     let stores = cores.iter().map(|running| Store::new(running.core.clone())).collect();
     Ok(Server { shared, cores, background, stores, turn: Cell::default() })
 }

@@ -10,6 +10,7 @@ mod events;
 mod drives;
 mod life;
 mod repair;
+mod evacuate;
 mod log;
 mod readers;
 mod recovery;
