@@ -64,7 +64,7 @@ fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
          listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
-         drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
+         drain-seconds = 0\nlifecycle-day = 2\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
         &[],
@@ -73,6 +73,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.parity, config.capacity_bytes, config.shards), (Some(1), Some(10 << 30), 16));
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
+    assert_eq!(config.lifecycle_day, crate::object::lifecycle::Day::of_seconds(2));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
     assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
@@ -128,7 +129,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 17] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -142,6 +143,7 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),
         (&["/a", "--header-timeout", "0"], "--header-timeout 0"),
+        (&["/a", "--lifecycle-day", "0"], "--lifecycle-day 0"),
         (&["/a", "--access-key", "AKEXAMPLE0000000"], "belong together"),
         (&["/a", "--access-key", "short", "--secret-key", "secret-secret-secret"], "access key"),
         (

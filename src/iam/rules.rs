@@ -23,6 +23,8 @@ pub struct Rules {
     pub grants: Option<Vec<Grant>>,
     pub ownership: ObjectOwnership,
     pub block: PublicAccessBlock,
+    /// Objects may have a date on which they expire.
+    pub expires: bool,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
     /// Somebody is told of changes to objects.
@@ -53,6 +55,7 @@ impl Rules {
             grants: settings.acl.as_ref().map(|acl| acl.grants.clone()),
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
+            expires: settings.lifecycle.is_some(),
             requester_pays: settings.payer == Some(Payer::Requester),
             notifies: settings.notification.is_some(),
         }

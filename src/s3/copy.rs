@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
+use super::expiration::expiration_header;
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
 use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
@@ -103,7 +104,8 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let redirect = headers::website_redirect(call.headers)?;
     // Copying an older version to the front is how it is restored.
     let restores = source.version.is_some() && is_versioned(&call)?;
-    let changes = replace || restores || redirect.is_some();
+    let changes =
+        replace || restores || redirect.is_some() || call.headers.contains_key("x-amz-storage-class");
     if !changes && source.bucket == call.bucket && source.key == call.key {
         let message = "This copy request is illegal because it is trying to copy an object to itself without \
                        changing the object's metadata, storage class, website redirect location or encryption \
@@ -135,7 +137,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
         let committed = writer.commit(commit).await?;
         let meta = committed.meta;
         let text = document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object);
-        Ok((text, committed.version_id))
+        Ok((text, Some((meta, committed.version_id))))
     };
     answer(&call, source_version, work).await
 }
@@ -282,20 +284,26 @@ fn document(
     })
 }
 
+/// What a copy has made: an object and the id of its version, but for a part.
+type Made = Option<(ObjectMeta, Option<String>)>;
+
 /// Waits for the work in silence for a while, then answers while it goes on. The work gives the
-/// document and the version it made, which a header can only tell of an answer that waited.
+/// document and the version it made, if it made one, which headers can only tell of an answer that waited.
 async fn answer(
     call: &Call<'_>,
     source_version: Option<String>,
-    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+    work: impl Future<Output = Result<(Vec<u8>, Made)>> + 'static,
 ) -> Result<Reply> {
     let mut work = Box::pin(work);
     let silence = Duration::from_secs(COPY_SILENCE_SECONDS_MAX);
     let mut reply = match tokio::time::timeout(silence, &mut work).await {
         Ok(result) => {
-            let (document, version) = result?;
+            let (document, made) = result?;
             let mut reply = xml(document);
-            version_header(reply.headers_mut(), version.as_deref());
+            if let Some((meta, version)) = made {
+                version_header(reply.headers_mut(), version.as_deref());
+                expiration_header(reply.headers_mut(), call, &meta);
+            }
             reply
         }
         Err(_) => answer_late(call, silence, work),
@@ -309,7 +317,7 @@ async fn answer(
 fn answer_late(
     call: &Call<'_>,
     silence: Duration,
-    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+    work: impl Future<Output = Result<(Vec<u8>, Made)>> + 'static,
 ) -> Reply {
     let (resource, request_id) = (call.path.to_owned(), call.request_id.to_owned());
     let (bucket, key) = (call.bucket.to_owned(), call.key.to_owned());

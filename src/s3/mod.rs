@@ -3,7 +3,7 @@
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
-//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`,
+//! `put`, `get`, `attributes`, `tagging`, `lock`, `expiration`, `versioning`, `delete`, `copy`, `list`, `multipart`,
 //! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
 //! Failures become S3 errors in one table (`error`).
 //!
@@ -20,6 +20,7 @@ mod connection;
 mod copy;
 mod cors;
 mod delete;
+mod expiration;
 mod facts;
 mod get;
 mod headers;

@@ -16,6 +16,7 @@ use super::auth::Proof;
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
 use super::response::{Reply, checksum_headers, empty, etag_text, etag_value, set, xml};
 use super::route::{Operation, check_key};
@@ -59,15 +60,17 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     if let Some(policy) = policy {
         policy.check(&fields.0, now).map_err(|error| S3Error::with(Code::AccessDenied, error.to_string()))?;
     }
+    let bucket_url = super::service::location(&call);
     let asked = as_headers(&fields)?;
     headers::check_features(&asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
     authorize::admit(Operation::PutObject, &call).await?;
     settings::charged(&call)?;
-    let host = super::service::location(&call);
-    let committed = store(call, &mut reader, length).await?;
-    Ok(answer(&fields, &host, &committed))
+    let (committed, call) = store(call, &mut reader, length).await?;
+    let mut reply = answer(&fields, &bucket_url, &committed);
+    expiration_header(reply.headers_mut(), &call, &committed.meta);
+    Ok(reply)
 }
 
 fn reader(headers: &HeaderMap) -> Result<FormReader> {
@@ -255,7 +258,11 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
     Ok(asked)
 }
 
-async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) -> Result<Committed> {
+async fn store<'r>(
+    call: Call<'r>,
+    reader: &mut FormReader,
+    (min, max): (u64, u64),
+) -> Result<(Committed, Call<'r>)> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
     let origin = call.origin(Cause::Post);
@@ -279,7 +286,7 @@ async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) 
     let checksum = stored_checksum(values.checksum);
     let conditions = Conditions::default();
     let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
-    Ok(writer.commit(commit).await?)
+    Ok((writer.commit(commit).await?, call))
 }
 
 async fn take_file(

@@ -19,11 +19,12 @@ use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
     ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
 };
+use crate::object::pace::rest;
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
 /// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lifecycle | Kind::Logging)
+    !matches!(kind, Kind::Logging)
 }
 
 // ---- Reading ----
@@ -82,7 +83,9 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutPublicAccessBlock => Setting::PublicAccess(PublicAccessBlock::parse(&document)?),
         Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
         Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
-        Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
+        Operation::PutBucketLifecycleConfiguration => {
+            Setting::Lifecycle(Lifecycle::read(&document, rest).await?)
+        }
         Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
         Operation::PutBucketNotificationConfiguration => {
             let next = Notification::parse(&document)?;
