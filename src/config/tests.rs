@@ -81,6 +81,34 @@ fn every_value_can_stand_in_the_file() {
 }
 
 #[test]
+fn webhooks_are_said_by_flag_or_table_and_refused_by_name() {
+    let config =
+        resolve(&["/a", "--webhook", "one=http://h:1/x,two=discard", "--webhook-queue", "7"]).expect("both");
+    assert_eq!(config.webhooks.iter().map(|hook| hook.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(
+        (config.webhook_queue, resolve(&["/a"]).expect("none").webhook_queue),
+        (7, limits::EVENTS_DEFAULT)
+    );
+    let file = "webhook-queue = 9\n[webhook.three]\nurl = 'http://h/'\ntoken = 'geheim'\n";
+    let config = resolve_with_file(file, &["/a"]).expect("one");
+    assert_eq!((config.webhooks.len(), config.webhook_queue), (1, 9));
+    assert!(!format!("{config:?} {:?}", toml::from_str::<ServeOptions>(file)).contains("geheim"));
+    for (args, said) in [
+        (["--webhook", "x=https://h/"], "https"),
+        (["--webhook", "x=http://h/,x=http://g/"], "twice"),
+        (["--webhook", "x y=http://h/"], "name"),
+        (["--webhook-queue", "0"], "--webhook-queue 0"),
+    ] {
+        let message = refusal(resolve(&[&["/a"], &args[..]].concat()));
+        assert!(message.contains(said) && message.contains("--webhook"), "{message}");
+    }
+    assert!(
+        refusal(resolve_with_file("[webhook.x]\nurl = 'http://h/'\ncolour = 1\n", &["/a"]))
+            .contains("colour")
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_by_name_and_line() {
     let message = refusal(resolve_with_file("memory = '1GiB'\ncolour = 'red'\n", &["/a"]));
     assert!(message.contains("`colour`") && message.contains("line 2"), "{message}");
