@@ -4,9 +4,9 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics,
-    Snapshot,
+    AccessLogMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics,
+    DriveState, JobKind, JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics,
+    RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -45,6 +45,7 @@ fn totals() -> CoreSnapshot {
         jobs: vec![JobMetrics { kind: JobKind::Merge, jobs: 3, busy_us: 1_500_000, bytes: 1 << 20 }],
         operations: vec![operation("GetObject"), operation("PutObject")],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
+        access_log: AccessLogMetrics { delivered: 7, objects: 2, ..Default::default() },
         buckets: 2,
     }
 }

@@ -49,6 +49,7 @@ pub struct Config {
     pub domains: Vec<String>,
     /// The same, at least one, none of them also in `domains`.
     pub website_domains: Vec<String>,
+    pub access_log_interval: Duration,
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
@@ -164,6 +165,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         region: checked_region(options.region)?,
         website_domains: checked_website_domains(options.website_domain, &domains)?,
         domains,
+        access_log_interval: checked_access_log(options.access_log_seconds)?,
         connections_max: checked_connections(options.connections_max)?,
         header_timeout: seconds(
             "header-timeout",
@@ -246,6 +248,12 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
+}
+
+fn checked_access_log(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let seconds = said.unwrap_or(limits::ACCESS_LOG_SECONDS_DEFAULT);
+    within("access-log-seconds", seconds, 1, limits::ACCESS_LOG_SECONDS_MAX)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {

@@ -63,7 +63,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
-         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
+         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\naccess-log-seconds = 9\nconnections-max = 7\nheader-timeout = 3\n\
          drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
@@ -74,6 +74,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.access_log_interval.as_secs(), 9);
     assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
@@ -100,7 +101,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 17] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -110,6 +111,7 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--region", "Mars!"], "--region Mars!"),
         (&["/a", "--domain", "http://s3"], "--domain http://s3"),
         (&["/a", "--domain", "a..b"], "--domain a..b"),
+        (&["/a", "--access-log-seconds", "0"], "--access-log-seconds 0"),
         (&["/a", "--website-domain", "a..b"], "--website-domain a..b"),
         (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::amend::Amendment;
 use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
@@ -20,10 +22,11 @@ use super::shard::Shard;
 use super::uploads::{self, UploadRef};
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
+use crate::codec::checksum::Digests;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
@@ -366,6 +369,38 @@ impl Store {
     pub async fn put(&self, bucket: &str, key: &str, size: Option<u64>) -> Result<Writer> {
         let target = self.target(bucket, key, None)?;
         Ok(Writer::new(self.core.clone(), target, size))
+    }
+
+    /// Stores an object that this server itself made, whole. Hashing and writing are the background core's.
+    pub async fn deposit(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Bytes,
+        headers: Headers,
+        attached: Attached,
+    ) -> Result<Committed> {
+        let target = self.target(bucket, key, None)?;
+        let write = move |core: Rc<Core>| async move {
+            let mut writer = Writer::new(core, target, Some(body.len() as u64));
+            let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
+            let mut rest = body;
+            while !rest.is_empty() {
+                let step = rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX));
+                digests.update(&step);
+                writer.write(step).await?;
+            }
+            let values = digests.finish();
+            let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
+            let checksum = values.checksum.map(|checksum| Checksum {
+                algorithm: checksum.algorithm(),
+                kind: ChecksumKind::FullObject,
+                value: checksum.bytes().to_vec(),
+                parts: 0,
+            });
+            writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+        };
+        self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
     }
 
     fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {

@@ -325,7 +325,12 @@ impl Call<'_> {
         let grants = object.map(|meta| grants_of(meta, place.rules)).unwrap_or_default();
         let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
         match wish.is_allowed(place.rules, side.as_ref()) {
-            true => Ok(()),
+            true => {
+                if place.rules.logging.is_some() && place.bucket == self.bucket {
+                    self.trace.set_by_acl(wish.needs_acl(place.rules, side.as_ref()));
+                }
+                Ok(())
+            }
             false => Err(Code::AccessDenied.into()),
         }
     }

@@ -7,6 +7,7 @@
 
 use http::StatusCode;
 
+use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
@@ -22,7 +23,7 @@ use crate::object::settings::{BucketSettings, Kind, Setting};
 
 /// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Notification)
+    !matches!(kind, Kind::Lifecycle | Kind::Notification)
 }
 
 // ---- Reading ----
@@ -82,7 +83,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
         Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
         Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
-        Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
+        Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {
             Setting::Notification(Notification::parse(&document)?)
         }
@@ -121,6 +122,14 @@ pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
 pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {
     check_tags(&tags.0, BUCKET_TAGS_MAX)?;
     Ok(tags)
+}
+
+fn logging(call: &Call<'_>, mut logging: Logging) -> Result<Logging> {
+    if let Some(target) = &mut logging.target {
+        check_grantees(call, target)?;
+        admit_target(call, target)?;
+    }
+    Ok(logging)
 }
 
 /// ACLs are not turned off while the ACL of the bucket lets others in.

@@ -21,7 +21,9 @@ use crate::admin::access::Access;
 use crate::admin::accounts;
 use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
-use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
+use crate::base::limits::{
+    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
+};
 use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
@@ -75,9 +77,13 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         upkeep::start_for_all(&mut running, &world, shared, interval);
     }
     let edge = build_edge(&world, &facts, &running, stopped);
+    let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     drain(&connections, &mut phase).await;
+    // While the other cores still take what it writes.
+    edge.finish_logs();
+    let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
         gone(&connections).await;
@@ -155,6 +161,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
         document_bytes: document_bytes(facts),
+        access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
         request_seed: world.random_u64(),
     };
@@ -168,6 +175,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
 fn document_bytes(facts: &Facts) -> usize {
     let share = facts.config.memory_bytes / DOCUMENTS_SHARE / facts.cores as u64;
     usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
+}
+
+/// Of this core.
+fn access_log_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / ACCESS_LOG_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(ACCESS_LOG_BYTES_MIN, ACCESS_LOG_BYTES_MAX)
 }
 
 // ---- The operator's side ----
@@ -276,6 +289,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             jobs: Vec::new(),
             operations: stats.operations(),
             connections: stats.connections(),
+            access_log: stats.access_log(),
             buckets: 0,
         }
     }));

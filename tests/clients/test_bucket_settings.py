@@ -107,7 +107,7 @@ def test_nobody_in_particular_cannot_pay(open_basalt):
         assert get({"x-amz-request-payer": "requester"}) == 403
 
 
-@pytest.mark.parametrize("name", ["lifecycle", "logging", "notification"])
+@pytest.mark.parametrize("name", ["lifecycle", "notification"])
 def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, name):
     if name == "lifecycle":
         with refused("InvalidArgument", 400):
@@ -118,12 +118,6 @@ def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, 
         with refused("NoSuchLifecycleConfiguration", 404):
             s3.get_bucket_lifecycle_configuration(Bucket=bucket)
         s3.delete_bucket_lifecycle(Bucket=bucket)
-    elif name == "logging":
-        assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
-        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
-        with refused("NotImplemented", 501):
-            target = {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": ""}}
-            s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=target)
     else:
         s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
         with refused("NotImplemented", 501):
