@@ -30,6 +30,25 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
     slots.into_iter().map(output).collect()
 }
 
+/// Works on all items, `at_once` at a time, with a turn for others between groups. All of a group are worked on
+/// even when one fails.
+pub async fn join_groups<'a, T, F, E>(
+    items: &'a [T],
+    at_once: usize,
+    work: impl Fn(&'a T) -> F,
+) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    for (turn, group) in items.chunks(at_once).enumerate() {
+        if turn > 0 {
+            tokio::task::yield_now().await;
+        }
+        join_all(group.iter().map(&work)).await.into_iter().collect::<Result<(), E>>()?;
+    }
+    Ok(())
+}
+
 enum Slot<F: Future> {
     Pending(Pin<Box<F>>),
     Ready(F::Output),

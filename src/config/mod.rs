@@ -9,17 +9,20 @@
 mod cores;
 mod options;
 mod size;
+mod webhooks;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
 use crate::s3::NewBuckets;
+use crate::upkeep::notify::webhook::Webhook;
 
 pub use cores::Cores;
 pub use options::{
@@ -27,6 +30,7 @@ pub use options::{
     ServerOptions,
 };
 pub use size::{Size, SizeError};
+pub use webhooks::WebhookOption;
 
 /// Everything `serve` needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,12 +60,18 @@ pub struct Config {
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
+    /// Zero for never.
+    pub evacuate_after: Duration,
     pub memory_bytes: u64,
     /// Part of `memory_bytes`; 0 is off.
     pub read_cache_bytes: u64,
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// Who may be told of events.
+    pub webhooks: Arc<[Webhook]>,
+    /// Events that may wait for each of them.
+    pub webhook_queue: usize,
     pub log: LogConfig,
     /// Where systemd waits for word that we are ready.
     pub notify_socket: Option<PathBuf>,
@@ -175,11 +185,14 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         )?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
+        evacuate_after: checked_evacuate_minutes(options.evacuate_minutes)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        webhooks: checked_webhooks(options.webhook)?,
+        webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
             format: options.log_format.unwrap_or_default(),
@@ -244,6 +257,27 @@ fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigEr
     Err(ConfigError::Value { name, value: domain, rule })
 }
 
+fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigError> {
+    let refused = |name: &str, rule| ConfigError::Value { name: "webhook", value: name.to_owned(), rule };
+    if said.len() > limits::WEBHOOKS_MAX {
+        return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
+    }
+    let mut webhooks: Vec<Webhook> = Vec::new();
+    for WebhookOption { name, url, token } in said {
+        if webhooks.iter().any(|other| other.name == name) {
+            return Err(refused(&name, "the name is there twice".to_owned()));
+        }
+        webhooks.push(Webhook::new(&name, &url, token.as_deref()).map_err(|rule| refused(&name, rule))?);
+    }
+    Ok(webhooks.into())
+}
+
+fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {
+    let queue = said.unwrap_or(limits::EVENTS_DEFAULT);
+    within("webhook-queue", queue as u64, 1, limits::EVENTS_MAX as u64)?;
+    Ok(queue)
+}
+
 fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
@@ -260,6 +294,12 @@ fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
     let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
     within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
     Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+fn checked_evacuate_minutes(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let minutes = said.unwrap_or(limits::EVACUATE_MINUTES_DEFAULT);
+    within("evacuate-minutes", minutes, 0, limits::EVACUATE_MINUTES_MAX)?;
+    Ok(Duration::from_secs(minutes * 60))
 }
 
 fn seconds(name: &'static str, said: Option<u64>, min: u64, default: u64) -> Result<Duration, ConfigError> {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
-use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, Evacuation, IoCounters};
 use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::File;
@@ -58,6 +58,7 @@ pub struct DriveShared {
     cause: ArcSwapOption<String>,
     /// In service, and not yet known to hold all that it should.
     rebuilding: AtomicBool,
+    evacuation: AtomicU8,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -99,6 +100,7 @@ impl DriveShared {
             state: AtomicU8::new(state as u8),
             cause: ArcSwapOption::empty(),
             rebuilding: AtomicBool::new(false),
+            evacuation: AtomicU8::new(Evacuation::None as u8),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
@@ -130,6 +132,16 @@ impl DriveShared {
 
     pub fn set_rebuilding(&self, rebuilding: bool) {
         self.rebuilding.store(rebuilding, Ordering::Release);
+    }
+
+    /// Whether nobody waits for the drive any more: what stands on it is written anew on the others.
+    pub fn evacuation(&self) -> Evacuation {
+        let evacuation = self.evacuation.load(Ordering::Acquire);
+        Evacuation::ALL.into_iter().find(|known| *known as u8 == evacuation).unwrap_or_default()
+    }
+
+    pub fn set_evacuation(&self, evacuation: Evacuation) {
+        self.evacuation.store(evacuation as u8, Ordering::Release);
     }
 
     /// Failed reads and failed writes or flushes, of all cores.
@@ -217,7 +229,8 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
-        DriveMetrics { state: self.state(), rebuilding: self.shared.is_rebuilding(), ..figures }
+        let (rebuilding, evacuation) = (self.shared.is_rebuilding(), self.shared.evacuation());
+        DriveMetrics { state: self.state(), rebuilding, evacuation, ..figures }
     }
 
     /// Counts a block that the drive delivered and that was not the expected one.

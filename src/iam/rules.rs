@@ -29,6 +29,8 @@ pub struct Rules {
     pub requester_pays: bool,
     /// Where the log of requests goes.
     pub logging: Option<Rc<LogTarget>>,
+    /// Somebody is told of changes to objects.
+    pub notifies: bool,
 }
 
 impl Rules {
@@ -57,6 +59,7 @@ impl Rules {
             block: settings.public_access.unwrap_or_default(),
             requester_pays: settings.payer == Some(Payer::Requester),
             logging: settings.logging.as_ref().and_then(|logging| logging.target.clone()).map(Rc::new),
+            notifies: settings.notification.is_some(),
         }
     }
 

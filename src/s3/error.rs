@@ -121,6 +121,9 @@ codes! {
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again.";
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found.";
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold.";
+    // S3 itself has no quota of a bucket. The code is that of other AWS services, and 403 tells a client
+    // not to try again.
+    QuotaExceeded 403 "The bucket holds as much as its quota allows. Delete objects or ask the operator, then try again.";
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found.";
     RequestHeaderSectionTooLarge 400 "Your request header section exceeds the maximum allowed size.";
     RequestTimeTooSkewed 403 "The difference between the request time and the current time is too large.";
@@ -315,6 +318,7 @@ impl From<ObjectError> for S3Error {
             ObjectError::NotModified => Code::NotModified.into(),
             ObjectError::BadRequest(message) => S3Error::with(Code::InvalidRequest, message),
             ObjectError::BadDigest => Code::BadDigest.into(),
+            ObjectError::QuotaExceeded => Code::QuotaExceeded.into(),
             ObjectError::StorageFull => Code::InsufficientStorage.into(),
             ObjectError::SlowDown => Code::SlowDown.into(),
             ObjectError::NotWritable => Code::ServiceUnavailable.into(),

@@ -3,8 +3,8 @@
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
-//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`; IAM and STS
-//! are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
+//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`,
+//! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
 //! Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
@@ -27,6 +27,7 @@ mod headers;
 mod list;
 mod lock;
 mod multipart;
+mod notification;
 mod policy;
 mod post;
 mod put;
@@ -56,6 +57,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::limits::KIB;
 use crate::object::store::Store;
+use crate::upkeep::notify::webhook::Webhook;
 
 pub use auth::Credentials;
 pub use response::Body;
@@ -84,6 +86,8 @@ pub struct EdgeSettings {
     pub document_bytes: usize,
     /// Memory that lines of access logs may take until they are delivered.
     pub access_log_bytes: usize,
+    /// Who may be told of events.
+    pub webhooks: Arc<[Webhook]>,
     /// Random; request ids continue from it.
     pub request_seed: u64,
 }

@@ -11,6 +11,7 @@ use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
+use super::notification;
 use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
@@ -23,7 +24,7 @@ use crate::object::settings::{BucketSettings, Kind, Setting};
 
 /// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lifecycle | Kind::Notification)
+    !matches!(kind, Kind::Lifecycle)
 }
 
 // ---- Reading ----
@@ -85,7 +86,9 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
         Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {
-            Setting::Notification(Notification::parse(&document)?)
+            let next = Notification::parse(&document)?;
+            notification::check(&call, &next).await?;
+            Setting::Notification(next)
         }
         _ => return Err(Code::NotImplemented.into()),
     };

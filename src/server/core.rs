@@ -24,7 +24,9 @@ use crate::base::ids::DriveId;
 use crate::base::limits::{
     ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
 };
-use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
+use crate::base::metrics::{
+    CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
+};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
@@ -33,7 +35,7 @@ use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-use crate::upkeep;
+use crate::upkeep::{self, Patience};
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -64,6 +66,8 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (pool, root) = (running.core.pool.geometry.pool.0, &facts.root);
     let (id, account) = root_account(pool, &root.access_key, &root.secret_key);
     running.core.common.identities.install_root(id, account);
+    let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
+    running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));
     let _ = links.opened.send(Ok(()));
     let mut phase = facts.phase.clone();
     if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
@@ -73,8 +77,10 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let _ = links.announced.send(announced);
     upkeep::start(&mut running);
     if index == 0 {
-        let interval = Some(facts.config.scrub_interval).filter(|interval| !interval.is_zero());
-        upkeep::start_for_all(&mut running, &world, shared, interval);
+        let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
+        upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
@@ -163,6 +169,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         document_bytes: document_bytes(facts),
         access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
+        webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
     };
     let stats = Rc::new(Stats::default());
@@ -287,6 +294,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             caches: vec![block_cache, core.bodies.metrics()],
             queues: vec![core.foreman.queue(), buffers(&core)],
             jobs: Vec::new(),
+            notifications: notifications(&core),
             operations: stats.operations(),
             connections: stats.connections(),
             access_log: stats.access_log(),
@@ -306,9 +314,19 @@ pub fn background_reporter(core: &Rc<Core>) -> impl Fn() -> CoreSnapshot + use<>
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             queues: vec![QueueMetrics { name: "background_buffer", depth, depth_max, refused: 0 }],
             jobs: core.duty.metrics(),
+            notifications: core.duty.deliveries.metrics(),
             ..CoreSnapshot::default()
         }
     }
+}
+
+/// What waits in the shards of a core.
+fn notifications(core: &Core) -> Vec<NotificationMetrics> {
+    let mut all = CoreSnapshot::default();
+    for shard in core.shards.iter().flatten() {
+        all.merge(CoreSnapshot { notifications: shard.events.metrics(), ..CoreSnapshot::default() });
+    }
+    all.notifications
 }
 
 fn buffers(core: &Core) -> QueueMetrics {

@@ -120,7 +120,7 @@ def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, 
         s3.delete_bucket_lifecycle(Bucket=bucket)
     else:
         s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-        with refused("NotImplemented", 501):
+        with refused("InvalidArgument", 400):
             topic = {"TopicArn": "arn:aws:sns:us-east-1:1:t", "Events": ["s3:ObjectCreated:*"]}
             configuration = {"TopicConfigurations": [topic]}
             s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)

@@ -98,6 +98,7 @@ async fn deliver(edge: &Shared, batch: &Batch) -> Result<(), Undelivered> {
     match stored {
         Ok(_) => Ok(()),
         Err(ObjectError::NoSuchBucket) => Err(Undelivered::Denied("there is no such bucket")),
+        Err(ObjectError::QuotaExceeded) => Err(Undelivered::Denied("its quota is exhausted")),
         Err(error) => Err(Undelivered::Failed(error)),
     }
 }
