@@ -9,7 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
+    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
     ScrubMetrics, Snapshot,
 };
 
@@ -27,6 +27,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
+    notifications(&mut families, &snapshot.totals);
     // It fails for a family without name or samples, and we make none.
     TextEncoder::new().encode_to_string(&families.0).expect("families are well formed")
 }
@@ -135,9 +136,17 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     });
     families.gauge("drive_state", "1 for the state the drive is in, 0 for the others.", states);
     type Figure = fn(&DriveMetrics) -> u64;
-    let gauges: [(&str, &str, Figure); 4] = [
+    let gauges: [(&str, &str, Figure); 6] = [
         ("drive_rebuilding", "1 until a full scrub has passed over a drive that came back.", |d| {
             d.rebuilding.into()
+        }),
+        (
+            "drive_evacuating",
+            "1 while what stands on a drive that stays out is written anew elsewhere.",
+            |d| (d.evacuation == Evacuation::UnderWay).into(),
+        ),
+        ("drive_evacuated", "1 when that is done, as far as the drives that are left allow.", |d| {
+            (d.evacuation == Evacuation::Done).into()
         }),
         ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
         ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),
@@ -261,6 +270,35 @@ fn background(families: &mut Families, totals: &CoreSnapshot) {
         "background_bytes_total",
         "Bytes that jobs wrote, counted once for all copies.",
         jobs().map(|(l, j)| (l, j.bytes as f64)),
+    );
+}
+
+fn notifications(families: &mut Families, totals: &CoreSnapshot) {
+    let targets = || totals.notifications.iter().map(|n| (vec![("target", n.target.as_str())], n));
+    families.gauge(
+        "notification_queued",
+        "Events that wait to be delivered.",
+        targets().map(|(l, n)| (l, n.queued as f64)),
+    );
+    families.counter(
+        "notification_delivered_total",
+        "Events that their target has taken.",
+        targets().map(|(l, n)| (l, n.delivered as f64)),
+    );
+    families.counter(
+        "notification_failed_attempts_total",
+        "Attempts to deliver that failed and are repeated.",
+        targets().map(|(l, n)| (l, n.failed as f64)),
+    );
+    families.counter(
+        "notification_refused_total",
+        "Changes refused because too many events waited.",
+        targets().map(|(l, n)| (l, n.refused as f64)),
+    );
+    families.counter(
+        "notification_discarded_total",
+        "Events deleted without delivery: their target discards, or they were damaged.",
+        targets().map(|(l, n)| (l, n.discarded as f64)),
     );
 }
 

@@ -75,6 +75,8 @@ pub struct DriveReport {
     pub state: String,
     /// In service; older bytes may be missing until a full scrub has passed.
     pub rebuilding: bool,
+    /// `none`, or for a drive that stays out `evacuating` and then `evacuated`.
+    pub evacuation: String,
     pub capacity_bytes: u64,
     pub used_bytes: u64,
     pub in_flight: u64,
@@ -229,6 +231,7 @@ fn drive(d: &DriveMetrics) -> DriveReport {
         path: d.path.clone(),
         state: d.state.as_str().to_owned(),
         rebuilding: d.rebuilding,
+        evacuation: d.evacuation.as_str().to_owned(),
         capacity_bytes: d.capacity_bytes,
         used_bytes: d.used_bytes,
         in_flight: d.in_flight,

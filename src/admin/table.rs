@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::report::{LatencyReport, Report};
+use super::report::{DriveReport, LatencyReport, Report};
 
 /// The whole report of `basalt status`.
 pub fn report(endpoint: &str, r: &Report) -> String {
@@ -108,7 +108,7 @@ fn drives(r: &Report) -> Vec<Vec<String>> {
         vec![
             d.drive.to_string(),
             clean(&d.path),
-            if d.rebuilding { format!("{}, rebuilding", clean(&d.state)) } else { clean(&d.state) },
+            drive_state(d),
             space(d.used_bytes, d.capacity_bytes),
             format!("{} ({})", grouped(d.reads.operations), size(d.reads.bytes)),
             percentile(d.reads.latency_us.p99),
@@ -119,6 +119,15 @@ fn drives(r: &Report) -> Vec<Vec<String>> {
         ]
     });
     table(&head, rows)
+}
+
+fn drive_state(d: &DriveReport) -> String {
+    let state = clean(&d.state);
+    match d.evacuation.as_str() {
+        _ if d.rebuilding => format!("{state}, rebuilding"),
+        "" | "none" => state,
+        evacuation => format!("{state}, {}", clean(evacuation)),
+    }
 }
 
 fn operations(r: &Report) -> Vec<Vec<String>> {

@@ -290,6 +290,35 @@ pub const EPOCHS_MAX: u32 = (1 << 24) - 1;
 /// One manifest slot: about 43 bytes for each run of a shard at three copies, so 1,500 runs of 64 MiB, which
 /// is 96 GiB of catalog a shard. Behind that checkpoints fail, the log fills up, and writes answer 507.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
+
+// ---- Notifications ----
+
+/// Targets a server may have: each has a task for every shard that has events for it.
+pub const WEBHOOKS_MAX: usize = 16;
+/// Name of a target; AWS allows that of a queue 80.
+pub const WEBHOOK_NAME_BYTES_MAX: usize = 64;
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2 * KIB;
+pub const WEBHOOK_TOKEN_BYTES_MAX: usize = 4 * KIB;
+/// Events that wait for one target, in all shards together: half an hour of a target that is down beside
+/// 50 changes a second. One takes 300 bytes on the drives, 3 KiB with the longest key and id, and 16 bytes in
+/// memory: 1.6 MiB a target.
+pub const EVENTS_DEFAULT: usize = 100_000;
+pub const EVENTS_MAX: usize = 10_000_000;
+/// Events of one shard that are read, told and then deleted together: what may be told twice after a crash.
+pub const EVENTS_PAGE: usize = 32;
+/// From the connection to the end of the answer: of one event, and of the test of a new configuration, for
+/// which a client waits.
+pub const WEBHOOK_SECONDS_MAX: u64 = 10;
+pub const WEBHOOK_TEST_SECONDS_MAX: u64 = 5;
+/// What is read of an answer, for which nobody cares; a connection with more to come is closed.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 * KIB;
+/// The pause behind the first failure, doubled with each further one up to the longest.
+pub const WEBHOOK_PAUSE_MS_MIN: u64 = 500;
+pub const WEBHOOK_PAUSE_MS_MAX: u64 = 60_000;
+/// Keys of which a target refuses an event, while others of the shard go on; with more it counts as down.
+pub const WEBHOOK_REFUSED_KEYS_MAX: usize = 64;
+
+const _: () = assert!(EVENTS_PAGE * 4 * KIB <= RECORD_BYTES_MAX);
 // ---- io ----
 
 /// Submission entries of one ring: small, so that a burst is handed to the kernel early.
@@ -368,6 +397,12 @@ pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
 /// The same while a drive is being filled again: then the data stands with less redundancy than promised, and
 /// half of the time is left to clients all the same.
 pub const REBUILD_BYTES_PER_SECOND: u64 = 1 << 30;
+/// How long a drive may be out before it is given up: longer than a restart of the machine or the change of a
+/// cable, and short beside the time until the next drive fails.
+pub const EVACUATE_MINUTES_DEFAULT: u64 = 60;
+pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
+/// Pause before an evacuation is tried again that found no room: each try walks the catalog.
+pub const EVACUATION_RETRY_SECONDS: u64 = 600;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 

@@ -6,6 +6,7 @@ mod attached;
 pub mod value;
 pub mod usage;
 pub mod identity;
+pub mod event;
 pub mod directory;
 pub mod record;
 pub mod batch;

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
-use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, Evacuation, IoCounters};
 use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::File;
@@ -58,6 +58,7 @@ pub struct DriveShared {
     cause: ArcSwapOption<String>,
     /// In service, and not yet known to hold all that it should.
     rebuilding: AtomicBool,
+    evacuation: AtomicU8,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -99,6 +100,7 @@ impl DriveShared {
             state: AtomicU8::new(state as u8),
             cause: ArcSwapOption::empty(),
             rebuilding: AtomicBool::new(false),
+            evacuation: AtomicU8::new(Evacuation::None as u8),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
@@ -130,6 +132,16 @@ impl DriveShared {
 
     pub fn set_rebuilding(&self, rebuilding: bool) {
         self.rebuilding.store(rebuilding, Ordering::Release);
+    }
+
+    /// Whether nobody waits for the drive any more: what stands on it is written anew on the others.
+    pub fn evacuation(&self) -> Evacuation {
+        let evacuation = self.evacuation.load(Ordering::Acquire);
+        Evacuation::ALL.into_iter().find(|known| *known as u8 == evacuation).unwrap_or_default()
+    }
+
+    pub fn set_evacuation(&self, evacuation: Evacuation) {
+        self.evacuation.store(evacuation as u8, Ordering::Release);
     }
 
     /// Failed reads and failed writes or flushes, of all cores.
@@ -217,7 +229,8 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
-        DriveMetrics { state: self.state(), rebuilding: self.shared.is_rebuilding(), ..figures }
+        let (rebuilding, evacuation) = (self.shared.is_rebuilding(), self.shared.evacuation());
+        DriveMetrics { state: self.state(), rebuilding, evacuation, ..figures }
     }
 
     /// Counts a block that the drive delivered and that was not the expected one.
@@ -296,11 +309,23 @@ impl Drive {
         self.settle("flush", result)
     }
 
+    /// Latches a drive whose files were deleted under it. They take writes as before, and are gone when the server
+    /// stops.
+    pub fn latch_if_deleted(&self) {
+        let Some(files) = self.files.as_ref().filter(|_| self.is_healthy()) else { return };
+        if [&files.meta, &files.data].into_iter().any(|file| file.is_unlinked().unwrap_or(true)) {
+            self.shared.latch("its files were deleted");
+        }
+    }
+
     /// Whether a drive that is out of service can be written, flushed and read again: tries it on the two
     /// pages that are kept for this. `pattern` should be another one each time.
     pub async fn probe(&self, pattern: u64) -> io::Result<()> {
         let files = self.files.as_ref().ok_or(io::ErrorKind::NotFound)?;
         for (n, file) in [&files.meta, &files.data].into_iter().enumerate() {
+            if file.is_unlinked()? {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "its files were deleted"));
+            }
             let mut page = AlignedBuf::zeroed(PAGE);
             page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
             let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);

@@ -42,6 +42,11 @@ impl Board {
         self.demanded.load(Ordering::Acquire) != self.taken.load(Ordering::Acquire)
     }
 
+    /// Has whoever waits for demands look around.
+    pub fn nudge(&self) {
+        self.demand.notify_one();
+    }
+
     /// Returns when somebody may have asked, or the server is about to stop.
     pub async fn demands(&self) {
         self.demand.notified().await;
@@ -83,12 +88,15 @@ impl Board {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.demand.notify_one();
-        self.closed.notify_one();
+        self.closed.notify_waiters();
     }
 
-    /// Returns when the server stops. For one waiter.
+    /// Returns when the server stops.
     pub async fn closes(&self) {
-        self.closed.notified().await;
+        let closed = self.closed.notified();
+        if !self.is_closing() {
+            closed.await;
+        }
     }
 
     pub fn is_closing(&self) -> bool {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
+use super::events::{Origin, Subject};
 use super::meta::ObjectMeta;
 use super::pins::Held;
 use super::retention;
@@ -43,6 +44,7 @@ pub struct PutVersion {
     pub version: Version,
     pub body: Bytes,
     pub conditions: Conditions,
+    pub origin: Origin,
 }
 
 /// What became of a put.
@@ -60,6 +62,7 @@ pub struct Deletion {
     pub conditions: Conditions,
     /// The caller may and wants to ignore governance.
     pub bypass: bool,
+    pub origin: Origin,
 }
 
 impl From<Conditions> for Deletion {
@@ -104,14 +107,18 @@ impl Shard {
 
     async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
         self.admit().await?;
-        let PutVersion { bucket: named, key, mut version, body, conditions } = put;
+        let PutVersion { bucket: named, key, mut version, body, conditions, origin } = put;
         let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
         let given = version.meta.attached.retention;
         loop {
             let bucket = self.bucket(&named)?;
             version.meta.attached.retention = given;
             let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
-            let change = self.installing(&bucket, &key, &mut version, check).await?;
+            let mut change = self.installing(&bucket, &key, &mut version, check).await?;
+            let version_id = change.version_id.as_deref();
+            let subject = Subject { named: &named, key: &key, version_id, meta: Some(&version.meta) };
+            let kind = origin.cause.of_put();
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, &origin)?;
             if self.commit_under(&named, &bucket, change.operations, change.usage, &body).await? {
                 if change.garbage {
                     self.collect_later();
@@ -138,15 +145,19 @@ impl Shard {
         let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
-            let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+            let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
                 (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
                 (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
                     Some(removed) => removed,
                     None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
                 },
             };
+            let version_id = deleted.version_id.as_deref();
+            let subject = Subject { named: &named, key: &name, version_id, meta: None };
+            let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
+            let ticket = self.tell(&mut change.operations, &bucket, kind, subject, &deletion.origin)?;
             if self.commit_under(&named, &bucket, change.operations, change.usage, &[]).await? {
-                drop(guard);
+                drop((guard, ticket));
                 if change.garbage {
                     self.collect_later();
                 }

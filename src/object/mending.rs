@@ -49,8 +49,9 @@ impl Shard {
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
     }
 
-    /// Looks at all mirrors of a full log segment and marks it when it should be emptied; bytes that were read.
-    pub async fn check_log(self: Rc<Self>, id: LogId) -> Result<u64, ObjectError> {
+    /// Counts the mirrors of a full log segment, and reads them if asked to; marks it when it should be
+    /// emptied. Bytes that were read.
+    pub async fn check_log(self: Rc<Self>, id: LogId, reads: bool) -> Result<u64, ObjectError> {
         let Some(sealed) = self.log.sealed().into_iter().find(|sealed| sealed.id == id) else { return Ok(0) };
         let Some(mirrors) = self.log.mirrors(id) else { return Ok(0) };
         let is_healthy = |mirror: &&Mirror| self.pool.drives.is_healthy(mirror.drive);
@@ -58,7 +59,7 @@ impl Shard {
         let mut is_weak = self.pool.mirrors().is_ok_and(|wanted| healthy.len() < wanted);
         let mut bytes = 0;
         for mirror in healthy {
-            if is_weak {
+            if is_weak || !reads {
                 break;
             }
             bytes += u64::from(sealed.bytes);

@@ -10,6 +10,7 @@ pub mod usage;
 pub mod buckets;
 pub mod identities;
 pub mod cache;
+pub mod events;
 pub mod shard;
 pub mod versions;
 pub mod retention;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::background::{Background, Duty, Foreman, Pulse};
@@ -243,10 +243,12 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     let (news, heard): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
     let (background, jobs): (Vec<_>, Vec<_>) =
         (0..cores).map(|_| mpsc::channel(BACKGROUND_QUEUE_MAX)).unzip();
-    let owners = (0..usize::from(shared.geometry.shards)).map(|shard| shard % cores).collect();
+    let shards = usize::from(shared.geometry.shards);
+    let owners = (0..shards).map(|shard| shard % cores).collect();
+    let bells = (0..shards).map(|_| Notify::new()).collect();
     let pulses = (0..cores).map(|_| Pulse::default()).collect();
     let (inboxes, background) = (inboxes.into(), background.into());
-    let peers = Peers { inboxes, background, pulses, news: news.into(), owners };
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),

@@ -68,6 +68,7 @@ impl Pace {
         if busy && !self.urgency.is_urgent() {
             let rest = took.min(Duration::from_millis(PACE_REST_MS_MAX));
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(rest) => {}
                 () = self.core.retired() => {}
             }

@@ -87,6 +87,7 @@ pub async fn retire(
         };
         // They read one body each, which is as slow as a drive; a stop does not wait for them.
         tokio::select! {
+            biased;
             gone = core.on_shard_whole(shard, readers_gone) => gone?,
             () = log.over() => return Err(ObjectError::SlowDown),
         }

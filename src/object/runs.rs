@@ -127,7 +127,8 @@ impl MendStore for ShardRuns {
     }
 
     fn is_narrow(&self, extent: &MirroredExtent) -> bool {
-        let copies = self.space.held_mirrored(extent).copies.len();
+        let held = self.space.held_mirrored(extent);
+        let copies = held.copies.iter().filter(|copy| !self.pool.is_given_up(copy.drive)).count();
         self.pool.mirrors().is_ok_and(|mirrors| copies < mirrors)
     }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::background::Foreman;
 use super::core::Bulletin;
 use super::error::ObjectError;
+use super::events::Events;
 use super::holdings::extent_of;
 use super::keylock::KeyLocks;
 use super::packs::Packs;
@@ -44,6 +45,7 @@ pub struct Shard {
     pub bulletin: Rc<Bulletin>,
     pub packs: Packs,
     pub tally: Tally,
+    pub events: Events,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.
@@ -78,12 +80,13 @@ impl Shard {
         let flushed = Sequence(replay.manifest.flushed);
         let shard = Rc::new(Shard {
             id,
-            pool,
             log,
             index,
             pins: Pins::new(space.clone()),
             space,
             locks: KeyLocks::default(),
+            events: Events::new(pool.epoch, usize::from(id.0), bulletin.peers.bells.clone()),
+            pool,
             bulletin,
             packs: Packs::default(),
             tally: Tally::default(),
@@ -99,6 +102,7 @@ impl Shard {
         });
         shard.space.read_maps_with(map_reader(&shard));
         shard.load().await?;
+        shard.load_events().await?;
         for record in replay.records {
             shard.apply_replayed(record.sequence, record.operations, record.body);
         }
@@ -185,12 +189,17 @@ impl Shard {
                     Version::patch_location(&mut value, body);
                 }
                 self.own(&key, &value);
+                if key::is_event(&key) {
+                    self.events.note(&key);
+                }
                 self.index.apply(&key, Some(&value));
                 None
             }
             Operation::Delete { key } => {
                 if key::is_version(&key) {
                     self.removals.set(self.removals.get() + 1);
+                } else if key::is_event(&key) {
+                    self.events.forget(&key);
                 }
                 self.index.apply(&key, None);
                 None

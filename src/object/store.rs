@@ -12,6 +12,7 @@ use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
 use super::error::ObjectError;
+use super::events::Origin;
 use super::identities::{Decision, Identities};
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
@@ -78,6 +79,7 @@ pub struct Commit {
     pub checksum: Option<Checksum>,
     pub attached: Attached,
     pub conditions: Conditions,
+    pub origin: Origin,
 }
 
 #[derive(Debug, Clone)]
@@ -227,6 +229,7 @@ pub struct Complete {
     pub kind: Option<ChecksumKind>,
     /// `x-amz-mp-object-size`.
     pub size: Option<u64>,
+    pub origin: Origin,
 }
 
 impl Store {
@@ -253,6 +256,16 @@ impl Store {
         E: Send + 'static,
     {
         self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.change_identities(decide)).await
+    }
+
+    /// Has work done that waits for something outside.
+    pub async fn in_background<T, F, W>(&self, work: W) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+        W: FnOnce(Rc<Core>) -> F + Send + 'static,
+    {
+        self.core.in_background(work).await
     }
 
     fn bucket_ref(&self, name: &str) -> Result<BucketRef> {
@@ -425,10 +438,12 @@ impl Store {
         key: &str,
         id: Option<&str>,
         amendment: Amendment,
+        origin: Origin,
     ) -> Result<Option<String>> {
         let bucket = self.bucket_ref(bucket)?;
         let (shard, key, id) = (self.shard_of(bucket.id, key), key.to_owned(), id.map(str::to_owned));
-        self.core.on_shard_whole(shard, move |shard| shard.amend_version(bucket, key, id, amendment)).await
+        let amend = move |shard: Rc<Shard>| shard.amend_version(bucket, key, id, amendment, origin);
+        self.core.on_shard_whole(shard, amend).await
     }
 
     // ---- Listings ----

@@ -77,6 +77,7 @@ pub async fn tend_garbage(shard: Rc<Shard>) {
             tracing::warn!(shard = %shard.id, %error, "garbage stays until something else is deleted");
         }
         tokio::select! {
+            biased;
             () = shard.pins.garbage.notified() => {}
             () = shard.log.over() => return,
         }

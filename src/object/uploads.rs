@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
+use super::events::Subject;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
 use super::pace::rest;
 use super::shard::{Shard, damaged};
@@ -17,6 +18,7 @@ use super::store::{Complete, Part, PartClaim};
 use super::usage::charge;
 use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::base::time::Nanos;
+use crate::catalog::event::EventKind;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
@@ -166,10 +168,13 @@ impl Shard {
             let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
             let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
             change.operations.push(Operation::Delete { key: upload.catalog_key() });
-            if self
-                .commit_under(&upload.bucket, &bucket, change.operations, change.usage - parts, &[])
-                .await?
-            {
+            let version_id = change.version_id.as_deref();
+            let subject =
+                Subject { named: &upload.bucket, key: &upload.key, version_id, meta: Some(&version.meta) };
+            let (kind, origin) = (EventKind::CreatedComplete, &complete.origin);
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, origin)?;
+            let usage = change.usage - parts;
+            if self.commit_under(&upload.bucket, &bucket, change.operations, usage, &[]).await? {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }
         };

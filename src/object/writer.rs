@@ -115,6 +115,7 @@ impl Writer {
             version: Version { meta, storage, null: false },
             body,
             conditions: commit.conditions,
+            origin: commit.origin,
         };
         core.on_shard_whole(target.shard, move |shard| shard.put_version(put)).await
     }

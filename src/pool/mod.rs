@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
+use crate::base::metrics::Evacuation;
 use crate::drive::device::{Area, Drive, DriveError, Drives};
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
@@ -78,6 +79,12 @@ impl Pool {
 
     pub fn healthy(&self) -> impl Iterator<Item = &Rc<Drive>> {
         self.drives.iter().filter(|drive| drive.is_healthy())
+    }
+
+    /// Whether a drive has been out for so long that nobody counts on what stands on it.
+    pub fn is_given_up(&self, drive: DriveId) -> bool {
+        let given_up = |drive: &Rc<Drive>| drive.shared().evacuation() != Evacuation::None;
+        self.drives.get(drive).is_ok_and(|drive| !drive.is_healthy() && given_up(drive))
     }
 
     pub fn table(&self, drive: DriveId) -> &SegmentTable {

@@ -221,6 +221,19 @@ impl S3Error {
     /// The body S3 sends: code, message, the elements of this error, what was asked for, and the
     /// id under which the request is found. `bucket` and `key` are what the request addressed.
     pub fn to_xml(&self, place: &Place<'_>) -> Vec<u8> {
+        let mut details = self.details(place);
+        details.push(("HostId", place.host_id));
+        xml::error(&xml::ErrorDocument {
+            code: self.code().name(),
+            message: self.message(),
+            resource: place.resource,
+            request_id: place.request_id,
+            details: &details,
+        })
+    }
+
+    /// What is said besides code and message.
+    pub(super) fn details<'a>(&'a self, place: &Place<'a>) -> Vec<(&'a str, &'a str)> {
         let fields = self.fields().iter().map(|(name, value)| (*name, &**value));
         let mut details: Vec<(&str, &str)> = fields.collect();
         if let (Code::NoSuchKey, false, Some(key)) = (self.code(), self.has_field("Key"), place.key) {
@@ -230,14 +243,7 @@ impl S3Error {
         {
             details.push(("BucketName", bucket));
         }
-        details.push(("HostId", place.host_id));
-        xml::error(&xml::ErrorDocument {
-            code: self.code().name(),
-            message: self.message(),
-            resource: place.resource,
-            request_id: place.request_id,
-            details: &details,
-        })
+        details
     }
 
     fn names_bucket(&self) -> bool {

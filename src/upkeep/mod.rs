@@ -1,9 +1,11 @@
-//! Work nobody waits for: repairing what readers found, and scrubbing everything.
+//! Work nobody waits for: repairing what readers found, scrubbing everything, telling who listens.
 //!
 //! Asynchronous functions over a core, which may own shards or not: what a shard has to say is asked of its
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
+pub mod notify;
+pub mod evacuate;
 pub mod pace;
 pub mod readmit;
 pub mod repair;
@@ -12,7 +14,6 @@ pub mod scrub;
 
 use std::time::Duration;
 
-use crate::io::world::World;
 use crate::object::open::{Running, Shared};
 
 /// Starts what every core that reads does beside serving: repairs of what its readers found.
@@ -20,10 +21,22 @@ pub fn start(running: &mut Running) {
     running.tend_with(tokio::task::spawn_local(repair::repair_spots(running.core.clone())));
 }
 
-/// Starts what one core does for all: the scrub, and keeping the superblocks true. All cores have opened their
-/// shards by then. `interval` is the longest time between two full passes; `None` scrubs on demand only.
-pub fn start_for_all(running: &mut Running, world: &World, shared: Shared, interval: Option<Duration>) {
+/// How long the work for all waits before it begins by itself; `None` for never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// The longest time between two full scrubs.
+    pub scrub: Option<Duration>,
+    /// How long a drive may be out before what stands on it is written anew on the others.
+    pub evacuate: Option<Duration>,
+}
+
+/// Starts what one core does for all: the scrub, giving up drives that stay out, and keeping the superblocks
+/// true. All cores have opened their shards by then.
+pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, interval)));
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(world.clone(), shared)));
+    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, patience.scrub)));
+    if let Some(after) = patience.evacuate {
+        running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
+    }
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }

@@ -8,6 +8,7 @@
 
 use std::rc::Rc;
 
+use super::roster;
 use crate::base::ids::DriveId;
 use crate::base::metrics::DriveState;
 use crate::object::core::Core;
@@ -21,6 +22,11 @@ pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
         DriveState::Missing => {
             return Err(format!("drive {id} is not there: a start with it, or with --adopt, brings it back"));
         }
+    }
+    if let Some(epoch) = roster::epoch_on(&core.pool, drive).await
+        && epoch > core.pool.epoch
+    {
+        return Err(format!("another server began epoch {epoch} on drive {id}: this one has lost the pool"));
     }
     let tried = drive.probe(core.pool.world.random_u64()).await;
     tried.map_err(|error| format!("drive {id} stays out of service: {error}"))?;

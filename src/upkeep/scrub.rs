@@ -4,17 +4,19 @@
 //! log segment. Blocks that are wrong are mended where they stand; an extent or a run that was written while
 //! drives were out, or that lost chunks for good, is written anew when the pool can give it more than it has; a
 //! log segment that lacks mirrors is emptied. A pass is full when nothing kept it from
-//! looking at anything; drives that were being filled again are whole then.
+//! looking at anything; drives that were being filled again are whole then. What stands on drives that were given
+//! up (`evacuate`) counts as lost here; a pass for their sake reads only what it writes anew.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::ask::ask;
+use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::LARGE_BYTES_MIN;
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -31,14 +33,20 @@ use crate::pool::stripe::Extent;
 pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
     while !core.board.is_closing() {
         if core.board.is_demanded() || is_due(&core, interval) {
-            if core.in_background(pass).await == Some(false) && !core.board.is_closing() {
+            if core.in_background(scrub).await == Some(false) && !core.board.is_closing() {
                 // Whatever was in the way may be gone by then; a pass that is owed is not given up.
                 let _ = tokio::time::timeout(RETRY, core.board.demands()).await;
                 core.board.demand();
             }
             continue;
         }
-        let wait = interval.unwrap_or(Duration::MAX).min(LOOK);
+        let mut wait = interval.unwrap_or(Duration::MAX).min(LOOK);
+        if evacuate::is_owed(&core.pool) {
+            if core.in_background(evacuate).await == Some(true) || core.board.is_closing() {
+                continue;
+            }
+            wait = wait.min(Duration::from_secs(EVACUATION_RETRY_SECONDS));
+        }
         let _ = tokio::time::timeout(wait, core.board.demands()).await;
     }
 }
@@ -52,22 +60,16 @@ fn is_due(core: &Core, interval: Option<Duration>) -> bool {
 }
 
 /// Whether nothing was left out.
-async fn pass(core: Rc<Core>) -> bool {
+async fn scrub(core: Rc<Core>) -> bool {
     core.board.begin();
     tracing::info!("scrub begins");
-    let mut pass = Pass {
-        core: core.clone(),
-        pace: Pace::new(core.clone()),
-        found: Mended::default(),
-        missed: 0,
-        seen: BTreeSet::new(),
-    };
-    for shard in (0..core.shard_count()).map(ShardId) {
-        pass.shard(shard).await;
-        pass.runs(shard).await;
-        pass.logs(shard).await;
-    }
+    let given_up = evacuate::given_up(&core.pool);
+    let mut pass = Pass::new(&core, Scope::Everything);
+    pass.shards().await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
+    if is_full && pass.narrow == 0 {
+        evacuate::done(&core.pool, &given_up);
+    }
     let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
     tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
     let is_whole = is_full && damaged == repaired + unrepairable;
@@ -79,20 +81,59 @@ async fn pass(core: Rc<Core>) -> bool {
     is_full
 }
 
+/// Writes anew what lacks width because of drives that were given up; whether nothing is left to do.
+async fn evacuate(core: Rc<Core>) -> bool {
+    let given_up = evacuate::given_up(&core.pool);
+    tracing::info!(?given_up, "evacuation begins: what stands on these drives is written anew");
+    let mut pass = Pass::new(&core, Scope::GivenUp);
+    pass.shards().await;
+    let Pass { missed, narrow, .. } = pass;
+    let is_done = missed == 0 && narrow == 0 && !core.board.is_closing();
+    tracing::info!(missed, narrow, is_done, "evacuation ends");
+    if is_done {
+        evacuate::done(&core.pool, &given_up);
+    }
+    is_done
+}
+
 /// Pause before a pass that was not full is followed by another.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// What a pass looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everything,
+    /// What has chunks or copies on drives that were given up.
+    GivenUp,
+}
+
 struct Pass {
     core: Rc<Core>,
+    scope: Scope,
     pace: Pace,
     found: Mended,
     /// Values that could not be looked at.
     missed: u64,
+    /// Values that have less than the pool could give them, for want of room.
+    narrow: u64,
     /// Log segments that were looked at: shards of one core share them.
     seen: BTreeSet<LogId>,
 }
 
 impl Pass {
+    fn new(core: &Rc<Core>, scope: Scope) -> Pass {
+        let (core, pace) = (core.clone(), Pace::new(core.clone()));
+        Pass { core, scope, pace, found: Mended::default(), missed: 0, narrow: 0, seen: BTreeSet::new() }
+    }
+
+    async fn shards(&mut self) {
+        for shard in (0..self.core.shard_count()).map(ShardId) {
+            self.shard(shard).await;
+            self.runs(shard).await;
+            self.logs(shard).await;
+        }
+    }
+
     async fn shard(&mut self, shard: ShardId) {
         let mut from = Some(Vec::new());
         while let Some(at) = from.take()
@@ -112,19 +153,22 @@ impl Pass {
 
     /// Mends the runs of a shard, and has those written anew that lack copies.
     async fn runs(&mut self, shard: ShardId) {
-        let ids = match ask(&self.core, shard, Shard::run_ids).await {
-            Ok(ids) => ids,
-            Err(error) => return self.miss(shard, &error),
-        };
-        for id in ids {
-            self.run(shard, id).await;
+        if self.scope == Scope::Everything {
+            let ids = match ask(&self.core, shard, Shard::run_ids).await {
+                Ok(ids) => ids,
+                Err(error) => return self.miss(shard, &error),
+            };
+            for id in ids {
+                self.run(shard, id).await;
+            }
         }
-        loop {
+        while !self.core.board.is_closing() {
             match ask(&self.core, shard, Shard::widen_runs).await {
                 Ok(true) => self.core.board.add_relocated(),
                 Ok(false) => return,
                 Err(error) => {
                     tracing::warn!(%shard, %error, "runs that lack copies stay as they are");
+                    self.narrow += 1;
                     return;
                 }
             }
@@ -147,10 +191,11 @@ impl Pass {
 
     /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
     async fn logs(&mut self, shard: ShardId) {
+        let reads = self.scope == Scope::Everything;
         let ids = ask(&self.core, shard, Shard::log_segments).await.unwrap_or_default();
         for id in ids {
             if self.seen.insert(id) {
-                match ask(&self.core, shard, move |home| home.check_log(id)).await {
+                match ask(&self.core, shard, move |home| home.check_log(id, reads)).await {
                     Ok(bytes) => self.pace.step(bytes).await,
                     Err(error) => self.miss(shard, &error),
                 }
@@ -179,8 +224,12 @@ impl Pass {
             Ok(None) => return,
             Err(error) => return self.miss(shard, &error),
         };
+        let is_narrow = self.is_narrow(&self.counted(&holding.held));
+        if self.scope == Scope::GivenUp && !is_narrow {
+            return;
+        }
         self.found += mend_extent(&self.core, &holding, None, &mut self.pace).await;
-        if self.is_narrow(&holding.held) {
+        if is_narrow {
             let relocated = match key::parse_pack(&holding.key) {
                 Some(pack) => self.empty_pack(shard, pack).await,
                 None => self.relocate(shard, holding).await,
@@ -188,9 +237,20 @@ impl Pass {
             match relocated {
                 Ok(true) => self.core.board.add_relocated(),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%shard, %error, "an extent with holes stays as it is"),
+                Err(error) => {
+                    tracing::warn!(%shard, %error, "an extent with holes stays as it is");
+                    self.narrow += 1;
+                }
             }
         }
+    }
+
+    /// The extent without the chunks on drives that nobody counts on.
+    fn counted(&self, held: &Extent) -> Extent {
+        let mut counted = held.clone();
+        let chunks = counted.stripes.iter_mut().flat_map(|stripe| stripe.chunks.iter_mut());
+        chunks.for_each(|chunk| *chunk = chunk.filter(|at| !self.core.pool.is_given_up(at.drive)));
+        counted
     }
 
     /// Whether the pool can give the extent more chunks than it has.
@@ -233,9 +293,9 @@ impl Pass {
         written.flush().await?;
         let to = written.into_extent();
         let (key, from) = (holding.key.clone(), holding.extent.clone());
-        if chunks_least(&to) <= chunks_least(&holding.held) {
+        if chunks_least(&to) <= chunks_least(&self.counted(&holding.held)) {
             self.core.tell(shard, move |home| home.space.release_extent(&to));
-            return Ok(false);
+            return Err(ObjectError::StorageFull);
         }
         core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
     }

@@ -1,8 +1,8 @@
 //! Background cores: they reach shards through the inbox of the owner, work that lasts ends when it is told
 //! to and rests beside clients unless it is urgent, and nothing that was lent to a job stays lent.
 //!
-//! The background core of these tests runs on the thread of the data core, as everything simulated does; what
-//! it must not share with it is `Rc` and would not compile.
+//! The background cores of these tests run on the thread of the data cores, as everything simulated does; what
+//! they must not share is `Rc` and would not compile.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use basalt::object::error::ObjectError;
 use basalt::object::pace::{Pace, Urgency};
 use basalt::object::pins::Held;
 
-use crate::harness::{body, fresh_on, paths, request, run, start, world};
+use crate::harness::{body, fresh_on_cores, paths, request, run, start_on_cores, world};
 
 #[test]
 fn a_job_reaches_shards_and_brings_back_what_they_say() {
     run(async {
-        let server = start(&world(31, 4), &request(4, 2)).await.expect("a fresh pool");
-        let foreman = server.running.core.foreman.clone();
+        let server = start_on_cores(&world(31, 4), &request(4, 2), 2).await.expect("a fresh pool");
+        let foreman = server.core().foreman.clone();
         assert!(foreman.is_open());
         let told = foreman.hire(|core: Rc<Core>| async move {
             assert!(core.local(ShardId(1)).is_none(), "a background core owns no shards");
@@ -42,11 +42,11 @@ fn a_job_reaches_shards_and_brings_back_what_they_say() {
 #[test]
 fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
     run(async {
-        let server = start(&world(32, 4), &request(4, 2)).await.expect("a fresh pool");
-        let foreman = server.running.core.foreman.clone();
+        let server = start_on_cores(&world(32, 4), &request(4, 2), 3).await.expect("a fresh pool");
+        let foreman = server.core().foreman.clone();
         let (begun, wait) = tokio::sync::oneshot::channel();
         let asked = foreman.hire(move |core: Rc<Core>| async move {
-            let shard = ShardId(0);
+            let shard = ShardId(1);
             let peers = core.peers.clone();
             let lent = core.on_shard(shard, move |shard| async move {
                 Ok(shard.pins.lend(Held::Extent(7), &peers, shard.id))
@@ -61,7 +61,7 @@ fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
             told = wait => told.expect("the job runs"),
             _ = asked => panic!("the test polls for the sign first"),
         }
-        let shard = server.running.core.local(ShardId(0)).expect("at home").clone();
+        let shard = server.owner(ShardId(1)).1.clone();
         shard.pins.gone(Held::Extent(7)).await;
         server.stop().await;
     });
@@ -70,15 +70,15 @@ fn what_was_lent_to_a_job_comes_back_when_nobody_wants_the_answer() {
 #[test]
 fn work_that_lasts_ends_with_its_core() {
     run(async {
-        let server = fresh_on(&world(33, 4), &request(4, 2)).await;
+        let server = fresh_on_cores(&world(33, 4), &request(4, 2), 2).await;
         let steps = Arc::new(AtomicU32::new(0));
         let counted = steps.clone();
-        let data = server.running.core.clone();
+        let data = server.core().clone();
         let work = move |core: Rc<Core>| async move {
             let pace = Pace::new(&core, JobKind::Merge, Urgency::default());
             loop {
                 let looked =
-                    core.on_shard_whole(ShardId(0), |shard| async move { Ok(shard.applied()) }).await;
+                    core.on_shard_whole(ShardId(1), |shard| async move { Ok(shard.applied()) }).await;
                 assert!(matches!(looked, Ok(_) | Err(ObjectError::SlowDown)));
                 let drive = core.pool.drives.get(DriveId(0)).expect("the first drive");
                 drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), 0).await.expect("a page of it");
@@ -93,7 +93,7 @@ fn work_that_lasts_ends_with_its_core() {
             server.put(&format!("k/{n}"), body("k", n, 1000)).await.expect("a put beside it");
         }
         assert!(steps.load(Ordering::Relaxed) > 0);
-        let core = server.background.core.clone();
+        let core = server.background[0].core.clone();
         server.stop().await;
         let merges = core.duty.metrics().into_iter().find(|job| job.kind == JobKind::Merge);
         assert_eq!(
@@ -126,8 +126,8 @@ async fn ten_steps(sim: &SimWorld, data: &Core, core: &Rc<Core>, clients: bool, 
 fn work_rests_beside_clients_unless_it_is_urgent() {
     run(async {
         let sim = world(34, 4);
-        let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
-        let (data, core) = (server.running.core.clone(), server.background.core.clone());
+        let server = start_on_cores(&sim, &request(4, 2), 2).await.expect("a fresh pool");
+        let (data, core) = (server.core().clone(), server.background[0].core.clone());
         let alone = ten_steps(&sim, &data, &core, false, false).await;
         let urgent = ten_steps(&sim, &data, &core, true, true).await;
         let beside = ten_steps(&sim, &data, &core, true, false).await;

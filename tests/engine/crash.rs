@@ -1,17 +1,19 @@
 //! Power cuts at any write: what was acknowledged survives, what was not is absent or whole. With parity,
 //! one drive misdirects writes of the log at the same time.
 //!
-//! A ledger keeps the last acknowledged state of each key and the one operation under way; after
-//! each cut every key must hold one of the two.
+//! Several clients write at once, through the cores in turn. The ledger of each keeps the last acknowledged
+//! state of its keys and the one operation under way; after each cut every key must hold one of the two.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use basalt::base::join::join_all;
 use basalt::base::limits::PAGE;
 use basalt::drive::segment::SEGMENTS_OFFSET;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use bytes::Bytes;
 
-use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, start, world};
+use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, start, wide_request, world};
 
 #[test]
 fn a_store_keeps_what_it_is_given_and_finds_it_again() {
@@ -40,13 +42,46 @@ fn a_store_keeps_what_it_is_given_and_finds_it_again() {
 }
 
 /// What a key may hold after a cut: the last acknowledged state, or what was under way.
-#[derive(Default)]
 struct Ledger {
+    client: usize,
+    chance: Chance,
+    version: u64,
     acknowledged: BTreeMap<String, Option<Bytes>>,
     under_way: Option<(String, Option<Bytes>)>,
 }
 
 impl Ledger {
+    fn new(client: usize, seed: u64) -> Ledger {
+        let (acknowledged, under_way) = (BTreeMap::new(), None);
+        Ledger { client, chance: Chance(seed | 1), version: 0, acknowledged, under_way }
+    }
+
+    /// Writes until the power is cut.
+    async fn write_on(&mut self, sim: &SimWorld, server: &Server) {
+        while !sim.is_cut() {
+            self.step(server).await;
+        }
+    }
+
+    /// One mutation, under way until it is acknowledged.
+    async fn step(&mut self, server: &Server) {
+        self.version += 1;
+        let key = format!("k{}/{:02}", self.client, self.chance.below(15));
+        let next = (self.chance.below(4) > 0).then(|| body(&key, self.version, self.chance.size()));
+        self.acknowledged.entry(key.clone()).or_default();
+        self.under_way = Some((key.clone(), next.clone()));
+        let mutation = async {
+            match &next {
+                Some(body) => server.put(&key, body.clone()).await,
+                None => server.delete(&key).await,
+            }
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(60), mutation).await {
+            self.acknowledged.insert(key, next);
+            self.under_way = None;
+        }
+    }
+
     /// Whatever a key holds must be one of the two. When the power fails on the way, the rest is
     /// checked after the next start.
     async fn check(&mut self, sim: &SimWorld, server: &Server) {
@@ -85,12 +120,11 @@ fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
 async fn cut_repeatedly(seed: u64) {
     let (drives, parity) = [(1, 0), (3, 1), (4, 2)][seed as usize % 3];
     let sim = world(seed, drives);
-    let request = request(drives, parity);
+    let request = wide_request(drives, parity);
     let server = fresh_on(&sim, &request).await;
     server.stop().await;
     let mut chance = Chance(seed.wrapping_mul(0x1234_5678_9abc_def1) | 1);
-    let mut ledger = Ledger::default();
-    let mut version = 0;
+    let mut ledgers = [0, 1, 2].map(|client| Ledger::new(client, chance.below(u64::MAX)));
     for _ in 0..5 {
         if seed.is_multiple_of(2) && parity > 0 {
             misdirect_writes(&sim, &mut chance);
@@ -98,18 +132,19 @@ async fn cut_repeatedly(seed: u64) {
         sim.crash_at_write(chance.below(400));
         match start(&sim, &request).await {
             Ok(server) => {
-                ledger.check(&sim, &server).await;
-                while !sim.is_cut() {
-                    version += 1;
-                    step(&server, &mut ledger, &mut chance, version).await;
+                for ledger in &mut ledgers {
+                    ledger.check(&sim, &server).await;
                 }
+                join_all(ledgers.iter_mut().map(|ledger| ledger.write_on(&sim, &server))).await;
             }
             Err(error) => assert!(sim.is_cut(), "it does not start: {error}"),
         }
         sim.crash();
     }
     let server = start(&sim, &request).await.expect("it starts after the cuts");
-    ledger.check(&sim, &server).await;
+    for ledger in &mut ledgers {
+        ledger.check(&sim, &server).await;
+    }
     server.stop().await;
 }
 
@@ -120,23 +155,5 @@ fn misdirect_writes(sim: &SimWorld, chance: &mut Chance) {
     for _ in 0..3 {
         let place = SEGMENTS_OFFSET + chance.below(8192) * PAGE as u64;
         sim.inject(log.clone(), OpKind::Write, chance.below(150), Fault::Misdirect(place));
-    }
-}
-
-/// One mutation, under way until it is acknowledged.
-async fn step(server: &Server, ledger: &mut Ledger, chance: &mut Chance, version: u64) {
-    let key = format!("k/{:02}", chance.below(30));
-    let next = (chance.below(4) > 0).then(|| body(&key, version, chance.size()));
-    ledger.acknowledged.entry(key.clone()).or_default();
-    ledger.under_way = Some((key.clone(), next.clone()));
-    let result = match &next {
-        Some(body) => {
-            tokio::time::timeout(std::time::Duration::from_secs(60), server.put(&key, body.clone())).await
-        }
-        None => tokio::time::timeout(std::time::Duration::from_secs(60), server.delete(&key)).await,
-    };
-    if let Ok(Ok(())) = result {
-        ledger.acknowledged.insert(key, next);
-        ledger.under_way = None;
     }
 }

@@ -5,9 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use basalt::base::ids::DriveId;
+use basalt::base::limits::PAGE;
+use basalt::base::metrics::DriveState;
+use basalt::drive::superblock::{COPIES, Superblock};
 use basalt::io::sim::{Fault, OpKind};
+use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{Chance, body, fresh_on, paths, request, run, start, world};
+use crate::harness::{Chance, body, fresh_on, paths, request, run, start, until, world};
 
 #[test]
 fn with_m_drives_gone_everything_reads_and_writes() {
@@ -84,8 +89,45 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
             server.put(&key, body.clone()).await.expect("a put");
             model.insert(key, body);
         }
-        assert_eq!(server.running.core.pool.failed(), 2);
+        assert_eq!(server.core().pool.failed(), 2);
         server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn drives_that_another_server_has_taken_take_nothing_from_the_first() {
+    run(async {
+        let sim = world(12, 4);
+        let server = fresh_on(&sim, &request(4, 2)).await;
+        server.put("kept", body("kept", 1, 100)).await.expect("a put");
+        // Our locks were worth nothing, and another server begins.
+        let places = |copy: usize| paths(4).into_iter().map(move |path| (path.join("basalt.meta"), copy));
+        for (file, copy) in (0..COPIES).flat_map(places) {
+            let at = Superblock::offset(copy);
+            let old = Superblock::decode(&sim.peek(&file, at, PAGE)).expect("a superblock");
+            sim.poke(&file, at, &Superblock { epoch: old.epoch + 1, ..old }.encode());
+        }
+        let out = || server.shared.drives.iter().all(|drive| drive.state() == DriveState::Latched);
+        until("it to notice", out).await;
+        assert!(server.put("late", body("late", 1, 100)).await.is_err());
+        assert!(readmit(server.core(), DriveId(0)).await.is_err(), "not while the other one has it");
+        let epochs = || {
+            (0..COPIES)
+                .flat_map(places)
+                .map(|(file, copy)| {
+                    Superblock::decode(&sim.peek(&file, Superblock::offset(copy), PAGE))
+                        .expect("a superblock")
+                        .epoch
+                })
+                .collect::<Vec<_>>()
+        };
+        let before = epochs();
+        server.stop().await;
+        assert_eq!(epochs(), before, "what the other one has written stands");
+        let server = start(&sim, &request(4, 2)).await.expect("nothing but the epoch was touched");
+        assert_eq!(server.get("kept").await, Ok(Some(body("kept", 1, 100))));
+        assert_eq!(server.get("late").await, Ok(None));
         server.stop().await;
     });
 }

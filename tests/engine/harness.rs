@@ -1,19 +1,28 @@
 //! A store on a simulated world, and the model it is compared with.
 //!
-//! The store is the real engine on one core; only the drives and the clock are simulated. Memtables
-//! are tiny, so that checkpoints, merges and packing happen within a few hundred operations.
+//! The store is the real engine with all its cores, one to three of them and another number at each start; only
+//! the drives and the clock are simulated. Cores are tasks of one thread here: what they share is what threads
+//! share, since everything else of a core is `Rc` and goes nowhere without its inbox. Requests go to the cores
+//! in turn, so most of them land beside the owner of their key. Memtables are tiny, so that checkpoints, merges
+//! and packing happen within a few hundred operations.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
+use basalt::base::ids::ShardId;
+use basalt::base::join::join_all;
 use basalt::io::sim::SimWorld;
 use basalt::object::background::{Background, open_background};
 use basalt::object::condition::Conditions;
+use basalt::object::core::Core;
 use basalt::object::error::ObjectError;
 use basalt::object::open::{self, MemoryPlan, Running, Shared};
+use basalt::object::shard::Shard;
 use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
 use basalt::pool::format::Request;
-use basalt::upkeep;
+use basalt::upkeep::{self, Patience};
 use bytes::Bytes;
 use tokio::task::LocalSet;
 
@@ -26,7 +35,10 @@ pub const MEMORY: MemoryPlan = MemoryPlan {
     background: 8 << 20,
     maps: 1 << 10,
 };
+/// Room for two shards.
 pub const CAPACITY: u64 = 640 << 20;
+/// Room for four.
+pub const CAPACITY_WIDE: u64 = 1100 << 20;
 
 /// Runs a test in simulated time.
 pub fn run(test: impl Future<Output = ()> + 'static) {
@@ -52,34 +64,71 @@ pub fn request(drives: usize, parity: u8) -> Request {
     Request { paths: paths(drives), parity: Some(parity), capacity: Some(CAPACITY), shards: 4, adopt: false }
 }
 
+/// The same on drives large enough for a shard on every core.
+pub fn wide_request(drives: usize, parity: u8) -> Request {
+    Request { capacity: Some(CAPACITY_WIDE), ..request(drives, parity) }
+}
+
 /// A store that runs until it is stopped or the world is cut.
 pub struct Server {
-    pub store: Store,
     pub shared: Shared,
-    pub running: Running,
-    pub background: Background,
+    pub cores: Vec<Running>,
+    /// One beside each of the cores.
+    pub background: Vec<Background>,
+    stores: Vec<Store>,
+    turn: Cell<usize>,
 }
 
 /// Starts a store on blank drives, with the bucket of the tests.
 pub async fn fresh_on(sim: &SimWorld, request: &Request) -> Server {
-    let server = start(sim, request).await.expect("a fresh pool");
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    with_bucket(start(sim, request).await.expect("a fresh pool")).await
+}
+
+/// The same with so many cores.
+pub async fn fresh_on_cores(sim: &SimWorld, request: &Request, cores: usize) -> Server {
+    with_bucket(start_on_cores(sim, request, cores).await.expect("a fresh pool")).await
+}
+
+async fn with_bucket(server: Server) -> Server {
+    server.store().create_bucket(BUCKET, "r", "o").await.expect("a bucket");
     server
 }
 
-/// Starts a store; an error when the world does not let it.
+/// Starts a store; an error when the world does not let it. How many cores it has follows from the seed of
+/// the world.
 pub async fn start(sim: &SimWorld, request: &Request) -> Result<Server, String> {
+    let cores = 1 + sim.world().random_u64() as usize % CORES_MAX;
+    start_on_cores(sim, request, cores).await
+}
+
+pub const CORES_MAX: usize = 3;
+
+pub async fn start_on_cores(sim: &SimWorld, request: &Request, cores: usize) -> Result<Server, String> {
+    start_with(sim, request, cores, Patience::default()).await
+}
+
+pub async fn start_with(
+    sim: &SimWorld,
+    request: &Request,
+    cores: usize,
+    patience: Patience,
+) -> Result<Server, String> {
+    eprintln!("a start with {cores} cores");
     let opening = open::find(&sim.world(), request, &|_, _| {}).await.map_err(|error| error.to_string())?;
-    let mut dealt = open::deal(opening, 1);
-    let seed = dealt.background.pop().expect("one background core");
-    let background = open_background(&sim.world(), seed, MEMORY);
-    let seed = dealt.cores.pop().expect("one core");
-    let shared = seed.shared.clone();
-    let mut running = open::open_core(&sim.world(), seed, MEMORY).await.map_err(|error| error.to_string())?;
-    upkeep::start(&mut running);
-    upkeep::start_for_all(&mut running, &sim.world(), shared.clone(), None);
-    running.announce_buckets().await.map_err(|error| error.to_string())?;
-    Ok(Server { store: Store::new(running.core.clone()), shared, running, background })
+    let dealt = open::deal(opening, cores);
+    let shared = dealt.cores[0].shared.clone();
+    let background: Vec<Background> =
+        dealt.background.into_iter().map(|seed| open_background(&sim.world(), seed, MEMORY)).collect();
+    let world = sim.world();
+    let opened = join_all(dealt.cores.into_iter().map(|seed| open::open_core(&world, seed, MEMORY))).await;
+    let opened: Result<Vec<Running>, ObjectError> = opened.into_iter().collect();
+    let mut cores = opened.map_err(|error| error.to_string())?;
+    let announced = join_all(cores.iter().map(Running::announce_buckets)).await;
+    announced.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
+    cores.iter_mut().for_each(upkeep::start);
+    upkeep::start_for_all(&mut cores[0], shared.clone(), patience);
+    let stores = cores.iter().map(|running| Store::new(running.core.clone())).collect();
+    Ok(Server { shared, cores, background, stores, turn: Cell::default() })
 }
 
 /// Bytes that tell which object and which write of it they belong to.
@@ -96,8 +145,31 @@ pub fn body(key: &str, version: u64, size: usize) -> Bytes {
 }
 
 impl Server {
+    /// The store as the next core has it.
+    pub fn store(&self) -> &Store {
+        let turn = self.turn.get();
+        self.turn.set(turn + 1);
+        &self.stores[turn % self.stores.len()]
+    }
+
+    /// One of the data cores.
+    pub fn core(&self) -> &Rc<Core> {
+        &self.cores[0].core
+    }
+
+    /// The shards of all cores.
+    pub fn shards(&self) -> impl Iterator<Item = &Rc<Shard>> {
+        self.cores.iter().flat_map(|running| running.core.shards.iter().flatten())
+    }
+
+    /// The core that owns a shard, and that shard.
+    pub fn owner(&self, shard: ShardId) -> (&Rc<Core>, &Rc<Shard>) {
+        let cores = self.cores.iter().map(|running| &running.core);
+        cores.filter_map(|core| Some((core, core.local(shard)?))).next().expect("every shard has an owner")
+    }
+
     pub async fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
-        let mut writer = self.store.put(BUCKET, key, Some(body.len() as u64)).await?;
+        let mut writer = self.store().put(BUCKET, key, Some(body.len() as u64)).await?;
         for start in (0..body.len()).step_by(100_000) {
             writer.write(body.slice(start..(start + 100_000).min(body.len()))).await?;
         }
@@ -105,7 +177,7 @@ impl Server {
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
-        let object = match self.store.open(BUCKET, key).await {
+        let object = match self.store().open(BUCKET, key).await {
             Ok(object) => object,
             Err(ObjectError::NoSuchKey) => return Ok(None),
             Err(error) => return Err(error),
@@ -120,7 +192,7 @@ impl Server {
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        self.store.delete(BUCKET, key, Conditions::default()).await.map(drop)
+        self.store().delete(BUCKET, key, Conditions::default()).await.map(drop)
     }
 
     pub async fn keys(&self) -> Vec<(String, u64)> {
@@ -133,7 +205,7 @@ impl Server {
                 after: after.clone(),
                 limit: 7,
             };
-            let page = self.store.list(query).await.expect("a listing");
+            let page = self.store().list(query).await.expect("a listing");
             for entry in page.entries {
                 let ListEntry::Object(object) = entry else { panic!("no delimiter was given") };
                 after.clone_from(&object.key);
@@ -170,13 +242,16 @@ impl Server {
             is_idle && !drives.iter().any(|drive| drive.is_rebuilding())
         };
         until("the scrub to end", is_done).await;
-        until("repairs to end", || self.running.core.spots.is_empty()).await;
+        let no_spots = || self.cores.iter().all(|running| running.core.spots.is_empty());
+        until("repairs to end", no_spots).await;
     }
 
     pub async fn stop(self) {
-        let Server { store, running, background, .. } = self;
-        drop(store);
-        tokio::join!(running.shut_down(), background.shut_down());
+        let Server { cores, background, stores, .. } = self;
+        drop(stores);
+        let cores = join_all(cores.into_iter().map(Running::shut_down));
+        let background = join_all(background.into_iter().map(Background::shut_down));
+        tokio::join!(cores, background);
     }
 }
 

@@ -35,7 +35,7 @@ fn a_formatting_that_was_cut_off_is_finished_by_the_same_command() {
             drop(first);
             sim.crash();
             let server = start(&sim, &request(4, 2)).await.expect("the same command again");
-            server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            server.store().create_bucket(BUCKET, "r", "o").await.expect("a bucket");
             server.put("k", body("k", 1, 100_000)).await.expect("a put");
             server.stop().await;
             let server = start(&sim, &request(4, 2)).await.expect("the pool");
@@ -73,11 +73,11 @@ fn a_lost_drive_is_replaced_by_a_blank_one() {
             server.stop().await;
             lost.iter().for_each(|n: &usize| sim.wipe(&plain.paths[*n]));
             let server = start(&sim, &plain).await.expect("without them");
-            assert_eq!(server.running.core.pool.failed(), lost.len(), "not without being told");
+            assert_eq!(server.core().pool.failed(), lost.len(), "not without being told");
             fill(&server, &mut chance, &mut model, 10).await;
             server.stop().await;
             let server = start(&sim, &adopting).await.expect("with blank ones in their place");
-            assert_eq!(server.running.core.pool.failed(), 0);
+            assert_eq!(server.core().pool.failed(), 0);
             assert!(lost.iter().all(|n| server.shared.drives[*n].is_rebuilding()));
             server.check(&model).await;
             fill(&server, &mut chance, &mut model, 10).await;
@@ -115,7 +115,7 @@ fn a_replacement_that_was_cut_off_goes_on() {
             let server = start(&sim, &adopting(4, 2)).await.expect("the same command again");
             server.scrubbed().await;
             server.check(&model).await;
-            assert_eq!(server.running.core.pool.failed(), 0);
+            assert_eq!(server.core().pool.failed(), 0);
             server.stop().await;
             [0, 1].iter().for_each(|n| sim.kill(&paths(4)[*n]));
             let server = start(&sim, &request(4, 2)).await.expect("the new drive carries its share");
@@ -165,8 +165,8 @@ fn a_pool_grows_by_drives_of_any_size_wherever_the_power_fails() {
             server.check(&model).await;
             server.stop().await;
             let server = start(&sim, &larger).await.expect("the same command again");
-            assert_eq!(server.running.core.pool.drives.len(), 6);
-            assert_eq!(server.running.core.pool.failed(), 0);
+            assert_eq!(server.core().pool.drives.len(), 6);
+            assert_eq!(server.core().pool.failed(), 0);
             fill(&server, &mut chance, &mut model, 40).await;
             let on_new = |n| holdings_on(&server, DriveId(n));
             assert!(on_new(4).await + on_new(5).await > 0, "new drives are used");
@@ -206,10 +206,10 @@ fn a_latched_drive_comes_back_and_stays() {
                 assert_eq!(state(&server), DriveState::Latched);
             }
             sim.inject(paths(4)[1].join("basalt.data"), OpKind::Sync, 0, Fault::Fail(5));
-            assert!(readmit(&server.running.core, DriveId(1)).await.is_err(), "it still fails");
-            assert!(readmit(&server.running.core, DriveId(0)).await.is_err(), "it is in service");
-            assert!(readmit(&server.running.core, DriveId(9)).await.is_err(), "there is none");
-            readmit(&server.running.core, DriveId(1)).await.expect("it works again");
+            assert!(readmit(server.core(), DriveId(1)).await.is_err(), "it still fails");
+            assert!(readmit(server.core(), DriveId(0)).await.is_err(), "it is in service");
+            assert!(readmit(server.core(), DriveId(9)).await.is_err(), "there is none");
+            readmit(server.core(), DriveId(1)).await.expect("it works again");
             assert_eq!(state(&server), DriveState::Healthy);
             fill(&server, &mut chance, &mut model, 20).await;
             server.scrubbed().await;
@@ -245,7 +245,7 @@ fn records_on_a_readmitted_drive_that_no_start_saw_stay_void() {
                 server = start(&sim, &request(3, 1)).await.expect("one drive is out at most");
                 server.check(&model).await;
                 for drive in server.shared.drives.iter().filter(|d| d.state() == DriveState::Latched) {
-                    readmit(&server.running.core, drive.id()).await.expect("it writes");
+                    readmit(server.core(), drive.id()).await.expect("it writes");
                 }
                 for key in ["k/01", "k/02", "k/03"] {
                     server.delete(key).await.expect("a delete");

@@ -4,10 +4,13 @@
 //! One thread, paused time, everything from a seed.
 
 mod harness;
+mod cores;
 mod crash;
+mod events;
 mod drives;
 mod life;
 mod repair;
+mod evacuate;
 mod log;
 mod readers;
 mod recovery;

@@ -14,7 +14,7 @@ use basalt::drive::segment::{self, Header, Owner};
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use bytes::Bytes;
 
-use crate::harness::{CAPACITY, body, fresh_on, paths, request, run, start, world};
+use crate::harness::{CAPACITY, body, fresh_on_cores, paths, request, run, start, world};
 
 /// A log segment that holds batches.
 struct Segment {
@@ -24,9 +24,9 @@ struct Segment {
     batches: Vec<(u64, usize)>,
 }
 
-/// A store of 4 drives with small objects, each in a batch of its own, after a power cut.
+/// A store of 4 drives and one log with small objects, each in a batch of its own, after a power cut.
 async fn cut_store(sim: &SimWorld, keys: u64, drives_fail: bool) -> (BTreeMap<String, Bytes>, Vec<Segment>) {
-    let server = fresh_on(sim, &request(4, 2)).await;
+    let server = fresh_on_cores(sim, &request(4, 2), 1).await;
     let mut model = BTreeMap::new();
     for version in 0..24 {
         if version == 12 && drives_fail {
@@ -40,7 +40,7 @@ async fn cut_store(sim: &SimWorld, keys: u64, drives_fail: bool) -> (BTreeMap<St
         server.put(&key, body.clone()).await.expect("a put");
         model.insert(key, body);
     }
-    let geometry = server.running.core.pool.geometry;
+    let geometry = server.core().pool.geometry;
     sim.crash();
     (model, segments(sim, geometry.pool, geometry.segment_bytes))
 }

@@ -32,13 +32,13 @@ pub async fn fill(server: &Server, chance: &mut Chance, model: &mut Model, count
 
 /// Every extent that a value names.
 pub async fn holdings(server: &Server) -> Vec<Holding> {
-    let core = &server.running.core;
+    let peers = &server.core().peers;
     let mut all = Vec::new();
-    for shard in core.shards.iter().flatten() {
+    for shard in server.shards() {
         let page = shard.clone().holdings(Vec::new()).await.expect("keys");
         assert!(page.next.is_none());
         for key in page.keys {
-            all.extend(shard.clone().hold(key, core.peers.clone()).await.expect("a value"));
+            all.extend(shard.clone().hold(key, peers.clone()).await.expect("a value"));
         }
     }
     all
@@ -149,13 +149,13 @@ fn what_was_written_while_drives_were_out_gets_its_full_width() {
         server.scrubbed().await;
         assert!(server.shared.board.metrics().extents_relocated as usize >= narrow);
         // A pack that was emptied goes with the next checkpoint, whenever that is due.
-        for shard in server.running.core.shards.iter().flatten() {
+        for shard in server.shards() {
             shard.checkpoint().await.expect("a checkpoint");
         }
         for holding in holdings(&server).await {
             assert!(holding.extent.stripes.iter().all(|stripe| stripe.good() == 5), "{:?}", holding.key);
         }
-        for shard in server.running.core.shards.iter().flatten() {
+        for shard in server.shards() {
             assert!(shard.index.runs().iter().all(|run| !run.is_narrow()));
         }
         server.check(&model).await;
@@ -209,7 +209,7 @@ fn objects_deleted_and_overwritten_under_a_scrub_stay_so() {
         let (mut model, mut chance) = (Model::new(), Chance(4_099));
         sim.inject(paths(4)[1].join("basalt.data"), OpKind::Write, 3, Fault::Fail(5));
         fill(&server, &mut chance, &mut model, 40).await;
-        basalt::upkeep::readmit::readmit(&server.running.core, basalt::base::ids::DriveId(1))
+        basalt::upkeep::readmit::readmit(server.core(), basalt::base::ids::DriveId(1))
             .await
             .expect("it writes again");
         for version in 0..120 {
@@ -229,15 +229,12 @@ fn objects_deleted_and_overwritten_under_a_scrub_stay_so() {
             server.delete(key).await.expect("a delete");
         }
         server.check(&Model::new()).await;
-        let core = &server.running.core;
-        let held = |drive| -> u64 {
-            core.shards.iter().flatten().map(|shard| shard.space.committed_bytes(drive)).sum()
-        };
+        let held = |drive| -> u64 { server.shards().map(|shard| shard.space.committed_bytes(drive)).sum() };
         // Objects that left packs are counted out of them by a checkpoint.
-        for shard in core.shards.iter().flatten() {
+        for shard in server.shards() {
             shard.checkpoint().await.expect("a checkpoint");
         }
-        assert_eq!(core.pool.drives.iter().map(|drive| held(drive.id())).sum::<u64>(), 0);
+        assert_eq!(server.core().pool.drives.iter().map(|drive| held(drive.id())).sum::<u64>(), 0);
         server.stop().await;
     });
 }

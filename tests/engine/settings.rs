@@ -9,8 +9,13 @@ use basalt::object::settings::{BucketSettings, Kind, Setting};
 
 use crate::harness::{BUCKET, Chance, Server, fresh_on, request, run, start, world};
 
+/// What all cores say, which must be the same.
 fn found(server: &Server) -> BucketSettings {
-    (*server.store.settings(BUCKET).expect("the bucket").settings).clone()
+    let each =
+        server.cores.iter().map(|_| (*server.store().settings(BUCKET).expect("the bucket").settings).clone());
+    let each: Vec<BucketSettings> = each.collect();
+    assert!(each.iter().all(|settings| *settings == each[0]), "{each:?}");
+    each[0].clone()
 }
 
 #[test]
@@ -20,20 +25,20 @@ fn settings_are_those_of_one_bucket_for_its_whole_life() {
         let server = start(&sim, &request(4, 2)).await.expect("a fresh pool");
         let initial =
             vec![Setting::Versioning(Versioning::Enabled), Setting::ObjectLock(ObjectLock::default())];
-        server.store.create_bucket_with(BUCKET, "r", "o", initial).await.expect("a bucket");
-        let set = |setting| server.store.set_setting(BUCKET, setting);
+        server.store().create_bucket_with(BUCKET, "r", "o", initial).await.expect("a bucket");
+        let set = |setting| server.store().set_setting(BUCKET, setting);
         let suspended = set(Setting::Versioning(Versioning::Suspended)).await;
         assert!(matches!(suspended, Err(ObjectError::InvalidBucketState(_))));
         set(Setting::Ownership(ObjectOwnership::ObjectWriter)).await.expect("a setting");
-        server.store.remove_setting(BUCKET, Kind::Tags).await.expect("what is not set can be removed");
+        server.store().remove_setting(BUCKET, Kind::Tags).await.expect("what is not set can be removed");
         let expected = found(&server);
         sim.crash();
         drop(server);
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
         assert_eq!(found(&server), expected);
-        server.store.delete_bucket(BUCKET).await.expect("it is empty");
-        assert_eq!(server.store.remove_setting(BUCKET, Kind::Acl).await, Err(ObjectError::NoSuchBucket));
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("the name is free");
+        server.store().delete_bucket(BUCKET).await.expect("it is empty");
+        assert_eq!(server.store().remove_setting(BUCKET, Kind::Acl).await, Err(ObjectError::NoSuchBucket));
+        server.store().create_bucket(BUCKET, "r", "o").await.expect("the name is free");
         assert_eq!(found(&server), BucketSettings::default());
         server.stop().await;
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
@@ -58,7 +63,7 @@ async fn cut_while_tagging(seed: u64) {
     for turn in 0u32.. {
         let tags = Tags(vec![("turn".into(), turn.to_string()); 40]);
         under_way = Some(tags.clone());
-        let set = server.store.set_setting(BUCKET, Setting::Tags(tags));
+        let set = server.store().set_setting(BUCKET, Setting::Tags(tags));
         match tokio::time::timeout(std::time::Duration::from_secs(60), set).await {
             Ok(Ok(())) => acknowledged = under_way.take(),
             _ => break,

@@ -30,7 +30,7 @@ async fn listed(server: &Server) -> Usage {
         version_id_marker: String::new(),
         limit: 100_000,
     };
-    let page = server.store.list_versions(query).await.expect("a listing");
+    let page = server.store().list_versions(query).await.expect("a listing");
     assert!(!page.truncated);
     let mut usage = Usage::NONE;
     for entry in page.entries {
@@ -40,7 +40,7 @@ async fn listed(server: &Server) -> Usage {
         }
     }
     for (key, id) in uploads(server).await {
-        let parts = server.store.list_parts(BUCKET, &key, &id, 0, 1000).await.expect("parts");
+        let parts = server.store().list_parts(BUCKET, &key, &id, 0, 1000).await.expect("parts");
         usage += Usage::parts(parts.parts.iter().map(|part| part.size).sum());
     }
     usage
@@ -55,7 +55,7 @@ async fn uploads(server: &Server) -> Vec<(String, String)> {
         upload_id_marker: String::new(),
         limit: 1000,
     };
-    let page = server.store.list_uploads(query).await.expect("uploads");
+    let page = server.store().list_uploads(query).await.expect("uploads");
     let upload = |entry| match entry {
         UploadEntry::Upload(info) => (info.key, info.upload_id),
         UploadEntry::Prefix(_) => panic!("no delimiter was given"),
@@ -64,10 +64,10 @@ async fn uploads(server: &Server) -> Vec<(String, String)> {
 }
 
 async fn check(server: &Server) {
-    let bucket = server.store.settings(BUCKET).expect("the bucket");
+    let bucket = server.store().settings(BUCKET).expect("the bucket");
     let expected = listed(server).await;
     assert_eq!(bucket.meter.read(), expected, "the meter");
-    let sums = server.running.usages().await.expect("usages");
+    let sums = server.cores[0].usages().await.expect("usages");
     assert_eq!(sums.get(&bucket.value.id).copied().unwrap_or_default(), expected, "the shards");
 }
 
@@ -76,7 +76,7 @@ async fn put(server: &Server, key: &str, size: usize) -> Outcome {
 }
 
 async fn part(server: &Server, key: &str, id: &str, number: u16, size: usize) -> Outcome {
-    let mut writer = server.store.upload_part(BUCKET, key, id, number, Some(size as u64)).await?;
+    let mut writer = server.store().upload_part(BUCKET, key, id, number, Some(size as u64)).await?;
     writer.write(body(key, 0, size)).await?;
     writer.commit_part(ETag::default(), None).await.map(drop)
 }
@@ -91,17 +91,17 @@ async fn step(server: &Server, chance: &mut Chance) -> Outcome {
         5 => server.delete(&key).await,
         6 => {
             let state = if chance.below(2) == 0 { Versioning::Enabled } else { Versioning::Suspended };
-            server.store.set_setting(BUCKET, Setting::Versioning(state)).await
+            server.store().set_setting(BUCKET, Setting::Versioning(state)).await
         }
         7 => delete_some_version(server, &key).await,
-        8 => server.store.create_upload(BUCKET, &key, NewUpload::default()).await.map(drop),
+        8 => server.store().create_upload(BUCKET, &key, NewUpload::default()).await.map(drop),
         _ if under_way.is_empty() => put(server, &key, 5).await,
         other => {
             let (key, id) = &under_way[chance.below(under_way.len() as u64) as usize];
             match other {
                 9..12 => part(server, key, id, 1 + chance.below(4) as u16, size).await,
                 12 => complete(server, key, id).await,
-                _ => server.store.abort_upload(BUCKET, key, id).await,
+                _ => server.store().abort_upload(BUCKET, key, id).await,
             }
         }
     }
@@ -116,19 +116,19 @@ async fn delete_some_version(server: &Server, key: &str) -> Outcome {
         version_id_marker: String::new(),
         limit: 3,
     };
-    let page = server.store.list_versions(query).await?;
+    let page = server.store().list_versions(query).await?;
     let Some(VersionEntry::Version(version)) = page.entries.into_iter().next_back() else { return Ok(()) };
     let deletion = Deletion { version_id: Some(version.version_id), ..Deletion::default() };
-    server.store.delete(BUCKET, &version.key, deletion).await.map(drop)
+    server.store().delete(BUCKET, &version.key, deletion).await.map(drop)
 }
 
 /// With its first part alone; the others go.
 async fn complete(server: &Server, key: &str, id: &str) -> Outcome {
-    let parts = server.store.list_parts(BUCKET, key, id, 0, 1000).await?.parts;
+    let parts = server.store().list_parts(BUCKET, key, id, 0, 1000).await?.parts;
     let Some(first) = parts.first() else { return Ok(()) };
     let claim = PartClaim { number: first.number, etag: first.etag.quoted(), checksum: None };
     let complete = Complete { parts: vec![claim], ..Complete::default() };
-    server.store.complete_upload(BUCKET, key, id, complete).await.map(drop)
+    server.store().complete_upload(BUCKET, key, id, complete).await.map(drop)
 }
 
 #[test]
@@ -190,17 +190,18 @@ fn a_bucket_that_is_gone_leaves_no_figures() {
         let (sim, request) = (world(3, 4), request(4, 2));
         let server = fresh_on(&sim, &request).await;
         put(&server, "a", 20_000).await.expect("a put");
-        let upload = server.store.create_upload(BUCKET, "u", NewUpload::default()).await.expect("an upload");
+        let upload =
+            server.store().create_upload(BUCKET, "u", NewUpload::default()).await.expect("an upload");
         part(&server, "u", &upload.upload_id, 1, 300).await.expect("a part");
         server.stop().await;
         let server = start(&sim, &request).await.expect("the same pool");
-        assert_eq!(server.running.usages().await.expect("usages").len(), 1);
+        assert_eq!(server.cores[0].usages().await.expect("usages").len(), 1);
         server.delete("a").await.expect("a deletion");
-        server.store.delete_bucket(BUCKET).await.expect("it is empty but for an upload");
+        server.store().delete_bucket(BUCKET).await.expect("it is empty but for an upload");
         server.stop().await;
         let server = start(&sim, &request).await.expect("the same pool");
-        assert_eq!(server.running.usages().await.expect("usages"), BTreeMap::new());
-        server.store.create_bucket(BUCKET, "r", "o").await.expect("the name is free");
+        assert_eq!(server.cores[0].usages().await.expect("usages"), BTreeMap::new());
+        server.store().create_bucket(BUCKET, "r", "o").await.expect("the name is free");
         check(&server).await;
         server.stop().await;
     });
@@ -208,7 +209,7 @@ fn a_bucket_that_is_gone_leaves_no_figures() {
 
 async fn limit(server: &Server, max_bytes: Option<u64>, max_objects: Option<u64>) {
     let quota = Setting::Quota(Quota { max_bytes, max_objects });
-    server.store.set_setting(BUCKET, quota).await.expect("a quota");
+    server.store().set_setting(BUCKET, quota).await.expect("a quota");
 }
 
 const FULL: Outcome = Err(ObjectError::QuotaExceeded);
@@ -245,7 +246,7 @@ fn parts_count_while_they_wait_and_once_when_they_are_an_object() {
         let (sim, request) = (world(5, 4), request(4, 2));
         let server = fresh_on(&sim, &request).await;
         limit(&server, Some(1_000_000), Some(1)).await;
-        let begin = async || server.store.create_upload(BUCKET, "u", NewUpload::default()).await;
+        let begin = async || server.store().create_upload(BUCKET, "u", NewUpload::default()).await;
         let id = begin().await.expect("an upload").upload_id;
         assert_eq!(part(&server, "u", &id, 1, 600_000).await, Ok(()));
         assert_eq!(part(&server, "u", &id, 2, 600_000).await, FULL);
@@ -256,12 +257,12 @@ fn parts_count_while_they_wait_and_once_when_they_are_an_object() {
         assert_eq!(part(&server, "u", &other, 1, 100_000).await, Ok(()));
         assert_eq!(put(&server, "x", 0).await, FULL, "there is an object");
         // A version in front of the others is one more.
-        server.store.set_setting(BUCKET, Setting::Versioning(Versioning::Enabled)).await.expect("versions");
+        server.store().set_setting(BUCKET, Setting::Versioning(Versioning::Enabled)).await.expect("versions");
         assert_eq!(complete(&server, "u", &other).await, FULL);
         check(&server).await;
-        assert_eq!(server.store.abort_upload(BUCKET, "u", &other).await, Ok(()));
+        assert_eq!(server.store().abort_upload(BUCKET, "u", &other).await, Ok(()));
         assert_eq!(server.delete("u").await, Ok(()), "a marker takes no room");
-        server.store.remove_setting(BUCKET, Kind::Quota).await.expect("no quota");
+        server.store().remove_setting(BUCKET, Kind::Quota).await.expect("no quota");
         assert_eq!(put(&server, "x", 2_000_000).await, Ok(()));
         // A bound below what is there keeps nothing from going, nor from being made smaller.
         limit(&server, Some(10), None).await;

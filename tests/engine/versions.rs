@@ -116,7 +116,7 @@ fn line_of(version: &VersionInfo) -> Line {
 }
 
 async fn page(server: &Server, query: VersionQuery) -> VersionPage {
-    server.store.list_versions(query).await.expect("a listing of versions")
+    server.store().list_versions(query).await.expect("a listing of versions")
 }
 
 /// Every page of a listing of versions.
@@ -161,7 +161,7 @@ async fn all_keys(server: &Server, prefix: &str, delimiter: &str, marker: &str, 
     loop {
         let (bucket, prefix, delimiter) = (BUCKET.into(), prefix.into(), delimiter.into());
         let query = ListQuery { bucket, prefix, delimiter, after, limit };
-        let page = server.store.list(query).await.expect("a listing");
+        let page = server.store().list(query).await.expect("a listing");
         after = match page.entries.last() {
             Some(ListEntry::Object(object)) => object.key.clone(),
             Some(ListEntry::Prefix(prefix)) => prefix.clone(),
@@ -178,7 +178,7 @@ async fn all_keys(server: &Server, prefix: &str, delimiter: &str, marker: &str, 
 }
 
 async fn read(server: &Server, key: &str, id: Option<&str>) -> Result<Bytes, ObjectError> {
-    let object = server.store.open_version(BUCKET, key, id).await?;
+    let object = server.store().open_version(BUCKET, key, id).await?;
     let size = object.meta().size;
     let mut stream = object.stream(0..size);
     let mut out = Vec::new();
@@ -192,19 +192,19 @@ async fn read(server: &Server, key: &str, id: Option<&str>) -> Result<Bytes, Obj
 async fn perform(server: &Server, step: &Step) -> Result<String, ObjectError> {
     let made = match step {
         Step::Put(key, body) => {
-            let mut writer = server.store.put(BUCKET, key, Some(body.len() as u64)).await?;
+            let mut writer = server.store().put(BUCKET, key, Some(body.len() as u64)).await?;
             for start in (0..body.len()).step_by(100_000) {
                 writer.write(body.slice(start..(start + 100_000).min(body.len()))).await?;
             }
             writer.commit(Default::default()).await?.version_id
         }
-        Step::Delete(key) => server.store.delete(BUCKET, key, Deletion::default()).await?.version_id,
+        Step::Delete(key) => server.store().delete(BUCKET, key, Deletion::default()).await?.version_id,
         Step::DeleteVersion(key, id) => {
             let deletion = Deletion { version_id: Some(id.clone()), ..Deletion::default() };
-            server.store.delete(BUCKET, key, deletion).await?.version_id
+            server.store().delete(BUCKET, key, deletion).await?.version_id
         }
         Step::State(state) => {
-            server.store.set_setting(BUCKET, Setting::Versioning(*state)).await?;
+            server.store().set_setting(BUCKET, Setting::Versioning(*state)).await?;
             None
         }
     };
@@ -299,13 +299,13 @@ async fn follow_the_model(seed: u64) {
 async fn clear(server: &Server, model: &Model) {
     for (key, versions) in &model.keys {
         for version in versions {
-            let full = server.store.delete_bucket(BUCKET).await;
+            let full = server.store().delete_bucket(BUCKET).await;
             assert_eq!(full, Err(ObjectError::BucketNotEmpty));
             let step = Step::DeleteVersion(key.clone(), version.id.clone());
             perform(server, &step).await.expect("a deletion");
         }
     }
-    server.store.delete_bucket(BUCKET).await.expect("an empty bucket");
+    server.store().delete_bucket(BUCKET).await.expect("an empty bucket");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn listings_miss_nothing_while_versions_come_and_go() {
 async fn list_beside_changes(seed: u64) {
     let sim = world(seed, 3);
     let server = Rc::new(start(&sim, &request(3, 1)).await.expect("a fresh pool"));
-    server.store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    server.store().create_bucket(BUCKET, "r", "o").await.expect("a bucket");
     let state = if seed.is_multiple_of(2) { Versioning::Enabled } else { Versioning::Suspended };
     perform(&server, &Step::State(state)).await.expect("a state");
     let keys: Vec<String> = (0..60).map(|number| format!("k/{number:02}")).collect();
@@ -432,7 +432,7 @@ async fn settle(sim: &SimWorld, server: &Server, model: &mut Model, under_way: &
         version_id_marker: String::new(),
         limit: 10_000,
     };
-    let Ok(page) = server.store.list_versions(query).await else {
+    let Ok(page) = server.store().list_versions(query).await else {
         assert!(sim.is_cut());
         *under_way = Some(step);
         return false;
@@ -445,7 +445,7 @@ async fn settle(sim: &SimWorld, server: &Server, model: &mut Model, under_way: &
             VersionEntry::Prefix(_) => panic!("no delimiter was given"),
         })
         .collect();
-    let state = server.store.settings(BUCKET).expect("the bucket").settings.versioning;
+    let state = server.store().settings(BUCKET).expect("the bucket").settings.versioning;
     // The one id that nobody was told.
     let known = rolled_up(model, true, "", "", "");
     let known: BTreeSet<String> = known.into_iter().map(id_of).collect();

@@ -1,0 +1,59 @@
+//! Drives that stay out: after a while nobody waits for them any more.
+//!
+//! A drive that is latched or missing for longer than the operator waits is given up: what stands on it counts
+//! as lost, and the pass that follows (`scrub`) writes anew on the other drives what they can give more width.
+//! Where the pool has no more than k + m drives that is the catalog and the log; objects have to wait for
+//! another drive. Giving up takes nothing away: what stands on the drive is still read, and when it comes back
+//! it is in service as any drive that was away. Not kept over a start, which begins to wait anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::base::ids::DriveId;
+use crate::base::metrics::{DriveState, Evacuation};
+use crate::object::open::Shared;
+use crate::pool::Pool;
+
+/// How often the drives' states are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Gives up drives that have been out for longer than `after`, until the server stops.
+pub async fn give_up_drives(shared: Shared, after: Duration) {
+    let mut out: BTreeMap<DriveId, Instant> = BTreeMap::new();
+    while !shared.board.is_closing() {
+        for drive in shared.drives.iter() {
+            if drive.state() == DriveState::Healthy {
+                out.remove(&drive.id());
+                drive.set_evacuation(Evacuation::None);
+                continue;
+            }
+            let since = *out.entry(drive.id()).or_insert_with(Instant::now);
+            if drive.evacuation() == Evacuation::None && since.elapsed() >= after {
+                tracing::warn!(drive = %drive.id(), path = drive.path(), "drive stays out and is given up");
+                drive.set_evacuation(Evacuation::UnderWay);
+                shared.board.nudge();
+            }
+        }
+        let _ = tokio::time::timeout(TICK, shared.board.closes()).await;
+    }
+}
+
+/// Whether there are drives whose evacuation is not done, and drives that are safe to write to.
+pub fn is_owed(pool: &Pool) -> bool {
+    !given_up(pool).is_empty() && pool.mirrors().is_ok()
+}
+
+/// Drives whose evacuation is under way.
+pub fn given_up(pool: &Pool) -> Vec<DriveId> {
+    let out = pool.drives.iter().filter(|drive| !drive.is_healthy());
+    let under_way = out.filter(|drive| drive.shared().evacuation() == Evacuation::UnderWay);
+    under_way.map(|drive| drive.id()).collect()
+}
+
+/// Everything that stood on these drives has what the others can give it.
+pub fn done(pool: &Pool, drives: &[DriveId]) {
+    let done = pool.drives.iter().filter(|drive| drives.contains(&drive.id()) && !drive.is_healthy());
+    done.for_each(|drive| drive.shared().set_evacuation(Evacuation::Done));
+}
