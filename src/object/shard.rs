@@ -18,7 +18,8 @@ use super::pressure::Pressure;
 use super::runs::ShardRuns;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::join::join_all;
-use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;
+use crate::base::limits::{FOLDED_STEPS_MAX, SPACE_MAPS_SAVED_AT_ONCE};
+use crate::base::rest::Stint;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::index::{Cached, Index};
 use crate::catalog::key;
@@ -308,10 +309,9 @@ impl Shard {
     /// meanwhile; false at once when there was not.
     async fn save_maps(&self) -> Result<bool, ObjectError> {
         let changed = self.space.changed();
-        for (turn, group) in changed.chunks(SPACE_MAPS_SAVED_AT_ONCE).enumerate() {
-            if turn > 0 {
-                tokio::task::yield_now().await;
-            }
+        let mut stint = Stint::new(FOLDED_STEPS_MAX);
+        for group in changed.chunks(SPACE_MAPS_SAVED_AT_ONCE) {
+            stint.step(group.len()).await;
             let save = |(drive, segment): &(DriveId, u32)| {
                 let (drive, segment) = (*drive, *segment);
                 let put = move |map: &[u8]| self.index.apply(&key::space(drive, segment), Some(map));
