@@ -27,6 +27,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
+    notifications(&mut families, &snapshot.totals);
     // It fails for a family without name or samples, and we make none.
     TextEncoder::new().encode_to_string(&families.0).expect("families are well formed")
 }
@@ -269,6 +270,35 @@ fn background(families: &mut Families, totals: &CoreSnapshot) {
         "background_bytes_total",
         "Bytes that jobs wrote, counted once for all copies.",
         jobs().map(|(l, j)| (l, j.bytes as f64)),
+    );
+}
+
+fn notifications(families: &mut Families, totals: &CoreSnapshot) {
+    let targets = || totals.notifications.iter().map(|n| (vec![("target", n.target.as_str())], n));
+    families.gauge(
+        "notification_queued",
+        "Events that wait to be delivered.",
+        targets().map(|(l, n)| (l, n.queued as f64)),
+    );
+    families.counter(
+        "notification_delivered_total",
+        "Events that their target has taken.",
+        targets().map(|(l, n)| (l, n.delivered as f64)),
+    );
+    families.counter(
+        "notification_failed_attempts_total",
+        "Attempts to deliver that failed and are repeated.",
+        targets().map(|(l, n)| (l, n.failed as f64)),
+    );
+    families.counter(
+        "notification_refused_total",
+        "Changes refused because too many events waited.",
+        targets().map(|(l, n)| (l, n.refused as f64)),
+    );
+    families.counter(
+        "notification_discarded_total",
+        "Events deleted without delivery: their target discards, or they were damaged.",
+        targets().map(|(l, n)| (l, n.discarded as f64)),
     );
 }
 

@@ -5,8 +5,8 @@
 
 use crate::base::metrics::{
     CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LogCounters, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics,
-    Snapshot,
+    JobMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics, QueueMetrics,
+    RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -44,6 +44,12 @@ fn totals() -> CoreSnapshot {
         queues: vec![QueueMetrics { name: "commit", depth: 1, depth_max: 64, refused: 0 }],
         jobs: vec![JobMetrics { kind: JobKind::Merge, jobs: 3, busy_us: 1_500_000, bytes: 1 << 20 }],
         operations: vec![operation("GetObject"), operation("PutObject")],
+        notifications: vec![NotificationMetrics {
+            target: "alerts".into(),
+            queued: 4,
+            failed: 2,
+            ..Default::default()
+        }],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
         buckets: 2,
     }

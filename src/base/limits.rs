@@ -224,13 +224,18 @@ pub const LARGE_BYTES_MIN: u64 = 64 << 20;
 pub const CHUNK_BLOCKS: usize = 16;
 /// Object bytes in one pack: large enough that its stripes are written in long pieces.
 pub const PACK_BYTES: usize = MIB;
+/// Usages of buckets whose values a checkpoint reads at a time, and what a change to one takes in memory; as
+/// packs. Usages that a start reads in one step of a shard: less than 1 ms.
+pub const USAGES_FOLDED_AT_ONCE: usize = PACKS_FOLDED_AT_ONCE;
+pub const USAGE_CHANGE_BYTES: usize = 64;
+pub const USAGES_READ_AT_ONCE: usize = 500;
 /// Catalog bytes in the record that installs a pack.
 pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 /// The directory at the end of a pack: it names each object with less than the record does.
 pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
 /// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
 pub const PACKS_FOLDED_AT_ONCE: usize = 16;
-/// Packs, or maps of space, that go into the memtable between two rests: at most 10 us each.
+/// Packs, maps of space or counts of buckets that go into the memtable between two rests: at most 10 us each.
 pub const FOLDED_STEPS_MAX: usize = 64;
 /// Objects that are looked up on their way into packs between two rests: about 500 us when all of it is in memory.
 pub const MOVES_STEPS_MAX: usize = 256;
@@ -289,6 +294,35 @@ pub const EPOCHS_MAX: u32 = (1 << 24) - 1;
 /// One manifest slot: about 43 bytes for each run of a shard at three copies, so 1,500 runs of 64 MiB, which
 /// is 96 GiB of catalog a shard. Behind that checkpoints fail, the log fills up, and writes answer 507.
 pub const MANIFEST_BYTES: usize = 64 * KIB;
+
+// ---- Notifications ----
+
+/// Targets a server may have: each has a task for every shard that has events for it.
+pub const WEBHOOKS_MAX: usize = 16;
+/// Name of a target; AWS allows that of a queue 80.
+pub const WEBHOOK_NAME_BYTES_MAX: usize = 64;
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2 * KIB;
+pub const WEBHOOK_TOKEN_BYTES_MAX: usize = 4 * KIB;
+/// Events that wait for one target, in all shards together: half an hour of a target that is down beside
+/// 50 changes a second. One takes 300 bytes on the drives, 3 KiB with the longest key and id, and 16 bytes in
+/// memory: 1.6 MiB a target.
+pub const EVENTS_DEFAULT: usize = 100_000;
+pub const EVENTS_MAX: usize = 10_000_000;
+/// Events of one shard that are read, told and then deleted together: what may be told twice after a crash.
+pub const EVENTS_PAGE: usize = 32;
+/// From the connection to the end of the answer: of one event, and of the test of a new configuration, for
+/// which a client waits.
+pub const WEBHOOK_SECONDS_MAX: u64 = 10;
+pub const WEBHOOK_TEST_SECONDS_MAX: u64 = 5;
+/// What is read of an answer, for which nobody cares; a connection with more to come is closed.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 * KIB;
+/// The pause behind the first failure, doubled with each further one up to the longest.
+pub const WEBHOOK_PAUSE_MS_MIN: u64 = 500;
+pub const WEBHOOK_PAUSE_MS_MAX: u64 = 60_000;
+/// Keys of which a target refuses an event, while others of the shard go on; with more it counts as down.
+pub const WEBHOOK_REFUSED_KEYS_MAX: usize = 64;
+
+const _: () = assert!(EVENTS_PAGE * 4 * KIB <= RECORD_BYTES_MAX);
 // ---- io ----
 
 /// Submission entries of one ring: small, so that a burst is handed to the kernel early.

@@ -9,7 +9,9 @@
 //! Invariants: counters only grow (they wrap after centuries); merging is commutative and associative, so
 //! the order in which cores answer does not matter; latencies are microseconds, sizes are bytes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::time::Nanos;
 
@@ -512,6 +514,63 @@ impl JobCounters {
     }
 }
 
+// ---- Notifications ----
+
+/// Events for one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotificationMetrics {
+    pub target: String,
+    /// Waiting to be delivered.
+    pub queued: u64,
+    /// Changes that were refused because too many waited.
+    pub refused: u64,
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Deleted without being delivered, because the target is one that discards or the event was damaged.
+    pub discarded: u64,
+}
+
+impl NotificationMetrics {
+    pub fn merge(&mut self, other: &NotificationMetrics) {
+        assert_eq!(self.target, other.target, "figures of one target are merged with its own");
+        self.queued += other.queued;
+        self.refused += other.refused;
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.discarded += other.discarded;
+    }
+}
+
+/// The cells of whoever delivers.
+#[derive(Debug, Default)]
+pub struct DeliveryCounters {
+    pub delivered: Counter,
+    pub failed: Counter,
+    pub discarded: Counter,
+}
+
+/// The same by target.
+#[derive(Debug, Default)]
+pub struct Deliveries(RefCell<BTreeMap<String, Rc<DeliveryCounters>>>);
+
+impl Deliveries {
+    pub fn of(&self, target: &str) -> Rc<DeliveryCounters> {
+        self.0.borrow_mut().entry(target.to_owned()).or_default().clone()
+    }
+
+    pub fn metrics(&self) -> Vec<NotificationMetrics> {
+        let figures = |(target, counters): (&String, &Rc<DeliveryCounters>)| NotificationMetrics {
+            target: target.clone(),
+            delivered: counters.delivered.get(),
+            failed: counters.failed.get(),
+            discarded: counters.discarded.get(),
+            ..NotificationMetrics::default()
+        };
+        self.0.borrow().iter().map(figures).collect()
+    }
+}
+
 // ---- Requests ----
 
 /// One S3 operation (`PutObject`).
@@ -589,6 +648,7 @@ pub struct CoreSnapshot {
     pub queues: Vec<QueueMetrics>,
     pub jobs: Vec<JobMetrics>,
     pub operations: Vec<OperationMetrics>,
+    pub notifications: Vec<NotificationMetrics>,
     pub connections: ConnectionMetrics,
     /// Buckets, the same on every core.
     pub buckets: u64,
@@ -602,6 +662,8 @@ impl CoreSnapshot {
         merge_lists(&mut self.queues, other.queues, |q| q.name, QueueMetrics::merge);
         merge_lists(&mut self.jobs, other.jobs, |j| j.kind, JobMetrics::merge);
         merge_lists(&mut self.operations, other.operations, |o| o.operation, OperationMetrics::merge);
+        let target = |n: &NotificationMetrics| n.target.clone();
+        merge_lists(&mut self.notifications, other.notifications, target, NotificationMetrics::merge);
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);
         self.buckets += other.buckets;

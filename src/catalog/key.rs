@@ -17,9 +17,11 @@ const VERSION: u8 = 0x20;
 const NULL_ORDER: u8 = 0x24;
 const UPLOAD: u8 = 0x28;
 const PART: u8 = 0x30;
+const USAGE: u8 = 0x38;
 const SPACE: u8 = 0x40;
 const PACK: u8 = 0x48;
 const GARBAGE: u8 = 0x50;
+const EVENT: u8 = 0x58;
 
 /// Order of the one null version of a bucket that was never versioned.
 pub const ORDER_UNVERSIONED: u64 = 0;
@@ -206,6 +208,19 @@ pub fn parse_part(key: &[u8]) -> Option<(u128, u16)> {
     Some((u128::from_be_bytes(upload.try_into().ok()?), u16::from_be_bytes(number.try_into().ok()?)))
 }
 
+/// What a bucket holds in the shard.
+pub fn usage(bucket: u64) -> Vec<u8> {
+    join(USAGE, &[&bucket.to_be_bytes()])
+}
+
+pub fn usages() -> (Vec<u8>, Vec<u8>) {
+    (vec![USAGE], vec![USAGE + 1])
+}
+
+pub fn parse_usage(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(&[USAGE])?.try_into().ok()?))
+}
+
 pub fn space(drive: DriveId, segment: u32) -> Vec<u8> {
     join(SPACE, &[&drive.0.to_be_bytes(), &segment.to_be_bytes()])
 }
@@ -244,6 +259,30 @@ pub fn parse_garbage(key: &[u8]) -> Option<u128> {
     Some(u128::from_be_bytes(key.strip_prefix(&[GARBAGE])?.try_into().ok()?))
 }
 
+/// An event that waits to be told to a target. Those of a target stand together, oldest first.
+pub fn event(target: &str, sequence: u64) -> Vec<u8> {
+    assert!(target.len() < 256, "names of targets are short");
+    join(EVENT, &[&[target.len() as u8], target.as_bytes(), &sequence.to_be_bytes()])
+}
+
+/// The family of events.
+pub fn events() -> (Vec<u8>, Vec<u8>) {
+    (vec![EVENT], vec![EVENT + 1])
+}
+
+/// Asked of every key that a record names, so cheaply.
+#[inline]
+pub fn is_event(key: &[u8]) -> bool {
+    key.first() == Some(&EVENT)
+}
+
+/// Target and sequence of an event's key.
+pub fn parse_event(key: &[u8]) -> Option<(&str, u64)> {
+    let (length, rest) = key.strip_prefix(&[EVENT])?.split_first()?;
+    let (target, sequence) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(target).ok()?, u64::from_be_bytes(sequence.try_into().ok()?)))
+}
+
 /// What the family of a key is called; `None` when there is no such family.
 pub fn family(key: &[u8]) -> Option<&'static str> {
     Some(match *key.first()? {
@@ -254,9 +293,11 @@ pub fn family(key: &[u8]) -> Option<&'static str> {
         NULL_ORDER => "null order",
         UPLOAD => "upload",
         PART => "part",
+        USAGE => "usage",
         SPACE => "space",
         PACK => "pack",
         GARBAGE => "garbage",
+        EVENT => "event",
         _ => return None,
     })
 }
@@ -379,7 +420,16 @@ mod tests {
         }
 
         #[test]
+        fn events_come_back_in_the_order_of_each_target(target in "[a-z]{1,5}", x: u64, y: u64) {
+            let (one, other) = (event(&target, x), event(&target, y));
+            prop_assert_eq!(parse_event(&one), Some((&*target, x)));
+            prop_assert_eq!(one.cmp(&other), x.cmp(&y));
+            prop_assert!(is_event(&one) && one >= events().0 && one < events().1);
+        }
+
+        #[test]
         fn any_bytes_parse_without_panic(bytes: Vec<u8>) {
+            let _ = (parse_event(&bytes), parse_usage(&bytes));
             let _ = (parse_version(&bytes), parse_upload(&bytes), parse_part(&bytes), parse_space(&bytes));
             let _ = (lock_of(&bytes), object_of(&bytes), parse_null_order(&bytes));
         }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::usage::Usage;
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
 use crate::base::limits::EPOCHS_MAX;
@@ -71,6 +72,11 @@ pub enum Operation {
         objects: u32,
         bytes: u32,
     },
+    /// The bucket holds so much more in this shard, or less.
+    Charge {
+        bucket: u64,
+        usage: Usage,
+    },
 }
 
 /// The head of a record, in front of its operations.
@@ -106,6 +112,7 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const FREE: u8 = 3;
 const UNPACK: u8 = 4;
+const CHARGE: u8 = 5;
 
 pub fn encode(operations: &[Operation]) -> Vec<u8> {
     let mut put = Put(Vec::with_capacity(256));
@@ -115,6 +122,10 @@ pub fn encode(operations: &[Operation]) -> Vec<u8> {
             Operation::Delete { key } => put.u8(DELETE).bytes(key),
             Operation::Free(extent) => put.u8(FREE).bytes(&extent_bytes(extent)),
             Operation::Unpack { pack, objects, bytes } => put.u8(UNPACK).u64(*pack).u32(*objects).u32(*bytes),
+            Operation::Charge { bucket, usage } => {
+                usage.put(put.u8(CHARGE).u64(*bucket));
+                &mut put
+            }
         };
     }
     put.0
@@ -132,6 +143,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Operation>> {
             DELETE => Operation::Delete { key: take.bytes()?.to_vec() },
             FREE => Operation::Free(extent_from(take.bytes()?)?),
             UNPACK => Operation::Unpack { pack: take.u64()?, objects: take.u32()?, bytes: take.u32()? },
+            CHARGE => Operation::Charge { bucket: take.u64()?, usage: Usage::take(&mut take)? },
             _ => return None,
         });
     }
@@ -145,14 +157,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<(u64, u32, u32)>) {
+        fn operations_come_back(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>, packs: Vec<(u64, u32, u32)>, charges: Vec<(u64, i64)>) {
             let change = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
                 Some(value) => Operation::Put { key, value },
                 None => Operation::Delete { key },
             };
             let unpack = |(pack, objects, bytes)| Operation::Unpack { pack, objects, bytes };
-            let operations: Vec<Operation> =
-                pairs.into_iter().map(change).chain(packs.into_iter().map(unpack)).collect();
+            let charge = |(bucket, bytes)| Operation::Charge { bucket, usage: Usage { bytes, ..Usage::NONE } };
+            let packs = packs.into_iter().map(unpack).chain(charges.into_iter().map(charge));
+            let operations: Vec<Operation> = pairs.into_iter().map(change).chain(packs).collect();
             prop_assert_eq!(decode(&encode(&operations)), Some(operations));
         }
 

@@ -38,6 +38,10 @@ impl Put {
         self.0.push(value as u8);
         self
     }
+    /// A varint; the sign is its lowest bit.
+    pub fn signed(&mut self, value: i64) -> &mut Self {
+        self.varint((value << 1 ^ value >> 63) as u64)
+    }
     /// A varint length and the bytes.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.varint(bytes.len() as u64).raw(bytes)
@@ -86,6 +90,10 @@ impl<'a> Take<'a> {
             }
         }
         None
+    }
+    pub fn signed(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
     }
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.varint()?).ok()?;

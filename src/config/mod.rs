@@ -9,17 +9,20 @@
 mod cores;
 mod options;
 mod size;
+mod webhooks;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
 use crate::s3::NewBuckets;
+use crate::upkeep::notify::webhook::Webhook;
 
 pub use cores::Cores;
 pub use options::{
@@ -27,6 +30,7 @@ pub use options::{
     ServerOptions,
 };
 pub use size::{Size, SizeError};
+pub use webhooks::WebhookOption;
 
 /// Everything `serve` needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,8 @@ pub struct Config {
     pub region: String,
     /// Lower case, without a trailing dot.
     pub domains: Vec<String>,
+    /// The same, at least one, none of them also in `domains`.
+    pub website_domains: Vec<String>,
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
@@ -61,6 +67,10 @@ pub struct Config {
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// Who may be told of events.
+    pub webhooks: Arc<[Webhook]>,
+    /// Events that may wait for each of them.
+    pub webhook_queue: usize,
     pub log: LogConfig,
     /// Where systemd waits for word that we are ready.
     pub notify_socket: Option<PathBuf>,
@@ -87,6 +97,8 @@ pub struct LogConfig {
 pub const LOG_FILTER_DEFAULT: &str = "info";
 const LISTEN_DEFAULT: ([u8; 4], u16) = ([127, 0, 0, 1], 9000);
 const REGION_DEFAULT: &str = "us-east-1";
+/// Every name below `localhost` is this machine (RFC 6761 section 6.3), so this one needs no DNS.
+const WEBSITE_DOMAIN_DEFAULT: &str = "s3-website.localhost";
 
 /// Why a configuration cannot work. The message names the value and says what would.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +162,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
     }
     let shards = options.shards.unwrap_or(limits::SHARDS_DEFAULT);
     within("shards", shards.into(), 1, limits::SHARDS_MAX.into())?;
+    let domains = checked_domains("domain", options.domain)?;
     Ok(Config {
         drives: options.drives,
         parity: options.parity,
@@ -159,7 +172,8 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         io: options.io.unwrap_or_default().into(),
         listen: options.listen.unwrap_or_else(|| LISTEN_DEFAULT.into()),
         region: checked_region(options.region)?,
-        domains: checked_domains(options.domain)?,
+        website_domains: checked_website_domains(options.website_domain, &domains)?,
+        domains,
         connections_max: checked_connections(options.connections_max)?,
         header_timeout: seconds(
             "header-timeout",
@@ -175,6 +189,8 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        webhooks: checked_webhooks(options.webhook)?,
+        webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
             format: options.log_format.unwrap_or_default(),
@@ -204,15 +220,27 @@ fn checked_region(region: Option<String>) -> Result<String, ConfigError> {
     Err(ConfigError::Value { name: "region", value: region, rule })
 }
 
-fn checked_domains(domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
-    if domains.len() > limits::DOMAINS_MAX {
-        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
-        return Err(ConfigError::Value { name: "domain", value: domains.len().to_string(), rule });
+fn checked_website_domains(said: Vec<String>, domains: &[String]) -> Result<Vec<String>, ConfigError> {
+    let said = if said.is_empty() { vec![WEBSITE_DOMAIN_DEFAULT.to_owned()] } else { said };
+    let websites = checked_domains("website-domain", said)?;
+    match websites.iter().find(|website| domains.contains(website)) {
+        None => Ok(websites),
+        Some(website) => {
+            let rule = "another name than those of --domain, which serve the S3 API".to_owned();
+            Err(ConfigError::Value { name: "website-domain", value: website.clone(), rule })
+        }
     }
-    domains.into_iter().map(checked_domain).collect()
 }
 
-fn checked_domain(domain: String) -> Result<String, ConfigError> {
+fn checked_domains(name: &'static str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    if domains.len() > limits::DOMAINS_MAX {
+        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
+        return Err(ConfigError::Value { name, value: domains.len().to_string(), rule });
+    }
+    domains.into_iter().map(|domain| checked_domain(name, domain)).collect()
+}
+
+fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigError> {
     let host = domain.strip_suffix('.').unwrap_or(&domain).to_ascii_lowercase();
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
@@ -224,7 +252,28 @@ fn checked_domain(domain: String) -> Result<String, ConfigError> {
         return Ok(host);
     }
     let rule = "a host name without scheme and port, such as s3.example.com".to_owned();
-    Err(ConfigError::Value { name: "domain", value: domain, rule })
+    Err(ConfigError::Value { name, value: domain, rule })
+}
+
+fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigError> {
+    let refused = |name: &str, rule| ConfigError::Value { name: "webhook", value: name.to_owned(), rule };
+    if said.len() > limits::WEBHOOKS_MAX {
+        return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
+    }
+    let mut webhooks: Vec<Webhook> = Vec::new();
+    for WebhookOption { name, url, token } in said {
+        if webhooks.iter().any(|other| other.name == name) {
+            return Err(refused(&name, "the name is there twice".to_owned()));
+        }
+        webhooks.push(Webhook::new(&name, &url, token.as_deref()).map_err(|rule| refused(&name, rule))?);
+    }
+    Ok(webhooks.into())
+}
+
+fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {
+    let queue = said.unwrap_or(limits::EVENTS_DEFAULT);
+    within("webhook-queue", queue as u64, 1, limits::EVENTS_MAX as u64)?;
+    Ok(queue)
 }
 
 fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {

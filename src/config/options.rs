@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::cores::Cores;
 use super::size::Size;
+use super::webhooks::WebhookOption;
 use crate::io::runtime::IoChoice;
 use crate::s3::NewBuckets;
 
@@ -162,6 +163,20 @@ pub struct ServeOptions {
     #[arg(long, value_name = "HOST", env = "BASALT_DOMAIN", value_delimiter = ',', help_heading = "Network")]
     pub domain: Vec<String>,
 
+    /// Host name under which buckets are web sites: http://BUCKET.HOST
+    ///
+    /// What PutBucketWebsite sets up is served there to everybody whom the bucket lets read; S3 requests are not.
+    /// A request to HOST itself is for the bucket of that name. May be repeated; in the environment separated by
+    /// commas; in the file the list `website-domain`. Default: s3-website.localhost.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "BASALT_WEBSITE_DOMAIN",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub website_domain: Vec<String>,
+
     /// Connections open at once; more are closed at accept
     ///
     /// Default: 4096.
@@ -237,6 +252,28 @@ pub struct ServeOptions {
     #[arg(long, value_name = "KIND", env = "BASALT_NEW_BUCKETS", help_heading = "Access")]
     pub new_buckets: Option<BucketKind>,
 
+    /// Somebody to tell of events in buckets: a name, and where to post to
+    ///
+    /// A bucket's notification configuration names it as the last part of an ARN, such as
+    /// arn:basalt:sqs:us-east-1::NAME. The URL is http://HOST:PORT/PATH, or `discard` to throw away what waits for
+    /// it. May be repeated; in the environment separated by commas; in the file a table `[webhook.NAME]` with `url`
+    /// and, where the target wants one, a bearer `token`. Default: none.
+    #[arg(
+        long,
+        value_name = "NAME=URL",
+        env = "BASALT_WEBHOOK",
+        value_delimiter = ',',
+        help_heading = "Notifications"
+    )]
+    #[serde(deserialize_with = "super::webhooks::from_table")]
+    pub webhook: Vec<WebhookOption>,
+
+    /// Events that may wait for one target before changes to its buckets are refused
+    ///
+    /// Divided evenly among the shards. Default: 100000.
+    #[arg(long, value_name = "N", env = "BASALT_WEBHOOK_QUEUE", help_heading = "Notifications")]
+    pub webhook_queue: Option<usize>,
+
     /// What to log: a level, or levels by module such as `info,basalt::catalog=debug`
     ///
     /// Levels are error, warn, info, debug, trace and off. Default: info.
@@ -277,6 +314,7 @@ impl ServeOptions {
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),
             domain: first_said(self.domain, other.domain),
+            website_domain: first_said(self.website_domain, other.website_domain),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
@@ -287,6 +325,8 @@ impl ServeOptions {
             secret_key: self.secret_key.or(other.secret_key),
             credentials: self.credentials.or(other.credentials),
             new_buckets: self.new_buckets.or(other.new_buckets),
+            webhook: first_said(self.webhook, other.webhook),
+            webhook_queue: self.webhook_queue.or(other.webhook_queue),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             notify_socket: self.notify_socket.or(other.notify_socket),

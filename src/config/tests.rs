@@ -53,6 +53,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(config.drives.len(), 2);
     assert_eq!((config.memory_bytes, config.region.as_str()), (2 << 30, "eu-west-1"));
     assert_eq!(config.domains, ["s3.example.com"]);
+    assert_eq!(config.website_domains, ["s3-website.localhost"]);
     assert_eq!(config.connections_max, limits::CONNECTIONS_DEFAULT);
     let config = resolve_with_file(file, &["/c", "--domain", "other"]).expect("it is complete");
     assert_eq!((config.drives, config.domains), (vec![PathBuf::from("/c")], vec!["other".to_owned()]));
@@ -62,7 +63,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
-         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nconnections-max = 7\nheader-timeout = 3\n\
+         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
          drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
@@ -73,6 +74,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
 }
@@ -98,7 +100,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -108,6 +110,8 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--region", "Mars!"], "--region Mars!"),
         (&["/a", "--domain", "http://s3"], "--domain http://s3"),
         (&["/a", "--domain", "a..b"], "--domain a..b"),
+        (&["/a", "--website-domain", "a..b"], "--website-domain a..b"),
+        (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),
         (&["/a", "--header-timeout", "0"], "--header-timeout 0"),
         (&["/a", "--access-key", "AKEXAMPLE0000000"], "belong together"),

@@ -25,6 +25,8 @@ pub struct Rules {
     pub block: PublicAccessBlock,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
+    /// Somebody is told of changes to objects.
+    pub notifies: bool,
 }
 
 impl Rules {
@@ -52,6 +54,7 @@ impl Rules {
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
             requester_pays: settings.payer == Some(Payer::Requester),
+            notifies: settings.notification.is_some(),
         }
     }
 

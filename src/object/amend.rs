@@ -8,12 +8,15 @@ use std::rc::Rc;
 use super::buckets::Bucket;
 use super::commit::BucketRef;
 use super::error::ObjectError;
+use super::events::{Origin, Subject};
 use super::meta::{Attached, Retention};
 use super::retention;
 use super::shard::Shard;
 use crate::base::time::Nanos;
+use crate::catalog::event::EventKind;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 
 /// What changes.
 #[derive(Clone, Debug)]
@@ -32,6 +35,17 @@ pub enum Amendment {
     },
 }
 
+impl Amendment {
+    /// As what it is told, if it is.
+    fn kind(&self, origin: &Origin) -> Option<EventKind> {
+        match self {
+            Amendment::Tags(_) => Some(origin.cause.of_tags()),
+            Amendment::Grants { .. } => Some(EventKind::AclPut),
+            Amendment::Retention { .. } | Amendment::LegalHold(_) => None,
+        }
+    }
+}
+
 impl Shard {
     /// Gives the id of the version that was changed, in a bucket that is or was versioned.
     pub async fn amend_version(
@@ -40,6 +54,7 @@ impl Shard {
         name: String,
         id: Option<String>,
         amendment: Amendment,
+        origin: Origin,
     ) -> Result<Option<String>, ObjectError> {
         self.admit().await?;
         let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
@@ -49,9 +64,18 @@ impl Shard {
             let now = self.pool.world.now();
             amend(&mut found.version.meta.attached, &amendment, &bucket, now)?;
             let at = key::version(named.id, &name, found.order);
-            let put = Operation::Put { key: at, value: found.version.encode() };
-            if self.commit_under(&named, &bucket, vec![put], &[]).await? {
-                return Ok(bucket.settings.versioning.map(|_| found.id(named.id, &name)));
+            let mut operations = vec![Operation::Put { key: at, value: found.version.encode() }];
+            let version_id = bucket.settings.versioning.map(|_| found.id(named.id, &name));
+            let _ticket = match amendment.kind(&origin) {
+                None => None,
+                Some(kind) => {
+                    let (version_id, meta) = (version_id.as_deref(), Some(&found.version.meta));
+                    let subject = Subject { named: &named, key: &name, version_id, meta };
+                    self.tell(&mut operations, &bucket, kind, subject, &origin)?
+                }
+            };
+            if self.commit_under(&named, &bucket, operations, Usage::NONE, &[]).await? {
+                return Ok(version_id);
             }
         }
     }

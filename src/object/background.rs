@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::core::{Core, Job, Peers};
 use super::open::{self, BackgroundSeed, MemoryPlan};
-use crate::base::metrics::{JobCounters, JobKind, JobMetrics, QueueMetrics};
+use crate::base::metrics::{Deliveries, JobCounters, JobKind, JobMetrics, QueueMetrics};
 use crate::io::world::World;
 use crate::pool::budget::BufferBudget;
 
@@ -128,6 +128,8 @@ pub struct Duty {
     pub merging_small: tokio::sync::Mutex<()>,
     /// Memory of large merges.
     pub merging: BufferBudget,
+    /// What this core told to whom.
+    pub deliveries: Deliveries,
     counters: [JobCounters; JobKind::ALL.len()],
 }
 
@@ -151,6 +153,7 @@ impl Duty {
             flushing: tokio::sync::Mutex::new(()),
             merging_small: tokio::sync::Mutex::new(()),
             merging: BufferBudget::new(merging),
+            deliveries: Deliveries::default(),
             counters: Default::default(),
         }
     }

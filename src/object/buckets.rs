@@ -4,7 +4,7 @@
 //! The records live in shard 0; its owner decides, commits, and then tells every core before it
 //! answers, so that what was acknowledged is known wherever the next request lands. A `Bucket` is
 //! what one core holds of it: cheap to clone, never changed, replaced when a setting changes. The
-//! settings in it are shared by the cores.
+//! settings in it and the meter of what it holds are shared by the cores.
 
 use std::any::Any;
 use std::cell::{OnceCell, RefCell};
@@ -17,28 +17,35 @@ use super::commit::BucketRef;
 use super::error::ObjectError;
 use super::settings::{self, BucketSettings, Loaded, Setting, SettingId};
 use super::shard::{Shard, damaged};
+use super::usage::Meter;
 use crate::base::ids::ShardId;
 use crate::base::limits::BUCKETS_MAX;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::BucketValue;
 
 /// The shard that decides about buckets.
 pub const BUCKET_SHARD: ShardId = ShardId(0);
 
 #[derive(Default)]
-pub struct Buckets(RefCell<BTreeMap<String, Entry>>);
+pub struct Buckets {
+    named: RefCell<BTreeMap<String, Entry>>,
+    /// By id, for records, which name no bucket.
+    meters: RefCell<BTreeMap<u64, Arc<Meter>>>,
+}
 
 /// A bucket and its settings, on one core.
 pub struct Bucket {
     pub value: BucketValue,
     pub settings: Arc<BucketSettings>,
+    pub meter: Arc<Meter>,
     derived: OnceCell<Rc<dyn Any>>,
 }
 
 impl Bucket {
-    fn new(value: BucketValue, settings: Arc<BucketSettings>) -> Rc<Self> {
-        Rc::new(Bucket { value, settings, derived: OnceCell::new() })
+    fn new(value: BucketValue, settings: Arc<BucketSettings>, meter: Arc<Meter>) -> Rc<Self> {
+        Rc::new(Bucket { value, settings, meter, derived: OnceCell::new() })
     }
 
     /// What a layer above makes of the settings: made once on each core, kept until they change.
@@ -58,7 +65,7 @@ struct Entry {
 /// What happens to a bucket, told to every core.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Open(String, BucketValue, Arc<BucketSettings>),
+    Open(String, BucketValue, Arc<BucketSettings>, Arc<Meter>),
     /// All settings as they are from now on.
     Settings(String, Arc<BucketSettings>),
     /// No more commits into it from now on.
@@ -70,20 +77,24 @@ pub enum Change {
 
 impl Buckets {
     pub fn apply(&self, change: Change) {
-        let mut buckets = self.0.borrow_mut();
+        let mut buckets = self.named.borrow_mut();
         let (name, closing) = match change {
-            Change::Open(name, value, settings) => {
-                buckets.insert(name, Entry { bucket: Bucket::new(value, settings), closing: false });
+            Change::Open(name, value, settings, meter) => {
+                self.meters.borrow_mut().insert(value.id, meter.clone());
+                buckets.insert(name, Entry { bucket: Bucket::new(value, settings, meter), closing: false });
                 return;
             }
             Change::Settings(name, settings) => {
                 if let Some(entry) = buckets.get_mut(&name) {
-                    entry.bucket = Bucket::new(entry.bucket.value.clone(), settings);
+                    let before = &entry.bucket;
+                    entry.bucket = Bucket::new(before.value.clone(), settings, before.meter.clone());
                 }
                 return;
             }
             Change::Remove(name) => {
-                buckets.remove(&name);
+                if let Some(entry) = buckets.remove(&name) {
+                    self.meters.borrow_mut().remove(&entry.bucket.value.id);
+                }
                 return;
             }
             Change::Close(name) => (name, true),
@@ -95,17 +106,29 @@ impl Buckets {
     }
 
     pub fn get(&self, name: &str) -> Option<Rc<Bucket>> {
-        self.0.borrow().get(name).map(|entry| entry.bucket.clone())
+        self.named.borrow().get(name).map(|entry| entry.bucket.clone())
+    }
+
+    /// What the bucket of an id holds.
+    pub fn meter(&self, id: u64) -> Option<Arc<Meter>> {
+        self.meters.borrow().get(&id).cloned()
+    }
+
+    /// Some buckets behind `after`, by name, whoever owns them.
+    pub fn page(&self, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        let buckets = self.named.borrow();
+        let range = buckets.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        range.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
     }
 
     pub fn id(&self, name: &str) -> Option<u64> {
-        self.0.borrow().get(name).map(|entry| entry.bucket.value.id)
+        self.named.borrow().get(name).map(|entry| entry.bucket.value.id)
     }
 
     /// Whether a record may be committed into bucket `id` of this name now. A deletion that is looking
     /// whether the bucket is empty mostly finds that it is not: who comes meanwhile tries again.
     pub fn check_open(&self, name: &str, id: u64) -> Result<(), ObjectError> {
-        match self.0.borrow().get(name) {
+        match self.named.borrow().get(name) {
             Some(entry) if entry.bucket.value.id == id && !entry.closing => Ok(()),
             Some(entry) if entry.bucket.value.id == id => Err(ObjectError::SlowDown),
             _ => Err(ObjectError::NoSuchBucket),
@@ -113,7 +136,7 @@ impl Buckets {
     }
 
     pub fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.named.borrow().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -122,12 +145,12 @@ impl Buckets {
 
     /// Whether some bucket belongs to the account with that canonical id.
     pub fn has_owner(&self, owner: &str) -> bool {
-        self.0.borrow().values().any(|entry| entry.bucket.value.owner == owner)
+        self.named.borrow().values().any(|entry| entry.bucket.value.owner == owner)
     }
 
     /// Buckets of one owner behind `after` whose names begin with `prefix`, in order.
     pub fn list(&self, owner: &str, prefix: &str, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
-        let buckets = self.0.borrow();
+        let buckets = self.named.borrow();
         let start = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
         let range = buckets.range::<str, _>((start, Bound::Unbounded));
         let inside = range.take_while(|(name, _)| name.starts_with(prefix));
@@ -162,7 +185,7 @@ impl Shard {
             operations.push(setting.put(value.id)?);
         }
         self.commit_internal(operations).await?;
-        self.bulletin.announce(Change::Open(name, value, Arc::new(gathered))).await;
+        self.bulletin.announce(Change::Open(name, value, Arc::new(gathered), Arc::default())).await;
         Ok(())
     }
 
@@ -237,8 +260,9 @@ impl Shard {
         [Operation::Delete { key: at }].into_iter().chain(settings).collect()
     }
 
-    /// Every bucket there is, read from the catalog at start and told to every core.
-    pub async fn announce_buckets(&self) -> Result<(), ObjectError> {
+    /// Every bucket there is, read from the catalog at start and told to every core. `usages` is what they hold
+    /// in all shards, by id.
+    pub async fn announce_buckets(&self, usages: &BTreeMap<u64, Usage>) -> Result<(), ObjectError> {
         let mut settings = self.load_settings().await?;
         let (start, end) = key::buckets();
         let mut scan = self.index.scan(start, end);
@@ -246,7 +270,8 @@ impl Shard {
             let name = key::bucket_name(&at).ok_or_else(|| damaged("bucket key"))?;
             let value = BucketValue::decode(&value).ok_or_else(|| damaged("bucket"))?;
             let own = Arc::new(settings.remove(&value.id).unwrap_or_default());
-            self.bulletin.announce(Change::Open(name.to_owned(), value, own)).await;
+            let meter = Meter::new(usages.get(&value.id).copied().unwrap_or_default());
+            self.bulletin.announce(Change::Open(name.to_owned(), value, own, meter)).await;
         }
         Ok(())
     }
@@ -278,7 +303,7 @@ mod tests {
     fn lists_are_by_prefix_and_continue_behind_a_name() {
         let buckets = Buckets::default();
         for (id, name) in ["ab", "abc", "abd", "b"].into_iter().enumerate() {
-            buckets.apply(Change::Open(name.into(), value(id as u64), Arc::default()));
+            buckets.apply(Change::Open(name.into(), value(id as u64), Arc::default(), Arc::default()));
         }
         let names = |prefix, after, limit| -> Vec<String> {
             buckets.list("o", prefix, after, limit).into_iter().map(|(name, _)| name).collect()
@@ -293,7 +318,7 @@ mod tests {
     #[test]
     fn a_closing_bucket_accepts_nothing_until_it_is_reopened() {
         let buckets = Buckets::default();
-        buckets.apply(Change::Open("b".into(), value(1), Arc::default()));
+        buckets.apply(Change::Open("b".into(), value(1), Arc::default(), Arc::default()));
         let check = |id| buckets.check_open("b", id);
         assert_eq!((check(1), check(2)), (Ok(()), Err(ObjectError::NoSuchBucket)));
         buckets.apply(Change::Close("b".into()));
@@ -308,7 +333,7 @@ mod tests {
     #[test]
     fn new_settings_replace_the_old_and_what_was_derived_from_them() {
         let buckets = Buckets::default();
-        buckets.apply(Change::Open("b".into(), value(1), Arc::default()));
+        buckets.apply(Change::Open("b".into(), value(1), Arc::default(), Arc::default()));
         let before = buckets.get("b").unwrap();
         let versioned = |bucket: &Bucket| bucket.settings.is_versioned();
         assert!(!*before.derived(versioned));

@@ -14,13 +14,16 @@ use bytes::Bytes;
 use super::buckets::Bucket;
 use super::condition::Conditions;
 use super::error::ObjectError;
+use super::events::{Origin, Subject};
 use super::meta::ObjectMeta;
 use super::pins::Held;
 use super::retention;
 use super::shard::{Shard, damaged};
+use super::usage::charge;
 use super::versions::{self, Found};
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::{GarbageValue, NullOrder, Storage, Version};
 use crate::codec::xml::Versioning;
 use crate::pool::stripe::Extent;
@@ -41,6 +44,7 @@ pub struct PutVersion {
     pub version: Version,
     pub body: Bytes,
     pub conditions: Conditions,
+    pub origin: Origin,
 }
 
 /// What became of a put.
@@ -58,6 +62,7 @@ pub struct Deletion {
     pub conditions: Conditions,
     /// The caller may and wants to ignore governance.
     pub bypass: bool,
+    pub origin: Origin,
 }
 
 impl From<Conditions> for Deletion {
@@ -81,6 +86,8 @@ pub struct Change {
     pub version_id: Option<String>,
     /// It leaves parts behind to be freed.
     pub garbage: bool,
+    /// What the bucket holds more, or less.
+    pub usage: Usage,
 }
 
 impl Shard {
@@ -100,15 +107,19 @@ impl Shard {
 
     async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
         self.admit().await?;
-        let PutVersion { bucket: named, key, mut version, body, conditions } = put;
+        let PutVersion { bucket: named, key, mut version, body, conditions, origin } = put;
         let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
         let given = version.meta.attached.retention;
         loop {
             let bucket = self.bucket(&named)?;
             version.meta.attached.retention = given;
             let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
-            let change = self.installing(&bucket, &key, &mut version, check).await?;
-            if self.commit_under(&named, &bucket, change.operations, &body).await? {
+            let mut change = self.installing(&bucket, &key, &mut version, check).await?;
+            let version_id = change.version_id.as_deref();
+            let subject = Subject { named: &named, key: &key, version_id, meta: Some(&version.meta) };
+            let kind = origin.cause.of_put();
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, &origin)?;
+            if self.commit_under(&named, &bucket, change.operations, change.usage, &body).await? {
                 if change.garbage {
                     self.collect_later();
                 }
@@ -134,15 +145,19 @@ impl Shard {
         let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
-            let (change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+            let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
                 (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
                 (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
                     Some(removed) => removed,
                     None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
                 },
             };
-            if self.commit_under(&named, &bucket, change.operations, &[]).await? {
-                drop(guard);
+            let version_id = deleted.version_id.as_deref();
+            let subject = Subject { named: &named, key: &name, version_id, meta: None };
+            let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
+            let ticket = self.tell(&mut change.operations, &bucket, kind, subject, &deletion.origin)?;
+            if self.commit_under(&named, &bucket, change.operations, change.usage, &[]).await? {
+                drop((guard, ticket));
                 if change.garbage {
                     self.collect_later();
                 }
@@ -181,7 +196,8 @@ impl Shard {
         deletion.conditions.check_delete(object.map(|found| &found.version.meta))?;
         let Some(found) = found else { return Ok(None) };
         let deleted = Deleted { version_id: id.map(str::to_owned), marker: found.version.is_marker() };
-        let mut change = Change { operations: Vec::new(), version_id: None, garbage: false };
+        let (operations, usage) = (Vec::new(), Usage::NONE);
+        let mut change = Change { operations, version_id: None, garbage: false, usage };
         if found.version.null && found.order != ORDER_UNVERSIONED {
             change.operations.push(Operation::Delete { key: key::null_order(bucket.value.id, key) });
         }
@@ -213,6 +229,7 @@ impl Shard {
             operations: vec![Operation::Put { key: at, value: version.encode() }],
             version_id: versioning.map(|_| versions::id(id, key, order, version.null)),
             garbage: false,
+            usage: counted(version),
         };
         let replaced = match versioning {
             None => newest,
@@ -248,20 +265,25 @@ impl Shard {
         if !change.operations.iter().any(replaced) {
             change.operations.push(Operation::Delete { key: at });
         }
+        change.usage = change.usage - counted(&found.version);
         change.garbage |= matches!(found.version.storage, Storage::Parts { .. });
         change.operations.extend(disown(found.version));
         Ok(())
     }
 
     /// As `commit`, if the settings are still those that `bucket` has when the record takes its
-    /// place; false if they are not, and nothing is committed.
+    /// place; false if they are not, and nothing is committed. `usage` is what the bucket holds more,
+    /// which must be within its quota, or less.
     pub async fn commit_under(
         &self,
         named: &BucketRef,
         bucket: &Rc<Bucket>,
-        operations: Vec<Operation>,
+        mut operations: Vec<Operation>,
+        usage: Usage,
         body: &[u8],
     ) -> Result<bool, ObjectError> {
+        let claim = bucket.meter.claim(usage, bucket.settings.quota.as_ref())?;
+        operations.extend(charge(named.id, usage));
         let changed = Cell::new(false);
         let check = || {
             let buckets = &self.bulletin.common.buckets;
@@ -271,7 +293,11 @@ impl Shard {
         };
         match self.log.commit(self.id, operations, body, check).await {
             Err(_) if changed.get() => Ok(false),
-            result => result.map(|()| true),
+            result => {
+                result?;
+                claim.keep();
+                Ok(true)
+            }
         }
     }
 
@@ -325,6 +351,11 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// What a version counts for.
+fn counted(version: &Version) -> Usage {
+    if version.is_marker() { Usage::NONE } else { Usage::version(version.meta.size) }
 }
 
 /// The size of an object in a pack, as packs count it: what a drive says may be anything.

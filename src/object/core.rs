@@ -9,7 +9,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::background::{Duty, Foreman, Pulse};
 use super::board::Board;
@@ -42,6 +42,8 @@ pub struct Peers {
     pub news: Arc<[mpsc::UnboundedSender<Job>]>,
     /// The core that owns each shard, by shard.
     pub owners: Arc<[usize]>,
+    /// Rung when a shard has events to tell, by shard.
+    pub bells: Arc<[Notify]>,
 }
 
 impl Peers {

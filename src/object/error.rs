@@ -64,6 +64,9 @@ pub enum ObjectError {
     /// A whole-object checksum given to CompleteMultipartUpload differs from the parts'.
     #[error("checksum does not match")]
     BadDigest,
+    /// What was to be added is more than the operator lets the bucket hold.
+    #[error("the quota of the bucket is reached")]
+    QuotaExceeded,
     /// No drive set has room: writes are refused, reads and deletes go on.
     #[error("the drives are full")]
     StorageFull,

@@ -5,12 +5,13 @@
 //! dealt out anew, nothing is rewritten.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::background::{Background, Duty, Foreman, Pulse};
@@ -34,6 +35,7 @@ use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
 use crate::catalog::record::{Operation, Sequence};
 use crate::catalog::replay::{self, Recovered, ShardReplay};
+use crate::catalog::usage::Usage;
 use crate::catalog::value::LogPosition;
 use crate::codec::erasure::ErasureCoder;
 use crate::drive::device::{Drive, DriveShared, Drives};
@@ -241,10 +243,12 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     let (news, heard): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
     let (background, jobs): (Vec<_>, Vec<_>) =
         (0..cores).map(|_| mpsc::channel(BACKGROUND_QUEUE_MAX)).unzip();
-    let owners = (0..usize::from(shared.geometry.shards)).map(|shard| shard % cores).collect();
+    let shards = usize::from(shared.geometry.shards);
+    let owners = (0..shards).map(|shard| shard % cores).collect();
+    let bells = (0..shards).map(|_| Notify::new()).collect();
     let pulses = (0..cores).map(|_| Pulse::default()).collect();
     let (inboxes, background) = (inboxes.into(), background.into());
-    let peers = Peers { inboxes, background, pulses, news: news.into(), owners };
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),
@@ -421,7 +425,23 @@ impl Running {
         self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
         shard.announce_identities().await?;
-        shard.announce_buckets().await
+        // No bucket is known yet, so nothing changes meanwhile.
+        shard.announce_buckets(&self.usages().await?).await
+    }
+
+    /// What buckets hold in all shards, by id; of one moment only while nobody writes.
+    pub async fn usages(&self) -> Result<BTreeMap<u64, Usage>, ObjectError> {
+        let mut sums: BTreeMap<u64, Usage> = BTreeMap::new();
+        for shard in (0..self.core.shard_count()).map(ShardId) {
+            let mut after = None;
+            loop {
+                let page = self.core.on_shard(shard, move |shard| shard.usages(after)).await?;
+                let Some(last) = page.keys().next_back() else { break };
+                after = Some(*last);
+                page.into_iter().for_each(|(bucket, usage)| *sums.entry(bucket).or_default() += usage);
+            }
+        }
+        Ok(sums)
     }
 
     /// Adds work that ends by itself when the board says that the server stops.

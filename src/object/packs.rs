@@ -14,12 +14,10 @@ use quick_cache::unsync::Cache;
 
 use super::error::ObjectError;
 use super::shard::{Shard, damaged};
-use crate::base::join::join_all;
+use crate::base::join::join_groups;
 use crate::base::limits::{
-    FOLDED_STEPS_MAX, PACK_CHANGE_BYTES, PACK_EXTENTS_CACHED, PACKS_FOLDED_AT_ONCE, PACKS_SPARSE_MAX,
-    PACKS_WALKED_AT_ONCE,
+    PACK_CHANGE_BYTES, PACK_EXTENTS_CACHED, PACKS_FOLDED_AT_ONCE, PACKS_SPARSE_MAX, PACKS_WALKED_AT_ONCE,
 };
-use crate::base::rest::Stint;
 use crate::catalog::key;
 use crate::catalog::value::PackValue;
 use crate::pool::stripe::Extent;
@@ -129,12 +127,7 @@ impl Shard {
     /// come meanwhile; false at once when there was not.
     pub(super) async fn fold_packs(&self) -> Result<bool, ObjectError> {
         let packs: Vec<u64> = self.packs.left.borrow().keys().copied().collect();
-        let mut stint = Stint::new(FOLDED_STEPS_MAX);
-        for group in packs.chunks(PACKS_FOLDED_AT_ONCE) {
-            stint.step(group.len()).await;
-            let folded = join_all(group.iter().map(|pack| self.fold_pack(*pack))).await;
-            folded.into_iter().collect::<Result<(), ObjectError>>()?;
-        }
+        join_groups(&packs, PACKS_FOLDED_AT_ONCE, |pack| self.fold_pack(*pack)).await?;
         Ok(!packs.is_empty())
     }
 

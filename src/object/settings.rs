@@ -14,7 +14,7 @@ use crate::catalog::record::Operation;
 use crate::catalog::value::SettingValue;
 use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Lifecycle, Logging, Notification, ObjectLock, ObjectOwnership,
-    Payer, PublicAccessBlock, Tags, Versioning, Website, XmlError,
+    Payer, PublicAccessBlock, Quota, Tags, Versioning, Website, XmlError,
 };
 
 macro_rules! settings {
@@ -85,6 +85,7 @@ settings! {
     12 Logging logging Logging;
     13 Lifecycle lifecycle Lifecycle;
     14 Notification notification Notification;
+    15 Quota quota Quota;
 }
 
 /// Names one setting of a bucket.
@@ -208,12 +209,13 @@ mod tests {
             Setting::Acl(Acl::default()),
             Setting::Ownership(ObjectOwnership::ObjectWriter),
             Setting::PublicAccess(PublicAccessBlock::default()),
+            Setting::Quota(Quota { max_bytes: Some(1), max_objects: None }),
         ] {
             assert_eq!(stored(&setting), (7, setting.clone()));
             all.set(setting);
         }
         let ids = all.ids();
-        assert_eq!(ids.len(), 7);
+        assert_eq!(ids.len(), 8);
         ids.iter().for_each(|id| all.remove(id));
         assert_eq!(all, BucketSettings::default());
         assert_eq!(Setting::decode(0, &SettingValue { document: vec![] }.encode()), None);

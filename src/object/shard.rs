@@ -10,16 +10,17 @@ use std::rc::Rc;
 use super::background::Foreman;
 use super::core::Bulletin;
 use super::error::ObjectError;
+use super::events::Events;
 use super::holdings::extent_of;
 use super::keylock::KeyLocks;
 use super::packs::Packs;
 use super::pins::Pins;
 use super::pressure::Pressure;
 use super::runs::ShardRuns;
+use super::usage::Tally;
 use crate::base::ids::{DriveId, ShardId};
-use crate::base::join::join_all;
-use crate::base::limits::{FOLDED_STEPS_MAX, SPACE_MAPS_SAVED_AT_ONCE};
-use crate::base::rest::Stint;
+use crate::base::join::join_groups;
+use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::index::{Cached, Index};
 use crate::catalog::key;
@@ -43,6 +44,8 @@ pub struct Shard {
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
     pub packs: Packs,
+    pub tally: Tally,
+    pub events: Events,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.
@@ -77,14 +80,16 @@ impl Shard {
         let flushed = Sequence(replay.manifest.flushed);
         let shard = Rc::new(Shard {
             id,
-            pool,
             log,
             index,
             pins: Pins::new(space.clone()),
             space,
             locks: KeyLocks::default(),
+            events: Events::new(pool.epoch, usize::from(id.0), bulletin.peers.bells.clone()),
+            pool,
             bulletin,
             packs: Packs::default(),
+            tally: Tally::default(),
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             flushed: Cell::new(flushed),
@@ -97,6 +102,7 @@ impl Shard {
         });
         shard.space.read_maps_with(map_reader(&shard));
         shard.load().await?;
+        shard.load_events().await?;
         for record in replay.records {
             shard.apply_replayed(record.sequence, record.operations, record.body);
         }
@@ -183,12 +189,17 @@ impl Shard {
                     Version::patch_location(&mut value, body);
                 }
                 self.own(&key, &value);
+                if key::is_event(&key) {
+                    self.events.note(&key);
+                }
                 self.index.apply(&key, Some(&value));
                 None
             }
             Operation::Delete { key } => {
                 if key::is_version(&key) {
                     self.removals.set(self.removals.get() + 1);
+                } else if key::is_event(&key) {
+                    self.events.forget(&key);
                 }
                 self.index.apply(&key, None);
                 None
@@ -196,6 +207,12 @@ impl Shard {
             Operation::Free(extent) => self.disown(extent),
             Operation::Unpack { pack, objects, bytes } => {
                 self.packs.leave(pack, objects, bytes);
+                None
+            }
+            Operation::Charge { bucket, usage } => {
+                self.tally.note(bucket, usage);
+                // While records are replayed no bucket is known: the meters begin with the sums of all shards.
+                self.bulletin.common.buckets.meter(bucket).iter().for_each(|meter| meter.settle(usage));
                 None
             }
         }
@@ -256,7 +273,8 @@ impl Shard {
 
     /// Memory that a checkpoint makes free: the memtable, and what it would get before it is frozen.
     pub fn unsaved_bytes(&self) -> usize {
-        self.index.memtable_bytes() + self.packs.unsaved_bytes() + self.space.unsaved_bytes()
+        let counts = self.packs.unsaved_bytes() + self.tally.unsaved_bytes();
+        self.index.memtable_bytes() + counts + self.space.unsaved_bytes()
     }
 
     /// Objects left packs that the catalog still counts.
@@ -285,7 +303,7 @@ impl Shard {
         if self.index.frozen_bytes() == 0 {
             // What came while the last turn waited is folded by another; a turn that finds nothing does
             // not wait, so that nothing comes between it and the freeze.
-            while self.fold_packs().await? || self.save_maps().await? {}
+            while self.fold_packs().await? || self.fold_usages().await? || self.save_maps().await? {}
             self.index.freeze();
             self.frozen_at.set(self.applied.get());
             self.space.send_away();
@@ -309,17 +327,12 @@ impl Shard {
     /// meanwhile; false at once when there was not.
     async fn save_maps(&self) -> Result<bool, ObjectError> {
         let changed = self.space.changed();
-        let mut stint = Stint::new(FOLDED_STEPS_MAX);
-        for group in changed.chunks(SPACE_MAPS_SAVED_AT_ONCE) {
-            stint.step(group.len()).await;
-            let save = |(drive, segment): &(DriveId, u32)| {
-                let (drive, segment) = (*drive, *segment);
-                let put = move |map: &[u8]| self.index.apply(&key::space(drive, segment), Some(map));
-                self.space.save(drive, segment, put)
-            };
-            let saved = join_all(group.iter().map(save)).await;
-            saved.into_iter().collect::<Result<(), PoolError>>()?;
-        }
+        let save = |(drive, segment): &(DriveId, u32)| {
+            let (drive, segment) = (*drive, *segment);
+            let put = move |map: &[u8]| self.index.apply(&key::space(drive, segment), Some(map));
+            self.space.save(drive, segment, put)
+        };
+        join_groups(&changed, SPACE_MAPS_SAVED_AT_ONCE, save).await?;
         Ok(!changed.is_empty())
     }
 }

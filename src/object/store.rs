@@ -12,18 +12,21 @@ use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
 use super::error::ObjectError;
+use super::events::Origin;
 use super::identities::{Decision, Identities};
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
 use super::settings::{Setting, SettingId};
 use super::shard::Shard;
 use super::uploads::{self, UploadRef};
+use super::usage::Room;
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
 use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
@@ -77,6 +80,7 @@ pub struct Commit {
     pub checksum: Option<Checksum>,
     pub attached: Attached,
     pub conditions: Conditions,
+    pub origin: Origin,
 }
 
 #[derive(Debug, Clone)]
@@ -224,6 +228,7 @@ pub struct Complete {
     pub kind: Option<ChecksumKind>,
     /// `x-amz-mp-object-size`.
     pub size: Option<u64>,
+    pub origin: Origin,
 }
 
 impl Store {
@@ -250,6 +255,16 @@ impl Store {
         E: Send + 'static,
     {
         self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.change_identities(decide)).await
+    }
+
+    /// Has work done that waits for something outside.
+    pub async fn in_background<T, F, W>(&self, work: W) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+        W: FnOnce(Rc<Core>) -> F + Send + 'static,
+    {
+        self.core.in_background(work).await
     }
 
     fn bucket_ref(&self, name: &str) -> Result<BucketRef> {
@@ -366,7 +381,27 @@ impl Store {
     /// Opens a writer for an object; `size` is the decoded length when known.
     pub async fn put(&self, bucket: &str, key: &str, size: Option<u64>) -> Result<Writer> {
         let target = self.target(bucket, key, None)?;
-        Ok(Writer::new(self.core.clone(), target, size))
+        let room = self.room(&target, size).await?;
+        Ok(Writer::new(self.core.clone(), target, size, room))
+    }
+
+    /// The most bytes that the bucket takes in this place; an error when what is announced does not fit. What
+    /// counts in the end is decided when the record is made: others write meanwhile.
+    async fn room(&self, target: &Target, size: Option<u64>) -> Result<u64> {
+        let bucket = self.settings(&target.bucket.name)?;
+        let Some(quota) = bucket.settings.quota else { return Ok(u64::MAX) };
+        let objects = u64::from(!target.is_part());
+        let fits = |room: Room| room.objects >= objects && size.is_none_or(|size| size <= room.bytes);
+        let room = bucket.meter.room(&quota, Usage::NONE);
+        if size.is_some() && fits(room) {
+            return Ok(room.bytes);
+        }
+        // Near the bound it matters what goes away.
+        let (named, key, part) = (target.bucket.clone(), target.key.clone(), target.part);
+        let replaced =
+            self.core.on_shard(target.shard, move |shard| shard.replaced(named, key, part)).await?;
+        let room = bucket.meter.room(&quota, replaced);
+        if fits(room) { Ok(room.bytes) } else { Err(ObjectError::QuotaExceeded) }
     }
 
     fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
@@ -402,10 +437,12 @@ impl Store {
         key: &str,
         id: Option<&str>,
         amendment: Amendment,
+        origin: Origin,
     ) -> Result<Option<String>> {
         let bucket = self.bucket_ref(bucket)?;
         let (shard, key, id) = (self.shard_of(bucket.id, key), key.to_owned(), id.map(str::to_owned));
-        self.core.on_shard_whole(shard, move |shard| shard.amend_version(bucket, key, id, amendment)).await
+        let amend = move |shard: Rc<Shard>| shard.amend_version(bucket, key, id, amendment, origin);
+        self.core.on_shard_whole(shard, amend).await
     }
 
     // ---- Listings ----
@@ -567,7 +604,8 @@ impl Store {
         self.upload(bucket, key, upload_id).await?;
         let upload = parse_upload_id(upload_id).ok_or(ObjectError::NoSuchUpload)?;
         let target = self.target(bucket, key, Some((upload, number)))?;
-        Ok(Writer::new(self.core.clone(), target, size))
+        let room = self.room(&target, size).await?;
+        Ok(Writer::new(self.core.clone(), target, size, room))
     }
 
     /// Links the parts into an object without copying a byte.

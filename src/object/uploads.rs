@@ -10,14 +10,18 @@ use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
+use super::events::Subject;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
 use super::shard::{Shard, damaged};
 use super::store::{Complete, Part, PartClaim};
+use super::usage::charge;
 use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::base::rest::rest;
 use crate::base::time::Nanos;
+use crate::catalog::event::EventKind;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
 use crate::codec::checksum::{self, ChecksumAlgorithm, Combined, Composite};
 
@@ -82,12 +86,19 @@ impl Shard {
         let at = key::part(upload.upload, number);
         let _part = self.locks.lock(&at).await;
         let before = self.part(&at).await?;
+        let usage =
+            Usage::parts(part.size) - before.as_ref().map_or(Usage::NONE, |part| Usage::parts(part.size));
         let mut operations = vec![Operation::Put { key: at, value: part.encode() }];
         operations.extend(before.and_then(|part| part.extent).map(Operation::Free));
-        self.commit(&upload.bucket, operations, &[]).await
+        loop {
+            let bucket = self.bucket(&upload.bucket)?;
+            if self.commit_under(&upload.bucket, &bucket, operations.clone(), usage, &[]).await? {
+                return Ok(());
+            }
+        }
     }
 
-    async fn part(&self, at: &[u8]) -> Result<Option<PartValue>, ObjectError> {
+    pub(super) async fn part(&self, at: &[u8]) -> Result<Option<PartValue>, ObjectError> {
         match self.get(at).await? {
             None => Ok(None),
             Some(value) => PartValue::decode(&value).map(Some).ok_or_else(|| damaged("part")),
@@ -149,6 +160,7 @@ impl Shard {
             value => value?,
         };
         let stored = self.bare_parts(upload.upload).await?;
+        let parts = usage_of(&stored);
         let linked = link(&upload, value, &complete, &stored, now).await?;
         let installed = loop {
             let bucket = self.bucket(&upload.bucket)?;
@@ -156,7 +168,13 @@ impl Shard {
             let check = |current: Option<&ObjectMeta>| complete.conditions.check_write(current);
             let mut change = self.installing(&bucket, &upload.key, &mut version, check).await?;
             change.operations.push(Operation::Delete { key: upload.catalog_key() });
-            if self.commit_under(&upload.bucket, &bucket, change.operations, &[]).await? {
+            let version_id = change.version_id.as_deref();
+            let subject =
+                Subject { named: &upload.bucket, key: &upload.key, version_id, meta: Some(&version.meta) };
+            let (kind, origin) = (EventKind::CreatedComplete, &complete.origin);
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, origin)?;
+            let usage = change.usage - parts;
+            if self.commit_under(&upload.bucket, &bucket, change.operations, usage, &[]).await? {
                 break Installed { meta: version.meta, version_id: change.version_id };
             }
         };
@@ -198,10 +216,11 @@ impl Shard {
         let guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(&upload).await?;
         let garbage = GarbageValue { upload: upload.upload }.encode();
-        let operations = vec![
+        let mut operations = vec![
             Operation::Delete { key: upload.catalog_key() },
             Operation::Put { key: key::garbage(upload.upload), value: garbage },
         ];
+        operations.extend(charge(upload.bucket.id, self.given_back(upload.upload).await?));
         self.commit_internal(operations).await?;
         drop(guard);
         self.collect_later();
@@ -217,10 +236,17 @@ impl Shard {
             let _guard = self.locks.lock(&at).await;
             let garbage = GarbageValue { upload }.encode();
             let put = Operation::Put { key: key::garbage(upload), value: garbage };
-            self.commit_internal(vec![Operation::Delete { key: at.to_vec() }, put]).await?;
+            let mut operations = vec![Operation::Delete { key: at.to_vec() }, put];
+            operations.extend(charge(bucket, self.given_back(upload).await?));
+            self.commit_internal(operations).await?;
         }
         self.collect_later();
         Ok(())
+    }
+
+    /// What the bucket holds less without the parts of an upload. The caller holds the lock of the upload.
+    async fn given_back(&self, upload: u128) -> Result<Usage, ObjectError> {
+        Ok(Usage::NONE - usage_of(&self.bare_parts(upload).await?))
     }
 
     /// Deletes the parts that `unwanted` chooses and disowns their space. The caller holds the lock of the
@@ -247,6 +273,10 @@ impl Shard {
         operations.extend(part.extent.map(Operation::Free));
         self.commit_internal(operations).await
     }
+}
+
+fn usage_of(parts: &BTreeMap<u16, PartValue>) -> Usage {
+    parts.values().fold(Usage::NONE, |sum, part| sum + Usage::parts(part.size))
 }
 
 /// The version that the claims of CompleteMultipartUpload make of the stored parts.

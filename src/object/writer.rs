@@ -31,6 +31,8 @@ pub struct Writer {
     /// Decoded length, when the client announced it.
     size: Option<u64>,
     taken: u64,
+    /// What the bucket has room for.
+    room: u64,
 }
 
 enum Sink {
@@ -40,8 +42,9 @@ enum Sink {
 }
 
 impl Writer {
-    pub(super) fn new(core: Rc<Core>, target: Target, size: Option<u64>) -> Self {
-        Writer { core, target, sink: Sink::Small(Bytes::new()), size, taken: 0 }
+    /// `room` is the most bytes that the bucket takes.
+    pub(super) fn new(core: Rc<Core>, target: Target, size: Option<u64>, room: u64) -> Self {
+        Writer { core, target, sink: Sink::Small(Bytes::new()), size, taken: 0, room }
     }
 
     /// Takes the next bytes of the body; waits when drives are slower than the client.
@@ -50,6 +53,9 @@ impl Writer {
         self.taken += data.len() as u64;
         if self.taken > PUT_BYTES_MAX {
             return Err(ObjectError::EntityTooLarge);
+        }
+        if self.taken > self.room {
+            return Err(ObjectError::QuotaExceeded);
         }
         if let Sink::Small(held) = &mut self.sink {
             if self.taken as usize <= INLINE_BYTES_MAX && !self.target.is_part() {
@@ -109,6 +115,7 @@ impl Writer {
             version: Version { meta, storage, null: false },
             body,
             conditions: commit.conditions,
+            origin: commit.origin,
         };
         core.on_shard_whole(target.shard, move |shard| shard.put_version(put)).await
     }

@@ -18,6 +18,7 @@ use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwne
 use crate::iam::acl::{GRANT_HEADERS, Parties, canned, encode, is_public, parse_grantees};
 use crate::iam::rules::Rules;
 use crate::object::amend::Amendment;
+use crate::object::events::Cause;
 use crate::object::meta::Attached;
 use crate::object::settings::Setting;
 
@@ -94,7 +95,8 @@ pub(super) async fn put_object_acl(mut call: Call<'_>) -> Result<Reply> {
     }
     refuse_public(&rules, &grants)?;
     let amendment = Amendment::Grants { owner: foreign(&owner, &rules), grants: stored(&owner, &grants) };
-    let version = call.edge.store.amend(call.bucket, call.key, id, amendment).await?;
+    let version =
+        call.edge.store.amend(call.bucket, call.key, id, amendment, call.origin(Cause::Plain)).await?;
     let mut reply = empty(StatusCode::OK);
     version_header(reply.headers_mut(), version.as_deref());
     Ok(reply)
@@ -216,7 +218,7 @@ fn of_headers(call: &Call<'_>, parties: &Parties<'_>) -> Result<Option<Vec<Grant
     }
     match canned(name, parties) {
         Some(grants) => Ok(Some(grants)),
-        None => Err(S3Error::argument("x-amz-acl", name, "")),
+        None => Err(S3Error::argument("x-amz-acl", name, "The canned ACL you specified is not valid")),
     }
 }
 

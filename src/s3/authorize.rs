@@ -47,7 +47,8 @@ fn need(operation: Operation, version: bool) -> Need {
     use Operation::*;
     let of = |plain: Action, versioned: Action| if version { versioned } else { plain };
     match operation {
-        Other | PostObject | Operator | Preflight | IamQuery | DeleteObjects => Need::Nothing,
+        // A site asks for each object that it opens.
+        Other | PostObject | Operator | Preflight | Website | IamQuery | DeleteObjects => Need::Nothing,
         ListBuckets => Need::Account(Action::ListAllMyBuckets),
         CreateBucket => Need::NewBucket,
         HeadBucket | ListObjects | ListObjectsV2 => Need::Bucket(Action::ListBucket),

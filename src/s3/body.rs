@@ -217,6 +217,11 @@ impl Promise {
                 .field("ExpectedDigest", hex::encode(claimed))
                 .field("CalculatedDigest", hex::encode(computed)));
         }
+        let announced = self.trailer.map(ChecksumAlgorithm::header);
+        if trailers.iter().any(|(name, _)| Some(name) != announced) {
+            let message = "The trailer holds a name that x-amz-trailer does not announce";
+            return Err(S3Error::with(Code::MalformedTrailerError, message));
+        }
         let trailed = self.trailer.map(|algorithm| trailing_checksum(trailers, algorithm)).transpose()?;
         match (self.checksum.as_ref().or(trailed.as_ref()), &values.checksum) {
             (Some(claimed), Some(computed)) if claimed != computed => {
@@ -471,6 +476,30 @@ mod tests {
         assert_eq!(promise.size, Some(3));
         let values = Digests::new(true, false, promise.algorithm()).finish();
         let error = promise.check(&values, &Trailers::default()).unwrap_err();
+        assert_eq!(error.code(), Code::MalformedTrailerError);
+        for more in ["", "x-amz-checksum-sha256:AAAA\r\n"] {
+            let code = promise.check(&values, &trailers(&format!("x-amz-checksum-crc32:AAAAAA==\r\n{more}")));
+            assert_eq!(
+                code.map_err(|e| e.code()),
+                if more.is_empty() { Ok(()) } else { Err(Code::MalformedTrailerError) }
+            );
+        }
+    }
+
+    /// As they come out of a body of nothing.
+    fn trailers(lines: &str) -> Trailers {
+        let mut decoder = ChunkDecoder::new(None, true, 0);
+        let none = decoder.next(&mut Bytes::from(format!("0\r\n{lines}\r\n"))).unwrap();
+        assert_eq!(none, None);
+        decoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_not_announced_may_not_come() {
+        let promise = promise(TRAILED, &[("x-amz-decoded-content-length", "0")]).unwrap();
+        let values = Digests::new(true, false, None).finish();
+        assert!(promise.check(&values, &trailers("")).is_ok());
+        let error = promise.check(&values, &trailers("x-amz-checksum-crc32:AAAAAA==\r\n")).unwrap_err();
         assert_eq!(error.code(), Code::MalformedTrailerError);
     }
 

@@ -28,6 +28,7 @@ use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
 use crate::object::error::ObjectError;
+use crate::object::events::Cause;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 
@@ -113,6 +114,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let named = named_algorithm(call.headers)?;
     let replaced = if replace { Some(headers::stored(call.headers)?) } else { None };
     let mut attached = attached(&call)?;
+    let origin = call.origin(Cause::Copy);
     let copies_tags = tagging::copies_tags(call.headers)?;
     let object = source.open(&call).await?;
     if copies_tags {
@@ -129,7 +131,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let work = async move {
         let (writer, digested) = transfer(object, 0..size, writer, sums).await?;
         let etag = ETag { md5: digested.md5, parts: 0 };
-        let commit = Commit { headers, etag, checksum: digested.checksum, attached, conditions };
+        let commit = Commit { headers, etag, checksum: digested.checksum, attached, conditions, origin };
         let committed = writer.commit(commit).await?;
         let meta = committed.meta;
         let text = document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object);

@@ -16,6 +16,7 @@ use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::base::rest::rest;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
+use crate::object::events::Cause;
 use crate::object::store::{Deleted, Deletion};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
@@ -23,6 +24,7 @@ pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
         version_id: asked_version(call.query).map(str::to_owned),
         conditions: conditions::of_delete(call.headers)?,
         bypass: lock::bypasses(&call)?,
+        origin: call.origin(Cause::Plain),
     };
     let deleted = call.edge.store.delete(call.bucket, call.key, deletion).await?;
     let mut reply = empty(StatusCode::NO_CONTENT);
@@ -76,6 +78,7 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Res
     // Some clients write an element for the version they do not mean.
     let version_id = object.version_id.clone().filter(|id| !id.is_empty());
     call.admit_delete(&object.key, version_id.as_deref(), bypass)?;
-    let deletion = Deletion { version_id, conditions: conditions::of_entry(object), bypass };
+    let (conditions, origin) = (conditions::of_entry(object), call.origin(Cause::Plain));
+    let deletion = Deletion { version_id, conditions, bypass, origin };
     Ok(call.edge.store.delete(call.bucket, &object.key, deletion).await?)
 }

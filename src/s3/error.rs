@@ -120,6 +120,9 @@ codes! {
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again.";
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found.";
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold.";
+    // S3 itself has no quota of a bucket. The code is that of other AWS services, and 403 tells a client
+    // not to try again.
+    QuotaExceeded 403 "The bucket holds as much as its quota allows. Delete objects or ask the operator, then try again.";
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found.";
     RequestHeaderSectionTooLarge 400 "Your request header section exceeds the maximum allowed size.";
     RequestTimeTooSkewed 403 "The difference between the request time and the current time is too large.";
@@ -217,6 +220,19 @@ impl S3Error {
     /// The body S3 sends: code, message, the elements of this error, what was asked for, and the
     /// id under which the request is found. `bucket` and `key` are what the request addressed.
     pub fn to_xml(&self, place: &Place<'_>) -> Vec<u8> {
+        let mut details = self.details(place);
+        details.push(("HostId", place.host_id));
+        xml::error(&xml::ErrorDocument {
+            code: self.code().name(),
+            message: self.message(),
+            resource: place.resource,
+            request_id: place.request_id,
+            details: &details,
+        })
+    }
+
+    /// What is said besides code and message.
+    pub(super) fn details<'a>(&'a self, place: &Place<'a>) -> Vec<(&'a str, &'a str)> {
         let fields = self.fields().iter().map(|(name, value)| (*name, &**value));
         let mut details: Vec<(&str, &str)> = fields.collect();
         if let (Code::NoSuchKey, false, Some(key)) = (self.code(), self.has_field("Key"), place.key) {
@@ -226,14 +242,7 @@ impl S3Error {
         {
             details.push(("BucketName", bucket));
         }
-        details.push(("HostId", place.host_id));
-        xml::error(&xml::ErrorDocument {
-            code: self.code().name(),
-            message: self.message(),
-            resource: place.resource,
-            request_id: place.request_id,
-            details: &details,
-        })
+        details
     }
 
     fn names_bucket(&self) -> bool {
@@ -308,6 +317,7 @@ impl From<ObjectError> for S3Error {
             ObjectError::NotModified => Code::NotModified.into(),
             ObjectError::BadRequest(message) => S3Error::with(Code::InvalidRequest, message),
             ObjectError::BadDigest => Code::BadDigest.into(),
+            ObjectError::QuotaExceeded => Code::QuotaExceeded.into(),
             ObjectError::StorageFull => Code::InsufficientStorage.into(),
             ObjectError::SlowDown => Code::SlowDown.into(),
             ObjectError::NotWritable => Code::ServiceUnavailable.into(),

@@ -16,6 +16,7 @@ use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
 use crate::codec::xml::{self as documents, RetentionMode};
 use crate::object::amend::{Amendment, needs_lock};
+use crate::object::events::Origin;
 use crate::object::meta::{Attached, Retention};
 
 const MODE: HeaderName = HeaderName::from_static("x-amz-object-lock-mode");
@@ -136,7 +137,7 @@ pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
 
 async fn amend(call: &Call<'_>, amendment: Amendment) -> Result<Reply> {
     let id = asked_version(call.query);
-    call.edge.store.amend(call.bucket, call.key, id, amendment).await?;
+    call.edge.store.amend(call.bucket, call.key, id, amendment, Origin::default()).await?;
     Ok(empty(StatusCode::OK))
 }
 

@@ -3,8 +3,8 @@
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
-//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`; IAM and STS
-//! are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
+//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`,
+//! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
 //! Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
@@ -26,6 +26,7 @@ mod headers;
 mod list;
 mod lock;
 mod multipart;
+mod notification;
 mod policy;
 mod post;
 mod put;
@@ -37,6 +38,7 @@ mod settings;
 mod tagging;
 mod versioning;
 mod versions;
+mod website;
 
 pub mod error;
 pub mod stats;
@@ -54,6 +56,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::limits::KIB;
 use crate::object::store::Store;
+use crate::upkeep::notify::webhook::Webhook;
 
 pub use auth::Credentials;
 pub use response::Body;
@@ -69,6 +72,8 @@ pub struct EdgeSettings {
     pub region: String,
     /// Base domains for virtual-host-style addresses, e.g. `s3.example.com`.
     pub domains: Vec<String>,
+    /// Under which buckets are web sites.
+    pub website_domains: Vec<String>,
     pub root: Credentials,
     /// What a bucket gets of which its maker says nothing.
     pub new_buckets: NewBuckets,
@@ -78,6 +83,8 @@ pub struct EdgeSettings {
     pub host_id: String,
     /// Memory that documents of requests may take.
     pub document_bytes: usize,
+    /// Who may be told of events.
+    pub webhooks: Arc<[Webhook]>,
     /// Random; request ids continue from it.
     pub request_seed: u64,
 }

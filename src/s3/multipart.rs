@@ -26,6 +26,7 @@ use crate::codec::xml::{
     InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult, PartEntry,
     UploadEntry as UploadText, parse_complete_multipart_upload,
 };
+use crate::object::events::Cause;
 use crate::object::meta::ETag;
 use crate::object::store::{
     Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
@@ -152,6 +153,7 @@ fn algorithm_of_part(upload: &UploadInfo, promise: &Promise) -> Result<Option<Ch
 pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_write(call.headers)?;
     let upload_id = upload_id(call.query);
+    let origin = call.origin(Cause::Plain);
     let promise = call.promise_of_document()?;
     let claimed = claimed_checksum(call.headers)?;
     let kind = named_type(call.headers)?;
@@ -164,7 +166,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let request = parse_complete_multipart_upload(&document, rest).await?;
     let parts = request.parts.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
     let checksum = claimed.map(|checksum| (checksum.algorithm(), checksum.bytes().to_vec()));
-    let complete = Complete { parts, conditions, checksum, kind, size };
+    let complete = Complete { parts, conditions, checksum, kind, size, origin };
     let store = &call.edge.store;
     let committed = store.complete_upload(call.bucket, call.key, upload_id, complete).await?;
     let meta = committed.meta;

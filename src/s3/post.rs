@@ -33,6 +33,7 @@ use crate::codec::uri::encode_component;
 use crate::codec::xml::{Configuration, Tags, XmlWriter};
 use crate::iam::Caller;
 use crate::object::condition::Conditions;
+use crate::object::events::Cause;
 use crate::object::meta::ETag as Tag;
 use crate::object::store::{Commit, Committed, Writer};
 
@@ -257,6 +258,7 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
 async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) -> Result<Committed> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
+    let origin = call.origin(Cause::Post);
     let claimed = header_checksum(call.headers)?;
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
     let mut digests = Digests::new(true, false, Some(algorithm));
@@ -275,7 +277,8 @@ async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) 
     }
     let etag = Tag { md5: values.md5.unwrap_or_default(), parts: 0 };
     let checksum = stored_checksum(values.checksum);
-    let commit = Commit { headers: stored, etag, checksum, attached, conditions: Conditions::default() };
+    let conditions = Conditions::default();
+    let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
     Ok(writer.commit(commit).await?)
 }
 

@@ -15,6 +15,7 @@ use super::versions::version_header;
 use super::{acl, conditions, headers, lock, tagging};
 use crate::base::limits::PUT_BYTES_MAX;
 use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
+use crate::object::events::Cause;
 use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
 use crate::object::store::{Commit, Writer};
 
@@ -25,6 +26,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let conditions = conditions::of_write(call.headers)?;
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
+    let origin = call.origin(Cause::Plain);
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;
@@ -35,7 +37,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let digested = payload.finish()?;
     let etag = ETag { md5: digested.md5, parts: 0 };
     let checksum = stored_checksum(digested.checksum);
-    let commit = Commit { headers: stored, etag, checksum, attached, conditions };
+    let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
     let committed = writer.commit(commit).await?;
     let mut reply = empty(StatusCode::OK);
     reply.headers_mut().insert(ETAG, etag_value(&committed.meta.etag));

@@ -34,7 +34,7 @@ macro_rules! operations {
 }
 
 operations! {
-    Other Operator Preflight
+    Other Operator Preflight Website
     ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation
     ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects
     GetObject HeadObject PutObject CopyObject DeleteObject GetObjectAttributes
@@ -186,7 +186,7 @@ pub(super) fn host_bucket<'h>(host: &'h str, domains: &[String]) -> Option<&'h s
 }
 
 /// An IPv6 literal keeps its brackets and matches no domain.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

@@ -21,7 +21,7 @@ use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
     Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
-    policy, post, put, query, settings, tagging, versioning,
+    policy, post, put, query, settings, tagging, versioning, website,
 };
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
@@ -87,9 +87,19 @@ impl Shared {
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
         let mut intake = Intake::new(incoming, self.documents.clone());
-        let result = self.answer(&parts, &mut intake, &mut ticket, &request_id, link).await;
-        let error = result.as_ref().err().map(S3Error::code);
-        let mut reply = result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id));
+        let site = website::bucket_of(host(&parts.headers, &parts.uri), &self.settings.website_domains);
+        let (mut reply, error) = match &site {
+            None => {
+                let result = self.answer(&parts, &mut intake, &mut ticket, &request_id, link).await;
+                let error = result.as_ref().err().map(S3Error::code);
+                (result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id)), error)
+            }
+            Some(bucket) => {
+                ticket.is_for(Operation::Website);
+                let id = request_id.to_str().unwrap_or("");
+                Box::pin(website::answer(self, bucket, &parts, &mut intake, id, link)).await
+            }
+        };
         if !settle(&mut intake, &parts.headers).await {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -100,7 +110,7 @@ impl Shared {
         if parts.headers.contains_key(ORIGIN) && parts.method != Method::OPTIONS {
             let address = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
                 .unwrap_or_default();
-            let (bucket, method) = (address.bucket.as_deref(), parts.method.as_str());
+            let (bucket, method) = (site.as_deref().or(address.bucket.as_deref()), parts.method.as_str());
             cors::decorate(&self.store, bucket, method, &parts.headers, reply.headers_mut());
         }
         self.stamp(reply.headers_mut(), request_id);
@@ -112,6 +122,7 @@ impl Shared {
         let names_bucket = || {
             let host = host(request.headers(), request.uri());
             host.is_some_and(|host| host_bucket(host, &self.settings.domains).is_some())
+                || website::bucket_of(host, &self.settings.website_domains).is_some()
         };
         request.uri().path().starts_with("/-/") && !names_bucket()
     }
@@ -251,7 +262,7 @@ async fn settle(intake: &mut Intake, headers: &HeaderMap) -> bool {
     !unasked && intake.drain().await
 }
 
-fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
+pub(super) fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     let header = headers.get(HOST).and_then(|value| value.to_str().ok());
     header.or_else(|| uri.authority().map(|authority| authority.as_str()))
 }

@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
+use super::notification;
 use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
@@ -22,8 +23,7 @@ use crate::object::settings::{BucketSettings, Kind, Setting};
 
 /// Whether that which obeys the setting is there.
 fn has_runner(kind: Kind) -> bool {
-    // A website needs an endpoint of its own.
-    !matches!(kind, Kind::Lifecycle | Kind::Logging | Kind::Notification | Kind::Website)
+    !matches!(kind, Kind::Lifecycle | Kind::Logging)
 }
 
 // ---- Reading ----
@@ -85,7 +85,9 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
         Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
         Operation::PutBucketNotificationConfiguration => {
-            Setting::Notification(Notification::parse(&document)?)
+            let next = Notification::parse(&document)?;
+            notification::check(&call, &next).await?;
+            Setting::Notification(next)
         }
         _ => return Err(Code::NotImplemented.into()),
     };

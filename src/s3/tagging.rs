@@ -15,6 +15,7 @@ use crate::base::limits::TAGS_MAX;
 use crate::codec::uri::{Pair, Query};
 use crate::codec::xml::{Configuration, Tags, check_tags};
 use crate::object::amend::Amendment;
+use crate::object::events::Cause;
 
 const TAGGING: &str = "x-amz-tagging";
 const COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
@@ -63,16 +64,22 @@ pub(super) async fn put_object_tagging(mut call: Call<'_>) -> Result<Reply> {
     let Tags(tags) = Tags::parse(&document)?;
     check_tags(&tags, TAGS_MAX)?;
     call.admit_tags(&tags).await?;
-    amend(&call, tags, StatusCode::OK).await
+    amend(&call, tags, Cause::Plain, StatusCode::OK).await
 }
 
 pub(super) async fn delete_object_tagging(call: Call<'_>) -> Result<Reply> {
-    amend(&call, Vec::new(), StatusCode::NO_CONTENT).await
+    amend(&call, Vec::new(), Cause::Untag, StatusCode::NO_CONTENT).await
 }
 
-async fn amend(call: &Call<'_>, tags: Vec<(String, String)>, status: StatusCode) -> Result<Reply> {
+async fn amend(
+    call: &Call<'_>,
+    tags: Vec<(String, String)>,
+    cause: Cause,
+    status: StatusCode,
+) -> Result<Reply> {
     let id = asked_version(call.query);
-    let changed = call.edge.store.amend(call.bucket, call.key, id, Amendment::Tags(tags)).await?;
+    let (amendment, origin) = (Amendment::Tags(tags), call.origin(cause));
+    let changed = call.edge.store.amend(call.bucket, call.key, id, amendment, origin).await?;
     let mut reply = empty(status);
     version_header(reply.headers_mut(), changed.as_deref());
     Ok(reply)

@@ -22,7 +22,9 @@ use crate::admin::accounts;
 use crate::admin::operator::{AccountDoer, Act, Operator, Order};
 use crate::base::ids::DriveId;
 use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
-use crate::base::metrics::{CacheMetrics, CoreSnapshot, DriveMetrics, QueueMetrics, Snapshot};
+use crate::base::metrics::{
+    CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
+};
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
@@ -62,6 +64,8 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (pool, root) = (running.core.pool.geometry.pool.0, &facts.root);
     let (id, account) = root_account(pool, &root.access_key, &root.secret_key);
     running.core.common.identities.install_root(id, account);
+    let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
+    running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));
     let _ = links.opened.send(Ok(()));
     let mut phase = facts.phase.clone();
     if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
@@ -74,6 +78,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);
     let connections = Rc::new(Cell::new(0usize));
@@ -148,6 +153,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     let settings = EdgeSettings {
         region: config.region.clone(),
         domains: config.domains.clone(),
+        website_domains: config.website_domains.clone(),
         root: s3::Credentials {
             access_key: facts.root.access_key.clone(),
             secret_key: facts.root.secret_key.clone(),
@@ -156,6 +162,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         head_timeout: config.header_timeout,
         document_bytes: document_bytes(facts),
         host_id: "basalt".to_owned(),
+        webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
     };
     let stats = Rc::new(Stats::default());
@@ -274,6 +281,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             caches: vec![block_cache, core.bodies.metrics()],
             queues: vec![core.foreman.queue(), buffers(&core)],
             jobs: Vec::new(),
+            notifications: notifications(&core),
             operations: stats.operations(),
             connections: stats.connections(),
             buckets: 0,
@@ -292,9 +300,19 @@ pub fn background_reporter(core: &Rc<Core>) -> impl Fn() -> CoreSnapshot + use<>
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             queues: vec![QueueMetrics { name: "background_buffer", depth, depth_max, refused: 0 }],
             jobs: core.duty.metrics(),
+            notifications: core.duty.deliveries.metrics(),
             ..CoreSnapshot::default()
         }
     }
+}
+
+/// What waits in the shards of a core.
+fn notifications(core: &Core) -> Vec<NotificationMetrics> {
+    let mut all = CoreSnapshot::default();
+    for shard in core.shards.iter().flatten() {
+        all.merge(CoreSnapshot { notifications: shard.events.metrics(), ..CoreSnapshot::default() });
+    }
+    all.notifications
 }
 
 fn buffers(core: &Core) -> QueueMetrics {

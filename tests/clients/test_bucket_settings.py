@@ -1,4 +1,4 @@
-"""What a bucket is set to: tags, website, encryption, payment, ownership, access block; what waits for a runner."""
+"""What a bucket is set to: tags, encryption, payment, ownership, access block; what waits for a runner."""
 import base64
 import hashlib
 import http.client
@@ -48,21 +48,6 @@ def test_a_document_needs_a_digest_and_the_right_shape(wire, bucket):
 
 def md5(body):
     return base64.b64encode(hashlib.md5(body).digest()).decode()
-
-
-def test_a_website_is_judged_and_refused_while_there_is_no_endpoint_for_it(s3, bucket):
-    with refused("NoSuchWebsiteConfiguration", 404):
-        s3.get_bucket_website(Bucket=bucket)
-    pages = {"IndexDocument": {"Suffix": "index.html"}, "ErrorDocument": {"Key": "error.html"}}
-    rules = [{"Condition": {"KeyPrefixEquals": "docs/"}, "Redirect": {"ReplaceKeyPrefixWith": "documents/"}}]
-    for website in (pages, {**pages, "RoutingRules": rules}, {"RedirectAllRequestsTo": {"HostName": "example.com"}}):
-        with refused("NotImplemented", 501):
-            s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=website)
-    with refused("InvalidArgument", 400):
-        s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "a/b"}})
-    s3.delete_bucket_website(Bucket=bucket)
-    with refused("NoSuchWebsiteConfiguration", 404):
-        s3.get_bucket_website(Bucket=bucket)
 
 
 def test_encryption_is_that_of_s3_itself(s3, bucket):
@@ -141,7 +126,7 @@ def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, 
             s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=target)
     else:
         s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-        with refused("NotImplemented", 501):
+        with refused("InvalidArgument", 400):
             topic = {"TopicArn": "arn:aws:sns:us-east-1:1:t", "Events": ["s3:ObjectCreated:*"]}
             configuration = {"TopicConfigurations": [topic]}
             s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)

@@ -6,6 +6,7 @@
 mod harness;
 mod cores;
 mod crash;
+mod events;
 mod drives;
 mod life;
 mod repair;
@@ -15,5 +16,6 @@ mod readers;
 mod recovery;
 mod settings;
 mod space;
+mod usage;
 mod background;
 mod versions;

@@ -11,6 +11,7 @@ use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
 use crate::catalog::meta::Attached;
 use crate::catalog::record::Operation;
+use crate::catalog::usage::Usage;
 use crate::catalog::value::{
     BucketValue, GarbageValue, NullOrder, PackValue, PartValue, SettingValue, Storage, UploadValue, Version,
 };
@@ -73,6 +74,9 @@ pub fn operation(operation: &Operation) -> String {
             let objects = count((*objects).into(), "object");
             format!("unpack {objects} of {bytes} bytes of pack {pack:016x}")
         }
+        Operation::Charge { bucket, usage: Usage { objects, bytes, uploading } } => {
+            format!("bucket {bucket:016x}: {objects:+} objects, {bytes:+} bytes, {uploading:+} uploading")
+        }
     }
 }
 
@@ -98,6 +102,8 @@ pub fn key(bytes: &[u8]) -> String {
         named(&name, format!(" id {upload:032x}"))
     } else if let Some((upload, number)) = key::parse_part(bytes) {
         format!("{family} {number} of upload {upload:032x}")
+    } else if let Some(bucket) = key::parse_usage(bytes) {
+        format!("{family} of bucket {bucket:016x}")
     } else if let Some((drive, segment)) = key::parse_space(bytes) {
         format!("{family} of drive {drive} segment {segment}")
     } else if let Some(pack) = key::parse_pack(bytes) {
@@ -141,6 +147,10 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         let part = PartValue::decode(bytes)?;
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);
         Some(format!("{} bytes of {}, {place}", part.size, moment(part.modified)))
+    } else if key::parse_usage(key).is_some() {
+        let Usage { objects, bytes, uploading } = Usage::decode(bytes)?;
+        let objects = count(objects.unsigned_abs(), "object");
+        Some(format!("{objects} of {bytes} bytes, {uploading} bytes of uploads"))
     } else if key::parse_space(key).is_some() {
         Some(format!("{} in use", size(bitmap::pages_marked(bytes)?.saturating_mul(PAGE as u64))))
     } else if key::parse_pack(key).is_some() {

@@ -3,7 +3,7 @@
 //! May use: quick-xml, `base::limits`. The reader opens only elements that its caller knows, so
 //! depth is bounded by the shapes themselves. Refused: bodies over the bound, pieces over theirs
 //! (the document, or each entry of a document of many), bytes that are not
-//! UTF-8, document types, processing instructions, entities other than the five of XML, text
+//! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of XML, text
 //! between elements, elements inside text, anything after the root. Line ends inside text are
 //! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
 //!
@@ -126,8 +126,8 @@ impl<'x> Document<'x> {
         let mut out = String::new();
         loop {
             match self.event()? {
-                Event::Text(text) => out.push_str(&text.xml10_content().map_err(|_| BAD_TEXT)?),
-                Event::CData(data) => out.push_str(&data.xml10_content().map_err(|_| BAD_TEXT)?),
+                Event::Text(text) => push(&mut out, &text.xml10_content().map_err(|_| BAD_TEXT)?)?,
+                Event::CData(data) => push(&mut out, &data.xml10_content().map_err(|_| BAD_TEXT)?)?,
                 Event::GeneralRef(reference) => out.push(resolve(&reference)?),
                 Event::Comment(_) => {}
                 Event::End(_) => return Ok(out),
@@ -183,6 +183,21 @@ impl<'x> Document<'x> {
 }
 
 const BAD_TEXT: XmlError = XmlError::Malformed("its text cannot be decoded");
+
+/// As they are, only the characters of XML 1.0 (section 2.2) may stand in a document. Keys may hold others, and a
+/// reference gives them all the same, since listings write them so.
+fn push(out: &mut String, text: &str) -> Result<(), XmlError> {
+    if !text.chars().all(is_xml_char) {
+        return Err(XmlError::Malformed("its text holds a character that XML does not have"));
+    }
+    out.push_str(text);
+    Ok(())
+}
+
+/// One of the characters of XML 1.0.
+pub(super) fn is_xml_char(c: char) -> bool {
+    !matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}')
+}
 
 fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))

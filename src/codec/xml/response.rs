@@ -35,13 +35,13 @@ pub struct ErrorDocument<'a> {
 pub fn error(document: &ErrorDocument<'_>) -> Vec<u8> {
     let mut w = XmlWriter::new();
     w.open("Error");
-    w.text("Code", document.code);
-    w.text("Message", document.message);
+    w.legible("Code", document.code);
+    w.legible("Message", document.message);
     for (name, value) in document.details {
-        w.text(name, value);
+        w.legible(name, value);
     }
-    w.text("Resource", document.resource);
-    w.text("RequestId", document.request_id);
+    w.legible("Resource", document.resource);
+    w.legible("RequestId", document.request_id);
     w.close("Error");
     w.finish()
 }

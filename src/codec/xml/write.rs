@@ -2,9 +2,11 @@
 //!
 //! May use: `base::limits`, `codec::uri` for listings that are percent-encoded. Every document is UTF-8 with a
 //! declaration. Text is escaped so that a parser gives back exactly what was written: `& < > "` as
-//! entities, control characters as `&#xN;` (a bare carriage return would be read as a line feed).
+//! entities, control characters as `&#xN;` (a bare carriage return would be read as a line feed). XML 1.0 has no
+//! form for most of those, so strict parsers refuse such a listing, as they refuse S3's; errors are `legible`.
 //! Element names are the program's own words and are not escaped.
 
+use super::read::is_xml_char;
 use crate::base::limits::XML_STEP_BYTES;
 use crate::codec::uri::encode_path_into;
 
@@ -26,6 +28,11 @@ impl Default for XmlWriter {
 impl XmlWriter {
     pub fn new() -> XmlWriter {
         XmlWriter::with_capacity(512)
+    }
+
+    /// Without a declaration: for pages, whose entities are the same.
+    pub fn bare() -> XmlWriter {
+        XmlWriter { out: Vec::new(), rested: 0 }
     }
 
     /// Begins a document; `bytes` is what it is expected to become.
@@ -69,6 +76,18 @@ impl XmlWriter {
         self.open(name);
         self.escaped(value);
         self.close(name);
+    }
+
+    /// For text that is only read by people, such as an error's: what XML cannot hold in any form becomes U+FFFD,
+    /// so that the document can be parsed whatever a client sent.
+    pub fn legible(&mut self, name: &str, value: &str) {
+        match value.chars().all(is_xml_char) {
+            true => self.text(name, value),
+            false => {
+                let legible = |c| if is_xml_char(c) { c } else { char::REPLACEMENT_CHARACTER };
+                self.text(name, &value.chars().map(legible).collect::<String>());
+            }
+        }
     }
 
     pub fn optional(&mut self, name: &str, value: Option<&str>) {
@@ -187,10 +206,11 @@ mod tests {
         writer.listed("P", "a b/&", true);
         writer.etag("abc");
         writer.optional("O", None);
+        writer.legible("L", "a\0\u{ffff}\r");
         let text = String::from_utf8(writer.finish()).unwrap();
         let want = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
             <K>a&lt;b&gt;&amp;&quot;c'&#xD;&#xA;&#x9;&#x1;ü&#x7F;</K><N>0</N><N>18446744073709551615</N>\
-            <B>true</B><P>a%20b/%26</P><ETag>&quot;abc&quot;</ETag>";
+            <B>true</B><P>a%20b/%26</P><ETag>&quot;abc&quot;</ETag><L>a\u{fffd}\u{fffd}&#xD;</L>";
         assert_eq!(text, want);
     }
 }

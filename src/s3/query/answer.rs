@@ -69,7 +69,7 @@ fn refusal(w: &mut XmlWriter, failure: &Failure, namespace: &str, request_id: &s
     w.open("Error");
     w.text("Type", if failure.status < 500 { "Sender" } else { "Receiver" });
     w.text("Code", failure.code);
-    w.text("Message", &failure.message);
+    w.legible("Message", &failure.message);
     w.close("Error");
     w.text("RequestId", request_id);
     w.close("ErrorResponse");
@@ -95,5 +95,8 @@ mod tests {
         let (status, body) = text(Err(Failure::new("NoSuchEntity", 404, "gone")));
         assert_eq!(status, 404);
         assert!(body.contains("<Code>NoSuchEntity</Code><Message>gone</Message>"), "{body}");
+        assert!(
+            text(Err(Failure::new("NoSuchEntity", 404, "a\u{1}"))).1.contains("<Message>a\u{fffd}</Message>")
+        );
     }
 }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod lock;
 mod logging;
 mod notification;
+mod quota;
 mod tagging;
 mod versioning;
 mod website;
@@ -30,6 +31,7 @@ pub use lifecycle::{
 pub use lock::{DefaultRetention, ObjectLock, RetentionMode, RetentionPeriod};
 pub use logging::{LogKeyFormat, LogTarget, Logging};
 pub use notification::{Notification, NotificationRule, TargetKind};
+pub use quota::Quota;
 pub(super) use tagging::read_tag_set;
 pub use tagging::{Tags, check_tags};
 pub use versioning::Versioning;

@@ -28,6 +28,28 @@ pub struct NotificationRule {
     pub suffix: Option<String>,
 }
 
+impl Notification {
+    /// The rule that wants to hear of an event such as `ObjectCreated:Put` of a key. There is one at most,
+    /// because rules do not overlap.
+    pub fn matching(&self, event: &str, key: &str) -> Option<&NotificationRule> {
+        self.rules.iter().find(|rule| rule.matches(event, key))
+    }
+}
+
+impl NotificationRule {
+    fn matches(&self, event: &str, key: &str) -> bool {
+        let wanted = |rule: &String| rule.strip_prefix("s3:").is_some_and(|rule| covers(rule, event));
+        let begins = self.prefix.as_deref().is_none_or(|prefix| key.starts_with(prefix));
+        let ends = self.suffix.as_deref().is_none_or(|suffix| key.ends_with(suffix));
+        begins && ends && self.events.iter().any(wanted)
+    }
+
+    /// The last part of the ARN.
+    pub fn target(&self) -> &str {
+        self.arn.rsplit(':').next().unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     Topic,
@@ -208,10 +230,11 @@ fn check_overlaps(rules: &[NotificationRule]) -> Result<(), XmlError> {
 }
 
 fn share(one: &str, other: &str) -> bool {
-    let covers = |wide: &str, narrow: &str| {
-        wide.strip_suffix('*').is_some_and(|begin| narrow.starts_with(begin)) || wide == narrow
-    };
     covers(one, other) || covers(other, one)
+}
+
+fn covers(wide: &str, narrow: &str) -> bool {
+    wide.strip_suffix('*').is_some_and(|begin| narrow.starts_with(begin)) || wide == narrow
 }
 
 fn argument<T>(message: String) -> Result<T, XmlError> {

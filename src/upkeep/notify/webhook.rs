@@ -1,0 +1,329 @@
+//! A target that is told over HTTP: its name and address, and the client that posts to it.
+//!
+//! A client keeps one connection open. What comes back is hostile as any outside bytes: bounded in time and
+//! size, and only its status counts. Names are looked up on a thread of their own, one at a time, because the
+//! system's resolver cannot be interrupted. The token of a target never stands in a log.
+//! May use `io::socket`. TLS is not spoken yet, so that such an address is refused where it is read.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::base::limits::{
+    WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_NAME_BYTES_MAX, WEBHOOK_SECONDS_MAX, WEBHOOK_TEST_SECONDS_MAX,
+    WEBHOOK_TOKEN_BYTES_MAX, WEBHOOK_URL_BYTES_MAX,
+};
+use crate::io::socket;
+
+/// A target as the configuration of the server names it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    pub name: String,
+    destination: Destination,
+    token: Option<HeaderValue>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Destination {
+    Http {
+        /// As in the URL, for the `Host` header.
+        authority: String,
+        host: String,
+        port: u16,
+        /// With the query.
+        path: Uri,
+    },
+    /// Nobody: events are deleted.
+    Discard,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "hidden");
+        f.debug_struct("Webhook")
+            .field("name", &self.name)
+            .field("destination", &self.destination)
+            .field("token", &token)
+            .finish()
+    }
+}
+
+/// The address of a target that throws everything away.
+pub const DISCARD: &str = "discard";
+
+impl Webhook {
+    /// `url` is `http://HOST[:PORT][/PATH]`, or `discard`. An error says what would do.
+    pub fn new(name: &str, url: &str, token: Option<&str>) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > WEBHOOK_NAME_BYTES_MAX || !name.bytes().all(plain) {
+            return Err(format!(
+                "a name is 1 to {WEBHOOK_NAME_BYTES_MAX} letters, digits, dashes, dots and underscores"
+            ));
+        }
+        let destination = if url == DISCARD { Destination::Discard } else { parse(url)? };
+        let token = match token {
+            None => None,
+            Some(token) => Some(bearer(token).ok_or("the token cannot be sent in a header")?),
+        };
+        Ok(Webhook { name: name.to_owned(), destination, token })
+    }
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let fits = !token.is_empty() && token.len() <= WEBHOOK_TOKEN_BYTES_MAX;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| fits)?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn parse(url: &str) -> Result<Destination, String> {
+    let shape = || "expected http://HOST:PORT/PATH".to_owned();
+    if url.len() > WEBHOOK_URL_BYTES_MAX {
+        return Err(shape());
+    }
+    let uri: Uri = url.parse().map_err(|_| shape())?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return Err("https is not spoken by this version: use http:// inside a network you trust".into());
+        }
+        _ => return Err(shape()),
+    }
+    let authority =
+        uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(shape)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Ok(Destination::Http {
+        authority: authority.to_string(),
+        host: host.to_owned(),
+        port: authority.port_u16().unwrap_or(80),
+        path: path.parse().map_err(|_| shape())?,
+    })
+}
+
+/// Why an event was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Nobody there, too slow, or overloaded.
+    #[error("{0}")]
+    Down(String),
+    #[error("it answered with status {0}")]
+    Refused(u16),
+}
+
+fn down(error: impl fmt::Display) -> Failure {
+    Failure::Down(error.to_string())
+}
+
+/// Posts the greeting of a new configuration, for which somebody waits.
+pub async fn greet(webhook: Webhook, body: Bytes) -> Result<(), Failure> {
+    let mut client = Client::new(webhook);
+    match client.discards() {
+        true => Ok(()),
+        false => within(WEBHOOK_TEST_SECONDS_MAX, client.exchange(body)).await,
+    }
+}
+
+async fn within(seconds: u64, exchange: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let late = || down(format!("it did not answer within {seconds} s"));
+    tokio::time::timeout(Duration::from_secs(seconds), exchange).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Posts to one target.
+pub struct Client {
+    webhook: Webhook,
+    open: Option<SendRequest<Full<Bytes>>>,
+    resolving: Arc<Semaphore>,
+}
+
+impl Client {
+    pub fn new(webhook: Webhook) -> Self {
+        Client { webhook, open: None, resolving: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Whether nobody is to be told at all.
+    pub fn discards(&self) -> bool {
+        self.webhook.destination == Destination::Discard
+    }
+
+    /// Returns when the target has taken it.
+    pub async fn post(&mut self, body: Bytes) -> Result<(), Failure> {
+        within(WEBHOOK_SECONDS_MAX, self.exchange(body)).await
+    }
+
+    async fn exchange(&mut self, body: Bytes) -> Result<(), Failure> {
+        // One that was closed meanwhile says so only when it is used: then a new one is tried.
+        if let Some(mut open) = self.open.take()
+            && open.ready().await.is_ok()
+            && let Ok(answer) = open.send_request(self.request(body.clone())?).await
+        {
+            return self.judge(open, answer).await;
+        }
+        let mut fresh = self.connect().await?;
+        let answer = fresh.send_request(self.request(body)?).await.map_err(down)?;
+        self.judge(fresh, answer).await
+    }
+
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+        let Destination::Http { authority, path, .. } = &self.webhook.destination else {
+            return Err(down("it discards"));
+        };
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path.clone())
+            .header(HOST, authority)
+            .header(USER_AGENT, "Basalt")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.webhook.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        request.body(Full::new(body)).map_err(down)
+    }
+
+    /// What the status says; the connection is kept when the answer is short.
+    async fn judge(
+        &mut self,
+        open: SendRequest<Full<Bytes>>,
+        answer: hyper::Response<Incoming>,
+    ) -> Result<(), Failure> {
+        let status = answer.status();
+        if is_short(answer.into_body()).await {
+            self.open = Some(open);
+        }
+        match status {
+            status if status.is_success() => Ok(()),
+            StatusCode::TOO_MANY_REQUESTS => Err(down(format!("it answered with status {status}"))),
+            status if status.is_server_error() => Err(down(format!("it answered with status {status}"))),
+            status => Err(Failure::Refused(status.as_u16())),
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let mut last = down("its name has no address");
+        for address in self.resolve().await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    let (sender, connection) = http1::handshake(Socket(stream)).await.map_err(down)?;
+                    // It ends when its sender is dropped, and tells the sender why it ended before.
+                    tokio::task::spawn_local(connection);
+                    return Ok(sender);
+                }
+                Err(error) => last = down(error),
+            }
+        }
+        Err(last)
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let Destination::Http { host, port, .. } = &self.webhook.destination else { return Ok(Vec::new()) };
+        if let Ok(address) = host.parse() {
+            return Ok(vec![SocketAddr::new(address, *port)]);
+        }
+        // Held until the resolver is through, whether anybody still waits for it or not.
+        let turn = self.resolving.clone().acquire_owned().await.map_err(down)?;
+        let (tell, told) = oneshot::channel();
+        let (host, port) = (host.clone(), *port);
+        let lookup = move || {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            let _ = tell.send(found);
+            drop(turn);
+        };
+        std::thread::Builder::new().name("resolve".into()).spawn(lookup).map_err(down)?;
+        told.await.map_err(down)?.map_err(down)
+    }
+}
+
+/// Reads an answer to its end, if that is near.
+async fn is_short(mut body: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > WEBHOOK_ANSWER_BYTES_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+/// The TCP stream as hyper reads and writes it.
+struct Socket(TcpStream);
+
+impl Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        socket::poll_read(&mut self.0, cx, into).map_ok(drop)
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, url: &str, token: Option<&str>) -> String {
+        Webhook::new(name, url, token).expect_err("it is refused")
+    }
+
+    #[test]
+    fn addresses() {
+        let webhook = Webhook::new("w", "http://[::1]:81/a/b?c=d", None).expect("it is one");
+        let path = "/a/b?c=d".parse().expect("a path");
+        let expected = Destination::Http { authority: "[::1]:81".into(), host: "::1".into(), port: 81, path };
+        assert_eq!(webhook.destination, expected);
+        let Ok(Webhook { destination: Destination::Http { port, path, .. }, .. }) =
+            Webhook::new("w", "http://host", None)
+        else {
+            panic!("it is one");
+        };
+        assert_eq!((port, path.path()), (80, "/"));
+        assert!(Webhook::new("w", "discard", None).is_ok());
+        assert!(refusal("w", "https://host/", None).contains("https"));
+        for url in ["host:80", "ftp://host", "http://", "http://a b", "http://user:secret@host/", ""] {
+            assert!(refusal("w", url, None).contains("http://HOST"), "{url}");
+        }
+        assert!(refusal("a b", "http://host", None).contains("name"));
+        assert!(refusal("", "http://host", None).contains("name"));
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let webhook = Webhook::new("w", "http://host", Some("geheim")).expect("it is one");
+        assert!(!format!("{webhook:?}").contains("geheim"));
+        let request = Client::new(webhook).request(Bytes::new()).expect("a request");
+        assert_eq!(request.headers()[AUTHORIZATION], "Bearer geheim");
+        assert!(!format!("{request:?}").contains("geheim"));
+        assert!(refusal("w", "http://host", Some("a\nb")).contains("token"));
+    }
+}
