@@ -15,11 +15,11 @@ use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
 use crate::base::limits::BUCKET_TAGS_MAX;
+use crate::base::rest::rest;
 use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
     ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
 };
-use crate::object::pace::rest;
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
 // ---- Reading ----
