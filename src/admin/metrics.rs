@@ -9,7 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics,
+    BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics,
     LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
 };
 
@@ -21,6 +21,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     let mut families = Families::default();
     process(&mut families, snapshot);
     store(&mut families, snapshot);
+    buckets(&mut families, &snapshot.bucket_usages);
     requests(&mut families, &snapshot.totals);
     drives(&mut families, &snapshot.totals.drives);
     scrub(&mut families, &snapshot.scrub);
@@ -69,6 +70,24 @@ fn store(families: &mut Families, s: &Snapshot) {
     );
     families.one_gauge("recovery_records", "Records replayed at the last start.", r.records_replayed as f64);
     families.one_gauge("recovery_bytes", "Bytes of log read at the last start.", r.bytes_read as f64);
+}
+
+fn buckets(families: &mut Families, buckets: &[BucketMetrics]) {
+    type Figure = fn(&BucketMetrics) -> Option<u64>;
+    let gauges: [(&str, &str, Figure); 5] = [
+        ("bucket_usage_objects", "Versions in the bucket, without delete markers.", |b| Some(b.objects)),
+        ("bucket_usage_bytes", "Bytes of these versions.", |b| Some(b.bytes)),
+        ("bucket_uploading_bytes", "Bytes of parts whose upload is not complete.", |b| {
+            Some(b.uploading_bytes)
+        }),
+        ("bucket_quota_bytes", "Bytes that the bucket may hold.", |b| b.quota_bytes),
+        ("bucket_quota_objects", "Versions that the bucket may hold.", |b| b.quota_objects),
+    ];
+    for (name, help, figure) in gauges {
+        let sample = |b: &'_ BucketMetrics| figure(b).map(|value| value as f64);
+        let samples = buckets.iter().filter_map(|b| Some((vec![("bucket", b.bucket.as_str())], sample(b)?)));
+        families.gauge(name, help, samples);
+    }
 }
 
 fn requests(families: &mut Families, totals: &CoreSnapshot) {

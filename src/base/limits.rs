@@ -201,6 +201,12 @@ const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
     assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+/// Buckets in one answer of the admin API, at about 400 bytes of JSON each.
+pub const ADMIN_BUCKETS_MAX: usize = 1_000;
+/// Buckets with metrics of their own, five samples of 1 us each: below the 1 ms of rule R1.
+pub const METRICS_BUCKETS_MAX: usize = 100;
+
+const _: () = assert!(ADMIN_BUCKETS_MAX * KIB <= STATUS_BYTES_MAX);
 const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
 
 // ---- On the drives: docs/FORMAT.md ----

@@ -750,10 +750,23 @@ pub struct Snapshot {
     /// The cap on the memory the server plans with.
     pub memory_bytes_max: u64,
     pub scrub: ScrubMetrics,
+    /// Of the largest buckets, as many as the operator wants to see.
+    pub bucket_usages: Vec<BucketMetrics>,
     pub lifecycle: LifecycleMetrics,
     /// Filled in by the operator edge.
     pub process: ProcessMetrics,
     pub totals: CoreSnapshot,
+}
+
+/// What a bucket holds and may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketMetrics {
+    pub bucket: String,
+    pub objects: u64,
+    pub bytes: u64,
+    pub uploading_bytes: u64,
+    pub quota_bytes: Option<u64>,
+    pub quota_objects: Option<u64>,
 }
 
 fn merge_lists<T, K: Ord>(

@@ -27,8 +27,8 @@ use crate::upkeep::notify::webhook::Webhook;
 
 pub use cores::Cores;
 pub use options::{
-    AccountAction, AdminCommand, Command, CommandLine, DriveCommand, InspectOptions, LogFormat, ServeOptions,
-    ServerOptions,
+    AccountAction, AdminCommand, BucketAction, Command, CommandLine, DriveCommand, InspectOptions, LogFormat,
+    ServeOptions, ServerOptions,
 };
 pub use size::{Size, SizeError};
 pub use webhooks::WebhookOption;
@@ -70,6 +70,8 @@ pub struct Config {
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// How many buckets have metrics of their own.
+    pub bucket_metrics: usize,
     /// Who may be told of events.
     pub webhooks: Arc<[Webhook]>,
     /// Events that may wait for each of them.
@@ -193,6 +195,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        bucket_metrics: checked_bucket_metrics(options.bucket_metrics)?,
         webhooks: checked_webhooks(options.webhook)?,
         webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
@@ -284,6 +287,12 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
+}
+
+fn checked_bucket_metrics(said: Option<usize>) -> Result<usize, ConfigError> {
+    let buckets = said.unwrap_or(0);
+    within("bucket-metrics", buckets as u64, 0, limits::METRICS_BUCKETS_MAX as u64)?;
+    Ok(buckets)
 }
 
 fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {

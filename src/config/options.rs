@@ -265,6 +265,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "KIND", env = "BASALT_NEW_BUCKETS", help_heading = "Access")]
     pub new_buckets: Option<BucketKind>,
 
+    /// How many buckets have metrics of their own: the largest ones
+    ///
+    /// Whoever reaches the port can read the metrics, and so the names of these buckets. Default: 0.
+    #[arg(long, value_name = "COUNT", env = "BASALT_BUCKET_METRICS", help_heading = "Access")]
+    pub bucket_metrics: Option<usize>,
+
     /// Somebody to tell of events in buckets: a name, and where to post to
     ///
     /// A bucket's notification configuration names it as the last part of an ARN, such as
@@ -339,6 +345,7 @@ impl ServeOptions {
             secret_key: self.secret_key.or(other.secret_key),
             credentials: self.credentials.or(other.credentials),
             new_buckets: self.new_buckets.or(other.new_buckets),
+            bucket_metrics: self.bucket_metrics.or(other.bucket_metrics),
             webhook: first_said(self.webhook, other.webhook),
             webhook_queue: self.webhook_queue.or(other.webhook_queue),
             log: self.log.or(other.log),
@@ -429,6 +436,54 @@ pub enum AdminCommand {
     /// Accounts: each has a root, users and buckets of its own
     #[command(subcommand)]
     Account(AccountAction),
+    /// Buckets: what each holds, and how much it may
+    #[command(subcommand)]
+    Bucket(BucketAction),
+}
+
+#[derive(Subcommand, Clone, Debug, PartialEq)]
+pub enum BucketAction {
+    /// List the buckets of all accounts
+    List(ServerOptions),
+    /// Show what a bucket holds, and its quota
+    Show(NamedBucket),
+    /// Set how much a bucket may hold; without a bound, show it
+    ///
+    /// Writes that would exceed a bound are refused with 403 QuotaExceeded; what is there stays. Old versions and the
+    /// parts of uploads count too, delete markers do not.
+    Quota(QuotaOptions),
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct NamedBucket {
+    /// Name of the bucket
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct QuotaOptions {
+    /// Name of the bucket
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Bytes of objects and uploads, such as 10GiB
+    #[arg(long, value_name = "SIZE")]
+    pub max_bytes: Option<Size>,
+
+    /// Objects, each version counted
+    #[arg(long, value_name = "COUNT")]
+    pub max_objects: Option<u64>,
+
+    /// Take all bounds away
+    #[arg(long, conflicts_with_all = ["max_bytes", "max_objects"])]
+    pub clear: bool,
+
+    #[command(flatten)]
+    pub server: ServerOptions,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]

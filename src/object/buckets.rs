@@ -121,6 +121,18 @@ impl Buckets {
         range.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
     }
 
+    /// The buckets that hold the most bytes.
+    pub fn largest(&self, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        let buckets = self.named.borrow();
+        let mut all: Vec<(i64, &String, &Entry)> =
+            buckets.iter().map(|(name, entry)| (entry.bucket.meter.read().stored(), name, entry)).collect();
+        if all.len() > limit {
+            all.select_nth_unstable_by_key(limit, |(stored, ..)| std::cmp::Reverse(*stored));
+            all.truncate(limit);
+        }
+        all.into_iter().map(|(_, name, entry)| (name.clone(), entry.bucket.clone())).collect()
+    }
+
     pub fn id(&self, name: &str) -> Option<u64> {
         self.named.borrow().get(name).map(|entry| entry.bucket.value.id)
     }

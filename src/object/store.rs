@@ -99,6 +99,8 @@ pub struct ListedObject {
     pub modified: Nanos,
     pub etag: ETag,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Canonical id, when it is not the owner of the bucket.
+    pub owner: Option<String>,
 }
 
 #[derive(Debug)]
@@ -309,6 +311,11 @@ impl Store {
         self.core.common.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
     }
 
+    /// Buckets behind a name, whoever owns them.
+    pub fn all_buckets(&self, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        self.core.common.buckets.page(after, limit)
+    }
+
     /// Sets durably; when it returns, every core goes by it.
     pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
         let bucket = self.bucket_ref(name)?;
@@ -471,6 +478,7 @@ impl Store {
                 modified: listed.modified,
                 etag: listed.etag,
                 checksum: listed.checksum,
+                owner: listed.owner,
             }),
         };
         Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })

@@ -18,17 +18,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::accounts;
-use crate::admin::operator::{AccountDoer, Act, Operator, Order};
+use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order};
+use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
 use crate::base::metrics::{
-    CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
+    BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
+use crate::object::buckets::Bucket;
 use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
@@ -216,7 +217,12 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
         let store = store.clone();
         Box::pin(async move { accounts::run(&store, command).await })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
+    let store = Store::new(running.core.clone());
+    let buckets: BucketDoer = Rc::new(move |command| {
+        let store = store.clone();
+        Box::pin(async move { buckets::run(&store, command).await })
+    });
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts, buckets));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -256,9 +262,28 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
         scrub: core.board.metrics(),
+        bucket_usages: core
+            .common
+            .buckets
+            .largest(facts.config.bucket_metrics)
+            .iter()
+            .map(usage_of)
+            .collect(),
         lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
+    }
+}
+
+fn usage_of((name, bucket): &(String, Rc<Bucket>)) -> BucketMetrics {
+    let (usage, quota) = (bucket.meter.read(), bucket.settings.quota.unwrap_or_default());
+    BucketMetrics {
+        bucket: name.clone(),
+        objects: usage.objects.unsigned_abs(),
+        bytes: usage.bytes.unsigned_abs(),
+        uploading_bytes: usage.uploading.unsigned_abs(),
+        quota_bytes: quota.max_bytes,
+        quota_objects: quota.max_objects,
     }
 }
 
