@@ -99,6 +99,8 @@ pub struct ListedObject {
     pub modified: Nanos,
     pub etag: ETag,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Canonical id, when it is not the owner of the bucket.
+    pub owner: Option<String>,
 }
 
 #[derive(Debug)]
@@ -476,6 +478,7 @@ impl Store {
                 modified: listed.modified,
                 etag: listed.etag,
                 checksum: listed.checksum,
+                owner: listed.owner,
             }),
         };
         Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })

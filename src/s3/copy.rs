@@ -104,7 +104,8 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let redirect = headers::website_redirect(call.headers)?;
     // Copying an older version to the front is how it is restored.
     let restores = source.version.is_some() && is_versioned(&call)?;
-    let changes = replace || restores || redirect.is_some();
+    let changes =
+        replace || restores || redirect.is_some() || call.headers.contains_key("x-amz-storage-class");
     if !changes && source.bucket == call.bucket && source.key == call.key {
         let message = "This copy request is illegal because it is trying to copy an object to itself without \
                        changing the object's metadata, storage class, website redirect location or encryption \

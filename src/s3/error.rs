@@ -87,6 +87,7 @@ codes! {
     InvalidRedirectLocation 400 "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
     InvalidRequest 400 "The request is not valid.";
     InvalidRetentionPeriod 400 "The retention period specified is not valid.";
+    InvalidStorageClass 400 "The storage class you specified is not valid.";
     InvalidTag 400 "The tag provided was not a valid tag.";
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "Couldn't parse the specified URI.";
@@ -357,7 +358,9 @@ impl From<AuthError> for S3Error {
             AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => {
                 as_code(Code::InvalidRequest)
             }
-            AuthError::TwoMechanisms => as_code(Code::InvalidArgument).field("ArgumentName", "Authorization"),
+            AuthError::TwoMechanisms | AuthError::UnknownMechanism => {
+                as_code(Code::InvalidArgument).field("ArgumentName", "Authorization")
+            }
             AuthError::BadContentSha256 => {
                 as_code(Code::InvalidArgument).field("ArgumentName", "x-amz-content-sha256")
             }

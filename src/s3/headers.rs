@@ -49,12 +49,31 @@ pub(super) fn check_features(headers: &HeaderMap) -> Result<()> {
         if !name.starts_with("x-amz-") || name.starts_with(USER_PREFIX) {
             continue;
         }
+        if name == "x-amz-storage-class" && !STORAGE_CLASSES.iter().any(|class| value == class) {
+            return Err(Code::InvalidStorageClass.into());
+        }
         if !is_honoured(name, value) {
             return Err(S3Error::not_implemented(name));
         }
     }
     Ok(())
 }
+
+/// Of S3; there is one here.
+const STORAGE_CLASSES: [&str; 12] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+    "FSX_OPENZFS",
+];
 
 /// False for a header, or a value of it, that asks for something that is not built.
 fn is_honoured(name: &str, value: &HeaderValue) -> bool {

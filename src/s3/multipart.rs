@@ -11,7 +11,7 @@ use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::expiration::{abort_headers, expiration_header};
-use super::list::{Options, STANDARD, owner, page_limit};
+use super::list::{Options, Owners, STANDARD, page_limit};
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
 use super::service::{Call, location};
@@ -287,11 +287,12 @@ fn parts_document(call: &Call<'_>, page: &PartPage, marker: u16, limit: usize) -
                 .map(|(algorithm, value)| ChecksumText { algorithm: *algorithm, value }),
         })
         .collect();
+    let owners = Owners::new(call, std::iter::once(&*page.upload.owner));
     documents::list_parts(&ListPartsResult {
         bucket: call.bucket,
         key: call.key,
         upload_id: &page.upload.upload_id,
-        owner: owner(call),
+        owner: owners.of(Some(&page.upload.owner)),
         storage_class: STANDARD,
         checksum: page.upload.checksum,
         part_number_marker: marker.into(),
@@ -335,6 +336,7 @@ async fn uploads_document(
             UploadEntry::Prefix(_) => None,
         })
     };
+    let owners = Owners::new(call, uploads().map(|upload| &*upload.owner));
     let dates: Vec<_> = uploads().map(|upload| iso8601_ms(upload.initiated)).collect();
     let entries: Vec<UploadText<'_>> = uploads()
         .zip(&dates)
@@ -342,7 +344,7 @@ async fn uploads_document(
             key: &upload.key,
             upload_id: &upload.upload_id,
             initiated: date,
-            owner: owner(call),
+            owner: owners.of(Some(&upload.owner)),
             storage_class: STANDARD,
             checksum: upload.checksum,
         })

@@ -60,15 +60,15 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     if let Some(policy) = policy {
         policy.check(&fields.0, now).map_err(|error| S3Error::with(Code::AccessDenied, error.to_string()))?;
     }
+    let bucket_url = super::service::location(&call);
     let asked = as_headers(&fields)?;
     headers::check_features(&asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
     authorize::admit(Operation::PutObject, &call).await?;
     settings::charged(&call)?;
-    let host = super::service::location(&call);
     let (committed, call) = store(call, &mut reader, length).await?;
-    let mut reply = answer(&fields, &host, &committed);
+    let mut reply = answer(&fields, &bucket_url, &committed);
     expiration_header(reply.headers_mut(), &call, &committed.meta);
     Ok(reply)
 }

@@ -28,6 +28,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
     let origin = call.origin(Cause::Plain);
+    lock::check_digest_of_object(&call, &attached)?;
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;

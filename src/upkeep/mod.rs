@@ -40,5 +40,5 @@ pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) 
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.pool.clone(), shared)));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }
