@@ -4,9 +4,9 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics,
-    QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
+    BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics,
+    DriveState, JobKind, JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics, OperationMetrics,
+    ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
