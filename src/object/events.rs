@@ -208,6 +208,8 @@ impl Shard {
         let Some(notification) = &bucket.settings.notification else { return Ok(None) };
         let Some(rule) = notification.matching(kind.name(), subject.key) else { return Ok(None) };
         let (ticket, sequence) = self.events.reserve(rule.target())?;
+        // Where there are no versions, an object has no id worth telling.
+        let version = subject.version_id.filter(|_| bucket.settings.versioning.is_some());
         let asked = origin.asked.as_deref().cloned().unwrap_or_default();
         let event = EventValue {
             kind,
@@ -217,7 +219,7 @@ impl Shard {
             region: bucket.value.region.clone(),
             rule: rule.id.clone(),
             key: subject.key.to_owned(),
-            version: subject.version_id.unwrap_or_default().to_owned(),
+            version: version.unwrap_or_default().to_owned(),
             object: subject.meta.map(|meta| (meta.size, meta.etag)),
             request: asked.request,
             source: asked.source,

@@ -157,6 +157,34 @@ def test_versions_and_delete_markers(told, hook):
     assert sequencers == sorted(sequencers) and len(set(sequencers)) == 5
 
 
+def test_what_expires_is_told_as_such_and_asked_for_by_nobody(told, hook):
+    server = told("--lifecycle-day", "1").start()
+    s3 = listening(server, hook)
+    s3.put_object(Bucket="told", Key="plain", Body=b"")
+    lay_down(s3, "told", Days=1)
+    hook.wait(2)
+    s3.delete_bucket_lifecycle(Bucket="told")
+    s3.put_bucket_versioning(Bucket="told", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="told", Key="kept", Body=b"")
+    lay_down(s3, "told", Days=1)
+    records = hook.wait(4)
+    s3.delete_bucket_lifecycle(Bucket="told")
+    assert hook.names() == [
+        ("ObjectCreated:Put", "plain"), ("LifecycleExpiration:Delete", "plain"),
+        ("ObjectCreated:Put", "kept"), ("LifecycleExpiration:DeleteMarkerCreated", "kept")]
+    for record in (records[1], records[3]):
+        assert record["userIdentity"]["principalId"] == record["requestParameters"]["sourceIPAddress"] == "s3.amazonaws.com"
+        assert record["eventVersion"] == "2.3"
+    marker, = s3.list_object_versions(Bucket="told")["DeleteMarkers"]
+    assert "versionId" not in records[1]["s3"]["object"]
+    assert records[3]["s3"]["object"]["versionId"] == marker["VersionId"]
+
+
+def lay_down(s3, bucket, **expiration):
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": expiration}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+
 def test_filters_and_kinds_choose_the_rule(told, hook):
     server = told().start()
     s3 = server.s3()
