@@ -172,6 +172,9 @@ pub const REGION_BYTES_MAX: usize = 64;
 /// A host name, RFC 1035 section 2.3.4.
 pub const DOMAIN_BYTES_MAX: usize = 253;
 pub const DOMAINS_MAX: usize = 32;
+/// Seconds between two deliveries of access logs: an object each time for each bucket and core.
+pub const ACCESS_LOG_SECONDS_DEFAULT: u64 = 300;
+pub const ACCESS_LOG_SECONDS_MAX: u64 = 24 * 3600;
 /// The configuration file: hundreds of drives with long paths fit ten times.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The credentials file: two short lines and comments.
@@ -208,6 +211,21 @@ pub const METRICS_BUCKETS_MAX: usize = 100;
 
 const _: () = assert!(ADMIN_BUCKETS_MAX * KIB <= STATUS_BYTES_MAX);
 const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
+
+// ---- Access logs ----
+
+/// Memory that lines of access logs may take together: one part in this many. 4 MiB of the default 256 MiB, some
+/// 10,000 lines; they are delivered long before that many have come, unless the drives are slower than the clients.
+pub const ACCESS_LOG_SHARE: u64 = 64;
+/// Of one core. The longest line has a whole request head in it, each byte percent-encoded.
+pub const ACCESS_LOG_BYTES_MIN: usize = 256 * KIB;
+pub const ACCESS_LOG_BYTES_MAX: usize = 16 * MIB;
+/// A part in this many of a core's memory for lines makes an object at once, and is copied while it is written.
+pub const ACCESS_LOG_OBJECTS_BUFFERED: usize = 4;
+/// `TargetPrefix`: leaves room for account, region, bucket, date and time behind it in a key.
+pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+
+const _: () = assert!(3 * (REQUEST_HEAD_BYTES_MAX + KEY_BYTES_MAX) <= ACCESS_LOG_BYTES_MIN);
 
 // ---- On the drives: docs/FORMAT.md ----
 

@@ -653,6 +653,7 @@ pub struct CoreSnapshot {
     pub operations: Vec<OperationMetrics>,
     pub notifications: Vec<NotificationMetrics>,
     pub connections: ConnectionMetrics,
+    pub access_log: AccessLogMetrics,
     /// Buckets, the same on every core.
     pub buckets: u64,
 }
@@ -669,7 +670,28 @@ impl CoreSnapshot {
         merge_lists(&mut self.notifications, other.notifications, target, NotificationMetrics::merge);
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);
+        self.access_log.merge(&other.access_log);
         self.buckets += other.buckets;
+    }
+}
+
+/// Lines of access logs: what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogMetrics {
+    pub delivered: u64,
+    pub dropped: u64,
+    pub denied: u64,
+    pub objects: u64,
+    pub buffered_bytes: u64,
+}
+
+impl AccessLogMetrics {
+    pub fn merge(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.dropped += other.dropped;
+        self.denied += other.denied;
+        self.objects += other.objects;
+        self.buffered_bytes += other.buffered_bytes;
     }
 }
 

@@ -190,6 +190,13 @@ pub struct ServeOptions {
     )]
     pub website_domain: Vec<String>,
 
+    /// Seconds between two deliveries of access logs into their target buckets
+    ///
+    /// What PutBucketLogging turns on. Each delivery makes an object for each logged bucket and core; many
+    /// requests make one at once. Default: 300.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_ACCESS_LOG_SECONDS", help_heading = "Logs")]
+    pub access_log_seconds: Option<u64>,
+
     /// Connections open at once; more are closed at accept
     ///
     /// Default: 4096.
@@ -335,6 +342,7 @@ impl ServeOptions {
             region: self.region.or(other.region),
             domain: first_said(self.domain, other.domain),
             website_domain: first_said(self.website_domain, other.website_domain),
+            access_log_seconds: self.access_log_seconds.or(other.access_log_seconds),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),

@@ -63,7 +63,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
-         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
+         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\naccess-log-seconds = 9\nconnections-max = 7\nheader-timeout = 3\n\
          drain-seconds = 0\nlifecycle-day = 2\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
@@ -75,6 +75,7 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
     assert_eq!(config.lifecycle_day, crate::object::lifecycle::Day::of_seconds(2));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.access_log_interval.as_secs(), 9);
     assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
@@ -129,7 +130,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -139,6 +140,7 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--region", "Mars!"], "--region Mars!"),
         (&["/a", "--domain", "http://s3"], "--domain http://s3"),
         (&["/a", "--domain", "a..b"], "--domain a..b"),
+        (&["/a", "--access-log-seconds", "0"], "--access-log-seconds 0"),
         (&["/a", "--website-domain", "a..b"], "--website-domain a..b"),
         (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),

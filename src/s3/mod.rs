@@ -9,6 +9,7 @@
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
+mod access_log;
 mod acl;
 mod attributes;
 mod auth;
@@ -84,6 +85,8 @@ pub struct EdgeSettings {
     pub host_id: String,
     /// Memory that documents of requests may take.
     pub document_bytes: usize,
+    /// Memory that lines of access logs may take until they are delivered.
+    pub access_log_bytes: usize,
     /// Who may be told of events.
     pub webhooks: Arc<[Webhook]>,
     /// Random; request ids continue from it.
@@ -117,6 +120,7 @@ struct Shared {
     host_id: HeaderValue,
     /// KiB of memory for documents of requests.
     documents: Arc<Semaphore>,
+    log: Rc<access_log::AccessLog>,
 }
 
 impl Edge {
@@ -127,9 +131,30 @@ impl Edge {
             HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));
         let requests = std::cell::Cell::new(settings.request_seed);
         let documents = Arc::new(Semaphore::new(settings.document_bytes / KIB));
-        let shared =
-            Shared { store, settings, stats, operator, authenticator, tokens, requests, host_id, documents };
+        let log = access_log::AccessLog::new(settings.access_log_bytes, stats.clone());
+        let shared = Shared {
+            store,
+            settings,
+            stats,
+            operator,
+            authenticator,
+            tokens,
+            requests,
+            host_id,
+            documents,
+            log,
+        };
         Edge { shared: Rc::new(shared) }
+    }
+
+    /// Delivers access logs every `interval`, until `finish_logs` was called and everything is delivered.
+    pub fn deliver_logs(&self, interval: Duration) -> impl Future<Output = ()> + use<> {
+        access_log::run(self.shared.clone(), interval)
+    }
+
+    /// To be called when the last request has been answered.
+    pub fn finish_logs(&self) {
+        self.shared.log.close();
     }
 
     /// Serves one connection until it ends; after `shutdown` it ends with the request in flight.

@@ -1,12 +1,12 @@
 //! What a bucket is set to: the documents behind its sub-resources, read, stored, removed.
 //!
-//! A document is judged whole before anything is stored. What only works with something that is not
-//! there yet, such as work beside requests, is refused until it is: `has_runner` is the one table of that.
+//! A document is judged whole before anything is stored, so that what is stored is obeyed.
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::settings`.
 
 use http::StatusCode;
 
+use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
@@ -21,11 +21,6 @@ use crate::codec::xml::{
 };
 use crate::object::pace::rest;
 use crate::object::settings::{BucketSettings, Kind, Setting};
-
-/// Whether that which obeys the setting is there.
-fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Logging)
-}
 
 // ---- Reading ----
 
@@ -86,7 +81,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketLifecycleConfiguration => {
             Setting::Lifecycle(Lifecycle::read(&document, rest).await?)
         }
-        Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
+        Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {
             let next = Notification::parse(&document)?;
             notification::check(&call, &next).await?;
@@ -108,7 +103,6 @@ async fn store(call: &Call<'_>, setting: Setting) -> Result<()> {
     };
     match off {
         true => call.edge.store.remove_setting(call.bucket, kind).await?,
-        false if !has_runner(kind) => return Err(S3Error::not_implemented(&format!("{kind:?}"))),
         false => call.edge.store.set_setting(call.bucket, setting).await?,
     }
     Ok(())
@@ -127,6 +121,14 @@ pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
 pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {
     check_tags(&tags.0, BUCKET_TAGS_MAX)?;
     Ok(tags)
+}
+
+fn logging(call: &Call<'_>, mut logging: Logging) -> Result<Logging> {
+    if let Some(target) = &mut logging.target {
+        check_grantees(call, target)?;
+        admit_target(call, target)?;
+    }
+    Ok(logging)
 }
 
 /// ACLs are not turned off while the ACL of the bucket lets others in.

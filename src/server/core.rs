@@ -21,7 +21,9 @@ use crate::admin::access::Access;
 use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order};
 use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
-use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
+use crate::base::limits::{
+    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
+};
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
@@ -83,9 +85,13 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);
+    let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     drain(&connections, &mut phase).await;
+    // While the other cores still take what it writes.
+    edge.finish_logs();
+    let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
         gone(&connections).await;
@@ -163,6 +169,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
         document_bytes: document_bytes(facts),
+        access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
         webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
@@ -177,6 +184,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
 fn document_bytes(facts: &Facts) -> usize {
     let share = facts.config.memory_bytes / DOCUMENTS_SHARE / facts.cores as u64;
     usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
+}
+
+/// Of this core.
+fn access_log_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / ACCESS_LOG_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(ACCESS_LOG_BYTES_MIN, ACCESS_LOG_BYTES_MAX)
 }
 
 // ---- The operator's side ----
@@ -311,6 +324,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             notifications: notifications(&core),
             operations: stats.operations(),
             connections: stats.connections(),
+            access_log: stats.access_log(),
             buckets: 0,
         }
     }));

@@ -21,12 +21,6 @@ pub use figures::{Figures, Tally};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Day(u64);
 
-impl Default for Day {
-    fn default() -> Self {
-        Day::REAL
-    }
-}
-
 impl Day {
     pub const REAL: Day = Day(24 * 3600 * Nanos::PER_SECOND);
 
