@@ -259,6 +259,10 @@ pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
 /// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
 pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// Packs, maps of space or counts of buckets that go into the memtable between two rests: at most 10 us each.
+pub const FOLDED_STEPS_MAX: usize = 64;
+/// Objects that are looked up on their way into packs between two rests: about 500 us when all of it is in memory.
+pub const MOVES_STEPS_MAX: usize = 256;
 /// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
 pub const PACK_CHANGE_BYTES: usize = 48;
 /// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
@@ -495,9 +499,10 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
 /// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
-pub const VERSIONS_TOLD_MAX: usize = 128;
-/// Entries a scan passes before it lets other tasks run: about 100 us.
-pub const SCAN_STEPS_MAX: u32 = 1024;
+pub const VERSIONS_TOLD_MAX: usize = 256;
+/// Entries a scan passes between two rests: about 400 us when all of them are in memory. A page of a listing is
+/// less, so it never rests.
+pub const SCAN_STEPS_MAX: usize = 4096;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);

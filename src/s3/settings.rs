@@ -4,7 +4,7 @@
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::settings`.
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
@@ -15,18 +15,28 @@ use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
 use crate::base::limits::BUCKET_TAGS_MAX;
+use crate::base::rest::rest;
 use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
     ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
 };
-use crate::object::pace::rest;
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
 // ---- Reading ----
 
 pub(super) async fn get(operation: Operation, call: Call<'_>) -> Result<Reply> {
     let bucket = call.edge.store.settings(call.bucket)?;
-    current(operation, &bucket.settings).map(xml)
+    let mut reply = current(operation, &bucket.settings).map(xml)?;
+    if operation == Operation::GetBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
+}
+
+/// Part of every lifecycle configuration since 2024; some clients wait until it is told.
+fn tell_minimum(reply: &mut Reply) {
+    let (name, size) = (headers::TRANSITION_MINIMUM, headers::TRANSITION_MINIMUM_SIZE);
+    reply.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(size));
 }
 
 fn current(operation: Operation, settings: &BucketSettings) -> Result<Vec<u8>> {
@@ -90,7 +100,11 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         _ => return Err(Code::NotImplemented.into()),
     };
     store(&call, setting).await?;
-    Ok(empty(StatusCode::OK))
+    let mut reply = empty(StatusCode::OK);
+    if operation == Operation::PutBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
 }
 
 /// One that says only what holds anyway need not run, and is kept as no setting.
