@@ -46,6 +46,8 @@ pub const NOTIFICATIONS_MAX: usize = 100;
 pub const INVENTORIES_MAX: usize = 1000;
 pub const INVENTORIES_LISTED_MAX: usize = 100;
 pub const INVENTORY_ID_BYTES_MAX: usize = 64;
+/// Prefix of the reports: with bucket, id, and at most 60 bytes behind that it is a key.
+pub const INVENTORY_PREFIX_BYTES_MAX: usize = 512;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
@@ -53,6 +55,10 @@ pub const RETENTION_YEARS_MAX: u32 = 100;
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
 pub const CLOCK_SKEW_SECONDS_MAX: u64 = 15 * 60;
+
+const _: () = assert!(
+    INVENTORY_PREFIX_BYTES_MAX + BUCKET_NAME_BYTES_MAX + INVENTORY_ID_BYTES_MAX + 64 <= KEY_BYTES_MAX
+);
 
 // ---- HTTP ----
 
@@ -259,6 +265,10 @@ pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
 /// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
 pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// Packs, maps of space or counts of buckets that go into the memtable between two rests: at most 10 us each.
+pub const FOLDED_STEPS_MAX: usize = 64;
+/// Objects that are looked up on their way into packs between two rests: about 500 us when all of it is in memory.
+pub const MOVES_STEPS_MAX: usize = 256;
 /// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
 pub const PACK_CHANGE_BYTES: usize = 48;
 /// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
@@ -430,6 +440,17 @@ pub const EVACUATION_RETRY_SECONDS: u64 = 600;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 
+// ---- Inventories ----
+
+/// How often it is looked whether a report is due; a short lifecycle day is looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 60;
+/// Lines of one file of a report: 200 bytes each before they are compressed.
+pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
+/// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.
+pub const INVENTORY_FILES_MAX: usize = 10_000;
+/// Compressed bytes that are handed on at a time.
+pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
+
 // ---- Lifecycle ----
 
 /// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
@@ -495,9 +516,10 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
 /// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
-pub const VERSIONS_TOLD_MAX: usize = 128;
-/// Entries a scan passes before it lets other tasks run: about 100 us.
-pub const SCAN_STEPS_MAX: u32 = 1024;
+pub const VERSIONS_TOLD_MAX: usize = 256;
+/// Entries a scan passes between two rests: about 400 us when all of them are in memory. A page of a listing is
+/// less, so it never rests.
+pub const SCAN_STEPS_MAX: usize = 4096;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);

@@ -25,6 +25,7 @@ use super::usage::Room;
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
 use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
@@ -544,10 +545,9 @@ impl Store {
             _ => None,
         };
         let mut entries = Vec::with_capacity(rows.len());
-        for (index, row) in rows.into_iter().enumerate() {
-            if index % VERSIONS_TOLD_MAX == VERSIONS_TOLD_MAX - 1 {
-                tokio::task::yield_now().await;
-            }
+        let mut stint = Stint::new(VERSIONS_TOLD_MAX);
+        for row in rows {
+            stint.step(1).await;
             entries.push(match row {
                 Row::Prefix(name) => VersionEntry::Prefix(name),
                 Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),

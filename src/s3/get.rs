@@ -165,7 +165,7 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
         return Err(S3Error::with(Code::InvalidRequest, message));
     }
     // One that is asked for by its id may be an old one; where there are no versions it is not.
-    if asked_version(call.query).is_none() || object.version_id().is_none() {
+    if object.version_id().is_none() || asked_version(call.query).is_none() {
         expiration_header(headers, call, meta);
     }
     override_headers(headers, call.query)?;

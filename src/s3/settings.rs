@@ -4,7 +4,7 @@
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::settings`.
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
@@ -15,18 +15,28 @@ use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
 use crate::base::limits::BUCKET_TAGS_MAX;
+use crate::base::rest::rest;
 use crate::codec::xml::{
-    Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
-    ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
+    Acl, Configuration, Cors, Encryption, Grantee, Lifecycle, Logging, Notification, ObjectOwnership, Payer,
+    PublicAccessBlock, Tags, Website, check_tags,
 };
-use crate::object::pace::rest;
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
 // ---- Reading ----
 
 pub(super) async fn get(operation: Operation, call: Call<'_>) -> Result<Reply> {
     let bucket = call.edge.store.settings(call.bucket)?;
-    current(operation, &bucket.settings).map(xml)
+    let mut reply = current(operation, &bucket.settings).map(xml)?;
+    if operation == Operation::GetBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
+}
+
+/// Part of every lifecycle configuration since 2024; some clients wait until it is told.
+fn tell_minimum(reply: &mut Reply) {
+    let (name, size) = (headers::TRANSITION_MINIMUM, headers::TRANSITION_MINIMUM_SIZE);
+    reply.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(size));
 }
 
 fn current(operation: Operation, settings: &BucketSettings) -> Result<Vec<u8>> {
@@ -90,7 +100,11 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         _ => return Err(Code::NotImplemented.into()),
     };
     store(&call, setting).await?;
-    Ok(empty(StatusCode::OK))
+    let mut reply = empty(StatusCode::OK);
+    if operation == Operation::PutBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
 }
 
 /// One that says only what holds anyway need not run, and is kept as no setting.
@@ -179,33 +193,6 @@ pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
 }
 
 const PAYER: &str = "x-amz-request-payer";
-
-// ---- Inventories: there is nothing yet that makes them, so no bucket has any ----
-
-pub(super) async fn inventory(operation: Operation, mut call: Call<'_>) -> Result<Reply> {
-    call.edge.store.settings(call.bucket)?;
-    let id = call.query.get("id").unwrap_or("").to_owned();
-    match operation {
-        Operation::ListBucketInventoryConfigurations => {
-            let mut w = XmlWriter::new();
-            w.open_root("ListInventoryConfigurationsResult");
-            w.boolean("IsTruncated", false);
-            w.close("ListInventoryConfigurationsResult");
-            Ok(xml(w.finish()))
-        }
-        Operation::PutBucketInventoryConfiguration => {
-            let promise = call.promise()?;
-            let document = call.payload(promise, None).document().await?;
-            let inventory = Inventory::parse(&document)?;
-            if inventory.id != id {
-                let message = "The id of the document is not that of the request";
-                return Err(S3Error::argument("id", &id, message));
-            }
-            Err(S3Error::not_implemented("Inventory"))
-        }
-        _ => Err(Code::NoSuchConfiguration.into()),
-    }
-}
 
 #[cfg(test)]
 mod tests {
