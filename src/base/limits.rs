@@ -172,6 +172,9 @@ pub const REGION_BYTES_MAX: usize = 64;
 /// A host name, RFC 1035 section 2.3.4.
 pub const DOMAIN_BYTES_MAX: usize = 253;
 pub const DOMAINS_MAX: usize = 32;
+/// Seconds between two deliveries of access logs: an object each time for each bucket and core.
+pub const ACCESS_LOG_SECONDS_DEFAULT: u64 = 300;
+pub const ACCESS_LOG_SECONDS_MAX: u64 = 24 * 3600;
 /// The configuration file: hundreds of drives with long paths fit ten times.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The credentials file: two short lines and comments.
@@ -201,7 +204,28 @@ const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
     assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+/// Buckets in one answer of the admin API, at about 400 bytes of JSON each.
+pub const ADMIN_BUCKETS_MAX: usize = 1_000;
+/// Buckets with metrics of their own, five samples of 1 us each: below the 1 ms of rule R1.
+pub const METRICS_BUCKETS_MAX: usize = 100;
+
+const _: () = assert!(ADMIN_BUCKETS_MAX * KIB <= STATUS_BYTES_MAX);
 const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
+
+// ---- Access logs ----
+
+/// Memory that lines of access logs may take together: one part in this many. 4 MiB of the default 256 MiB, some
+/// 10,000 lines; they are delivered long before that many have come, unless the drives are slower than the clients.
+pub const ACCESS_LOG_SHARE: u64 = 64;
+/// Of one core. The longest line has a whole request head in it, each byte percent-encoded.
+pub const ACCESS_LOG_BYTES_MIN: usize = 256 * KIB;
+pub const ACCESS_LOG_BYTES_MAX: usize = 16 * MIB;
+/// A part in this many of a core's memory for lines makes an object at once, and is copied while it is written.
+pub const ACCESS_LOG_OBJECTS_BUFFERED: usize = 4;
+/// `TargetPrefix`: leaves room for account, region, bucket, date and time behind it in a key.
+pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+
+const _: () = assert!(3 * (REQUEST_HEAD_BYTES_MAX + KEY_BYTES_MAX) <= ACCESS_LOG_BYTES_MIN);
 
 // ---- On the drives: docs/FORMAT.md ----
 
@@ -235,6 +259,10 @@ pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
 /// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
 pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// Packs, maps of space or counts of buckets that go into the memtable between two rests: at most 10 us each.
+pub const FOLDED_STEPS_MAX: usize = 64;
+/// Objects that are looked up on their way into packs between two rests: about 500 us when all of it is in memory.
+pub const MOVES_STEPS_MAX: usize = 256;
 /// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
 pub const PACK_CHANGE_BYTES: usize = 48;
 /// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
@@ -257,9 +285,9 @@ pub const FOLD_TICKS: u32 = 200;
 pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
-/// One setting of a bucket, as every core keeps it in memory: 1,000 lifecycle rules of 250 bytes each
-/// and a CORS configuration (AWS: 64 KiB) four times over; parsing it takes about a millisecond.
-pub const SETTING_BYTES_MAX: usize = 256 * KIB;
+/// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
+/// (AWS: 64 KiB) eight times over. Writing it takes half a millisecond; it is read with rests.
+pub const SETTING_BYTES_MAX: usize = 512 * KIB;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -406,6 +434,19 @@ pub const EVACUATION_RETRY_SECONDS: u64 = 600;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 
+// ---- Lifecycle ----
+
+/// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
+pub const LIFECYCLE_PAGE_STEPS: usize = 256;
+/// What seeking over a range without rules counts in such entries.
+pub const LIFECYCLE_SEEK_STEPS: usize = 8;
+/// Versions of one key that go before others get at the key: 64 commits, some 10 ms.
+pub const EXPIRED_AT_ONCE_MAX: usize = 64;
+/// Seconds of `--lifecycle-day`: up to a real day.
+pub const LIFECYCLE_DAY_SECONDS_MAX: u64 = 24 * 3600;
+/// How often rules that changed are looked for, and passes that left something owed are repeated.
+pub const LIFECYCLE_LOOK_SECONDS: u64 = 3600;
+
 // ---- The catalog's index: docs/FORMAT.md ----
 
 /// Key of an index entry: bucket and object key with every byte escaped into two, and a version.
@@ -458,9 +499,10 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
 /// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
-pub const VERSIONS_TOLD_MAX: usize = 128;
-/// Entries a scan passes before it lets other tasks run: about 100 us.
-pub const SCAN_STEPS_MAX: u32 = 1024;
+pub const VERSIONS_TOLD_MAX: usize = 256;
+/// Entries a scan passes between two rests: about 400 us when all of them are in memory. A page of a listing is
+/// less, so it never rests.
+pub const SCAN_STEPS_MAX: usize = 4096;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);

@@ -387,6 +387,7 @@ impl Log {
 
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
+        let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 match self.create_segment().await {
@@ -394,6 +395,13 @@ impl Log {
                         *self.prepared.borrow_mut() = Some(next);
                         self.scarce.set(false);
                         self.relieved.notify_waiters();
+                        failures = 0;
+                    }
+                    // The drive that failed is latched by now, so the next try goes to others.
+                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
+                        tracing::warn!(%error, "a log segment is begun again on other drives");
+                        failures += 1;
+                        continue;
                     }
                     Err(error) => {
                         if !self.scarce.replace(true) {

@@ -367,7 +367,12 @@ impl Call<'_> {
         let resource = resource(place);
         let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
         match wish.is_allowed(place.rules, side) {
-            true => Ok(()),
+            true => {
+                if place.rules.logging.is_some() && place.bucket == self.bucket {
+                    self.trace.set_by_acl(wish.needs_acl(place.rules, side));
+                }
+                Ok(())
+            }
             false => Err(Code::AccessDenied.into()),
         }
     }

@@ -27,10 +27,10 @@ use crate::base::limits::{
     BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX, KIB,
     XML_BODY_BYTES_MAX,
 };
+use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
 use crate::codec::sigv4::{PayloadKind, Verified};
-use crate::object::pace::rest;
 
 /// The frames of one request's body.
 pub(super) struct Intake {

@@ -143,7 +143,8 @@ def test_a_refused_deletion_does_not_make_writers_believe_that_the_bucket_is_gon
 
 def test_what_is_not_built_says_so(s3, bucket):
     """Nothing is accepted and then ignored."""
-    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""},
+            "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}
     calls = [
         lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}),
         lambda: s3.put_bucket_accelerate_configuration(
