@@ -405,3 +405,22 @@ def test_who_began_an_upload_may_end_it(one, two, bucket):
     one.s3.delete_bucket_policy(Bucket=bucket)
     two.s3.abort_multipart_upload(Bucket=bucket, Key="u", UploadId=theirs)
     assert [u["UploadId"] for u in one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [mine]
+
+
+def test_attributes_need_leave_to_read_too(one, two, bucket):
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    version = one.s3.put_object(Bucket=bucket, Key="k", Body=b"w")["VersionId"]
+
+    def may_ask(**which):
+        try:
+            return two.s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectSize"], **which)["ObjectSize"] == 1
+        except two.s3.exceptions.ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDenied", error
+            return False
+
+    for actions, current, named in [
+            (["s3:GetObjectAttributes"], False, False), (["s3:GetObject"], False, False),
+            (["s3:GetObjectAttributes", "s3:GetObject"], True, False),
+            (["s3:GetObjectVersionAttributes", "s3:GetObjectVersion"], False, True)]:
+        put(one, bucket, allow(actions, objects(bucket), Principal={"AWS": two.id}))
+        assert (may_ask(), may_ask(VersionId=version)) == (current, named), actions
