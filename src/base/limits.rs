@@ -46,6 +46,8 @@ pub const NOTIFICATIONS_MAX: usize = 100;
 pub const INVENTORIES_MAX: usize = 1000;
 pub const INVENTORIES_LISTED_MAX: usize = 100;
 pub const INVENTORY_ID_BYTES_MAX: usize = 64;
+/// Prefix of the reports: with bucket, id, and at most 60 bytes behind that it is a key.
+pub const INVENTORY_PREFIX_BYTES_MAX: usize = 512;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
@@ -53,6 +55,10 @@ pub const RETENTION_YEARS_MAX: u32 = 100;
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
 pub const CLOCK_SKEW_SECONDS_MAX: u64 = 15 * 60;
+
+const _: () = assert!(
+    INVENTORY_PREFIX_BYTES_MAX + BUCKET_NAME_BYTES_MAX + INVENTORY_ID_BYTES_MAX + 64 <= KEY_BYTES_MAX
+);
 
 // ---- HTTP ----
 
@@ -433,6 +439,17 @@ pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
 pub const EVACUATION_RETRY_SECONDS: u64 = 600;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
+
+// ---- Inventories ----
+
+/// How often it is looked whether a report is due; a short lifecycle day is looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 60;
+/// Lines of one file of a report: 200 bytes each before they are compressed.
+pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
+/// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.
+pub const INVENTORY_FILES_MAX: usize = 10_000;
+/// Compressed bytes that are handed on at a time.
+pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
 
 // ---- Lifecycle ----
 

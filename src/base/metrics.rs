@@ -467,10 +467,13 @@ pub enum JobKind {
     Pack,
     /// What is due by the rules of its bucket is looked for.
     Lifecycle,
+    /// Lists of buckets are written.
+    Inventory,
 }
 
 impl JobKind {
-    pub const ALL: [JobKind; 4] = [JobKind::Flush, JobKind::Merge, JobKind::Pack, JobKind::Lifecycle];
+    pub const ALL: [JobKind; 5] =
+        [JobKind::Flush, JobKind::Merge, JobKind::Pack, JobKind::Lifecycle, JobKind::Inventory];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -478,6 +481,7 @@ impl JobKind {
             JobKind::Merge => "merge",
             JobKind::Pack => "pack",
             JobKind::Lifecycle => "lifecycle",
+            JobKind::Inventory => "inventory",
         }
     }
 }

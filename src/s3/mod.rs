@@ -25,6 +25,7 @@ mod expiration;
 mod facts;
 mod get;
 mod headers;
+mod inventory;
 mod list;
 mod lock;
 mod multipart;

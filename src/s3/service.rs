@@ -21,8 +21,8 @@ use super::response::{Body, Reply, failure};
 use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
-    policy, post, put, query, settings, tagging, versioning, website,
+    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, inventory, list, lock,
+    multipart, policy, post, put, query, settings, tagging, versioning, website,
 };
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
@@ -331,7 +331,7 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
             Access::Reads => settings::get(operation, call).await,
             Access::Sets => settings::put(operation, call).await,
             Access::Removes => settings::delete(operation, call).await,
-            Access::Inventory => settings::inventory(operation, call).await,
+            Access::Inventory => inventory::inventory(operation, call).await,
             Access::None => bucket::get_setting(operation),
         },
     }

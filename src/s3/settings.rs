@@ -17,8 +17,8 @@ use super::service::Call;
 use crate::base::limits::BUCKET_TAGS_MAX;
 use crate::base::rest::rest;
 use crate::codec::xml::{
-    Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
-    ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
+    Acl, Configuration, Cors, Encryption, Grantee, Lifecycle, Logging, Notification, ObjectOwnership, Payer,
+    PublicAccessBlock, Tags, Website, check_tags,
 };
 use crate::object::settings::{BucketSettings, Kind, Setting};
 
@@ -193,33 +193,6 @@ pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
 }
 
 const PAYER: &str = "x-amz-request-payer";
-
-// ---- Inventories: there is nothing yet that makes them, so no bucket has any ----
-
-pub(super) async fn inventory(operation: Operation, mut call: Call<'_>) -> Result<Reply> {
-    call.edge.store.settings(call.bucket)?;
-    let id = call.query.get("id").unwrap_or("").to_owned();
-    match operation {
-        Operation::ListBucketInventoryConfigurations => {
-            let mut w = XmlWriter::new();
-            w.open_root("ListInventoryConfigurationsResult");
-            w.boolean("IsTruncated", false);
-            w.close("ListInventoryConfigurationsResult");
-            Ok(xml(w.finish()))
-        }
-        Operation::PutBucketInventoryConfiguration => {
-            let promise = call.promise()?;
-            let document = call.payload(promise, None).document().await?;
-            let inventory = Inventory::parse(&document)?;
-            if inventory.id != id {
-                let message = "The id of the document is not that of the request";
-                return Err(S3Error::argument("id", &id, message));
-            }
-            Err(S3Error::not_implemented("Inventory"))
-        }
-        _ => Err(Code::NoSuchConfiguration.into()),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
         upkeep::lifecycle::start(&mut running, facts.config.lifecycle_day);
+        upkeep::inventory::start(&mut running, facts.config.lifecycle_day);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running, stopped);

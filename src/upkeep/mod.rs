@@ -5,6 +5,7 @@
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
+pub mod inventory;
 pub mod lifecycle;
 pub mod notify;
 pub mod evacuate;

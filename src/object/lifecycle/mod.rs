@@ -35,6 +35,15 @@ impl Day {
         Nanos(sum.div_ceil(self.0).saturating_mul(self.0))
     }
 
+    /// Days since 1970.
+    pub fn count(self, now: Nanos) -> u64 {
+        now.0 / self.0
+    }
+
+    pub fn length(self) -> Nanos {
+        Nanos(self.0)
+    }
+
     /// Where the day behind `now` begins.
     pub fn next(self, now: Nanos) -> Nanos {
         Nanos((now.0 / self.0 + 1).saturating_mul(self.0))
