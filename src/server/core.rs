@@ -160,6 +160,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         },
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
         document_bytes: document_bytes(facts),
         host_id: "basalt".to_owned(),
         webhooks: config.webhooks.clone(),
