@@ -507,6 +507,7 @@ impl Log {
 
     fn stop(&self) {
         self.stopped.set(true);
+        self.counters.stopped.set(1);
         let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
         if !lost.is_empty() {
             lost.outcome.settle(Err(Lost));
