@@ -3,6 +3,8 @@
 `Basalt` starts, stops and asks the kernel for processor time, memory and bytes read from drives; `load` drives
 any server with wrk from core 1 and returns the fields of the RESULT line of `load.lua` as numbers.
 """
+import base64
+import hashlib
 import http.client
 import os
 import re
@@ -88,6 +90,43 @@ class Basalt:
         if status not in (200, 409):
             raise SystemExit(f"the bucket could not be made: {status}")
         connection.close()
+
+    def lay_down_rule(self):
+        """Everything expires, and nothing of it soon."""
+        body = (b"<LifecycleConfiguration><Rule><ID>r</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>"
+                b"<Expiration><Days>1000000</Days></Expiration></Rule></LifecycleConfiguration>")
+        target = presign.Signer(self.access, "PUT").target(f"/{BUCKET}", [("lifecycle", "")])
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        digest = base64.b64encode(hashlib.md5(body).digest()).decode()
+        connection.request("PUT", target, body=body, headers={"Content-MD5": digest})
+        status = connection.getresponse().status
+        if status != 200:
+            raise SystemExit(f"the rule was not taken: {status}")
+        connection.close()
+
+    def figure(self, name, labels=""):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", "/-/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(rf"^basalt_{name}{re.escape(labels)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def lifecycle_passes(self, count):
+        """Waits for so many whole passes; seconds, busy seconds of the thread and versions of one of them."""
+        def figures():
+            kind = '{kind="lifecycle"}'
+            return [self.figure("lifecycle_passes_total"), self.figure("lifecycle_examined_total"),
+                    self.figure("background_busy_seconds_total", kind)]
+        begun = self.figure("lifecycle_passes_total")
+        while self.figure("lifecycle_passes_total") <= begun:
+            time.sleep(0.05)
+        before = figures()
+        while (after := figures())[0] < before[0] + count:
+            time.sleep(0.05)
+        passes, examined, busy = [new - old for new, old in zip(after, before)]
+        return {"seconds": self.figure("lifecycle_last_pass_seconds"), "busy": busy / passes,
+                "versions": examined / passes}
 
     def stop(self, how=signal.SIGTERM):
         if self.process and self.process.poll() is None:

@@ -105,7 +105,7 @@ class Bench:
             self.loads()
             if self.wants("idle"):
                 self.idle()
-            if any(self.wants(n) for n in ("million", "list", "start")):
+            if any(self.wants(n) for n in ("million", "list", "start", "lifecycle")):
                 self.million()
             if self.full:
                 self.five_million()
@@ -206,6 +206,8 @@ class Bench:
             self.list_rows(MILLION)
             memory = self.server.settled_mib()
             self.lines.append(Line("memory, 1 million objects written and listed", memory, "MiB", 300, True))
+        if self.wants("lifecycle"):
+            self.lifecycle()
         for name, how in (("kill -9", signal.SIGKILL), ("a clean stop", signal.SIGTERM)):
             times = []
             for _ in range(RUNS):
@@ -238,6 +240,32 @@ class Bench:
         median = sorted(runs, key=lambda r: r["rps"])[RUNS // 2]
         title = f"LIST, {count:,} keys, pages of 1,000, c=4"
         self.lines.append(Line(title, median["rps"] * 1000, "keys/s", 200_000, detail=median))
+
+    def lifecycle(self):
+        """Passes over a million versions of which none is due, alone and beside readers of small objects."""
+        keys = 2000
+        with open(self.place / "urls-read", "w") as file:
+            presign.objects(self.server.access, "GET", basalt.BUCKET, "o", keys, file)
+        read = lambda: self.server.load(self.place / "urls-read", "GET", SMALL_BYTES, 16, self.seconds)
+        read()
+        before = sorted((read() for _ in range(RUNS)), key=lambda r: r["p99ms"])[RUNS // 2]
+        self.say("read without passes", before)
+        self.server.stop()
+        self.server.start([*self.server.options, "--lifecycle-day", "1"])
+        read()
+        self.server.lay_down_rule()
+        alone = self.server.lifecycle_passes(RUNS)
+        print(f"lifecycle alone: {alone}", flush=True)
+        self.lines.append(Line("lifecycle, 1 million versions, no clients", alone["seconds"], "s", 10, True))
+        beside = sorted((read() for _ in range(RUNS)), key=lambda r: r["p99ms"])[RUNS // 2]
+        self.say("read beside passes", beside)
+        title = "GET 1 KiB, c=16: p99 beside passes without pause"
+        self.lines.append(Line(title, beside["p99ms"], "ms", 1.2 * before["p99ms"], True, detail=beside))
+        self.lines.append(Line("  without passes", before["p99ms"], "ms", detail=before))
+        busy = self.server.lifecycle_passes(1)
+        self.lines.append(Line("  busy seconds of a pass, clients gone", busy["busy"], "s"))
+        self.server.stop()
+        self.server.start([])
 
     def five_million(self):
         self.server.start(["--memory", "256MiB"])
@@ -288,7 +316,7 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the lines as JSON too")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join([r.name for r in LOADS] + ["idle", "million", "list", "start"]))
+        print("\n".join([r.name for r in LOADS] + ["idle", "million", "list", "lifecycle", "start"]))
         return 0
     bench = Bench(arguments)
     bench.run()

@@ -2,7 +2,8 @@
 //!
 //! One `Operator` lives on each thread that serves connections; what it reports comes through functions it
 //! is given, so it knows no drive, no core and no clock. Health and metrics are open to whoever reaches the
-//! port, as probes and scrapers expect; they name operations and drives, never a bucket, key or user. The
+//! port, as probes and scrapers expect; they name operations and drives, never a key or user, and buckets only
+//! where the operator wants that (`--bucket-metrics`). The
 //! admin API wants requests signed with the root credentials, whatever they ask.
 //!
 //! Invariants: live is 200 unless nothing but a new start helps and no read is lost by it; ready is 200 only while
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use super::access::{Access, Refused};
 use super::accounts::{AccountCommand, AccountReport};
+use super::buckets::{BucketCommand, BucketsReport};
 use super::report::Report;
 use super::{metrics, process};
 use crate::base::limits::SNAPSHOT_SECONDS_MAX;
@@ -64,6 +66,9 @@ pub enum Order {
 /// Does something with accounts.
 pub type AccountDoer = Rc<dyn Fn(AccountCommand) -> Pin<Box<dyn Future<Output = Done>>>>;
 type Done = Result<Vec<AccountReport>, (StatusCode, Refused)>;
+/// Does something with buckets.
+pub type BucketDoer =
+    Rc<dyn Fn(BucketCommand) -> Pin<Box<dyn Future<Output = Result<BucketsReport, (StatusCode, Refused)>>>>>;
 
 pub struct Operator {
     snapshot: SnapshotSource,
@@ -71,6 +76,7 @@ pub struct Operator {
     act: Act,
     access: Access,
     accounts: AccountDoer,
+    buckets: BucketDoer,
 }
 
 impl Operator {
@@ -80,8 +86,9 @@ impl Operator {
         act: Act,
         access: Access,
         accounts: AccountDoer,
+        buckets: BucketDoer,
     ) -> Operator {
-        Operator { snapshot, ready, act, access, accounts }
+        Operator { snapshot, ready, act, access, accounts, buckets }
     }
 
     /// Whether a path is the operator's, before anything else is known of the request.
@@ -97,6 +104,9 @@ impl Operator {
         let query = request.uri.query().unwrap_or_default();
         if let Some(command) = AccountCommand::of(&request.method, request.uri.path(), query) {
             return self.accounts(request, command).await;
+        }
+        if let Some(command) = BucketCommand::of(&request.method, request.uri.path(), query) {
+            return self.buckets(request, command).await;
         }
         let endpoint = match request.uri.path() {
             "/-/health/live" => Endpoint::Live,
@@ -175,15 +185,28 @@ impl Operator {
         }
         let command = match command {
             Ok(command) => command,
-            Err(status) => {
-                let message = "the request is none that accounts have".to_owned();
-                return json(status, &Refused { code: "BadRequest", message });
-            }
+            Err(status) => return unfit(status),
         };
         let one = command != AccountCommand::List;
         match (self.accounts)(command).await {
             Ok(reports) if one => json(StatusCode::OK, &reports.first()),
             Ok(reports) => json(StatusCode::OK, &reports),
+            Err((status, refused)) => json(status, &refused),
+        }
+    }
+
+    async fn buckets(&self, request: &Parts, command: Result<BucketCommand, StatusCode>) -> Response<Bytes> {
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        let command = match command {
+            Ok(command) => command,
+            Err(status) => return unfit(status),
+        };
+        let many = matches!(command, BucketCommand::List(_));
+        match (self.buckets)(command).await {
+            Ok(page) if many => json(StatusCode::OK, &page),
+            Ok(page) => json(StatusCode::OK, &page.buckets.first()),
             Err((status, refused)) => json(status, &refused),
         }
     }
@@ -211,6 +234,11 @@ fn order_of(path: &str) -> Option<Order> {
     }
     let drive = rest.strip_prefix("drives/")?.strip_suffix("/readmit")?;
     drive.parse().ok().map(Order::Readmit)
+}
+
+fn unfit(status: StatusCode) -> Response<Bytes> {
+    let message = "the request is none that this path has".to_owned();
+    json(status, &Refused { code: "BadRequest", message })
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Bytes> {
@@ -294,7 +322,12 @@ mod tests {
             act(),
             access(),
             no_accounts(),
+            no_buckets(),
         )
+    }
+
+    fn no_buckets() -> BucketDoer {
+        Rc::new(|_| Box::pin(async { Ok(BucketsReport::default()) }))
     }
 
     fn no_accounts() -> AccountDoer {
@@ -328,7 +361,7 @@ mod tests {
             let unready = Unready { reason: "the log has stopped".to_owned(), wants_restart };
             let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
             let ready: Ready = Rc::new(move || Err(unready.clone()));
-            let operator = Operator::new(snapshot, ready, act(), access(), no_accounts());
+            let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
             let ready = operator.handle(&plain(Method::GET, "/-/health/ready")).await;
             assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
             let live = operator.handle(&plain(Method::GET, "/-/health/live")).await;
@@ -363,7 +396,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts());
+        let operator =
+            Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts(), no_buckets());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -390,7 +424,7 @@ mod tests {
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
         let ready: Ready = Rc::new(move || asked.borrow().clone().map_err(Unready::from));
-        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts());
+        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

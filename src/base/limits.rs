@@ -46,6 +46,8 @@ pub const NOTIFICATIONS_MAX: usize = 100;
 pub const INVENTORIES_MAX: usize = 1000;
 pub const INVENTORIES_LISTED_MAX: usize = 100;
 pub const INVENTORY_ID_BYTES_MAX: usize = 64;
+/// Prefix of the reports: with bucket, id, and at most 60 bytes behind that it is a key.
+pub const INVENTORY_PREFIX_BYTES_MAX: usize = 512;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
@@ -53,6 +55,10 @@ pub const RETENTION_YEARS_MAX: u32 = 100;
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
 pub const CLOCK_SKEW_SECONDS_MAX: u64 = 15 * 60;
+
+const _: () = assert!(
+    INVENTORY_PREFIX_BYTES_MAX + BUCKET_NAME_BYTES_MAX + INVENTORY_ID_BYTES_MAX + 64 <= KEY_BYTES_MAX
+);
 
 // ---- HTTP ----
 
@@ -179,6 +185,9 @@ pub const REGION_BYTES_MAX: usize = 64;
 /// A host name, RFC 1035 section 2.3.4.
 pub const DOMAIN_BYTES_MAX: usize = 253;
 pub const DOMAINS_MAX: usize = 32;
+/// Seconds between two deliveries of access logs: an object each time for each bucket and core.
+pub const ACCESS_LOG_SECONDS_DEFAULT: u64 = 300;
+pub const ACCESS_LOG_SECONDS_MAX: u64 = 24 * 3600;
 /// The configuration file: hundreds of drives with long paths fit ten times.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The credentials file: two short lines and comments.
@@ -208,7 +217,28 @@ const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
     assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+/// Buckets in one answer of the admin API, at about 400 bytes of JSON each.
+pub const ADMIN_BUCKETS_MAX: usize = 1_000;
+/// Buckets with metrics of their own, five samples of 1 us each: below the 1 ms of rule R1.
+pub const METRICS_BUCKETS_MAX: usize = 100;
+
+const _: () = assert!(ADMIN_BUCKETS_MAX * KIB <= STATUS_BYTES_MAX);
 const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
+
+// ---- Access logs ----
+
+/// Memory that lines of access logs may take together: one part in this many. 4 MiB of the default 256 MiB, some
+/// 10,000 lines; they are delivered long before that many have come, unless the drives are slower than the clients.
+pub const ACCESS_LOG_SHARE: u64 = 64;
+/// Of one core. The longest line has a whole request head in it, each byte percent-encoded.
+pub const ACCESS_LOG_BYTES_MIN: usize = 256 * KIB;
+pub const ACCESS_LOG_BYTES_MAX: usize = 16 * MIB;
+/// A part in this many of a core's memory for lines makes an object at once, and is copied while it is written.
+pub const ACCESS_LOG_OBJECTS_BUFFERED: usize = 4;
+/// `TargetPrefix`: leaves room for account, region, bucket, date and time behind it in a key.
+pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+
+const _: () = assert!(3 * (REQUEST_HEAD_BYTES_MAX + KEY_BYTES_MAX) <= ACCESS_LOG_BYTES_MIN);
 
 // ---- On the drives: docs/FORMAT.md ----
 
@@ -268,9 +298,9 @@ pub const FOLD_TICKS: u32 = 200;
 pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
-/// One setting of a bucket, as every core keeps it in memory: 1,000 lifecycle rules of 250 bytes each
-/// and a CORS configuration (AWS: 64 KiB) four times over; parsing it takes about a millisecond.
-pub const SETTING_BYTES_MAX: usize = 256 * KIB;
+/// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
+/// (AWS: 64 KiB) eight times over. Writing it takes half a millisecond; it is read with rests.
+pub const SETTING_BYTES_MAX: usize = 512 * KIB;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -449,6 +479,30 @@ pub const BUSY_TRIES_MAX: usize = 100;
 pub const BUSY_PAUSE_MS: u64 = 50;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
+
+// ---- Inventories ----
+
+/// How often it is looked whether a report is due; a short lifecycle day is looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 60;
+/// Lines of one file of a report: 200 bytes each before they are compressed.
+pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
+/// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.
+pub const INVENTORY_FILES_MAX: usize = 10_000;
+/// Compressed bytes that are handed on at a time.
+pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
+
+// ---- Lifecycle ----
+
+/// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
+pub const LIFECYCLE_PAGE_STEPS: usize = 256;
+/// What seeking over a range without rules counts in such entries.
+pub const LIFECYCLE_SEEK_STEPS: usize = 8;
+/// Versions of one key that go before others get at the key: 64 commits, some 10 ms.
+pub const EXPIRED_AT_ONCE_MAX: usize = 64;
+/// Seconds of `--lifecycle-day`: up to a real day.
+pub const LIFECYCLE_DAY_SECONDS_MAX: u64 = 24 * 3600;
+/// How often rules that changed are looked for, and passes that left something owed are repeated.
+pub const LIFECYCLE_LOOK_SECONDS: u64 = 3600;
 
 // ---- The catalog's index: docs/FORMAT.md ----
 

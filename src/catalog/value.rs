@@ -67,6 +67,8 @@ pub struct Listed {
     pub modified: Nanos,
     pub etag: ETag,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Canonical id of an owner who does not own the bucket; only where it was asked for.
+    pub owner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,11 +248,17 @@ impl Listed {
         let mut take = Take(bytes);
         if skip_storage(&mut take)? == KIND_MARKER {
             let (modified, etag) = (Nanos(take.u64()?), ETag::default());
-            return Some(Listed { size: 0, modified, etag, checksum: None });
+            return Some(Listed { size: 0, modified, etag, checksum: None, owner: None });
         }
         let (size, modified, etag) = take_listed(&mut take)?;
         let checksum = take_checksum_head(&mut take)?;
-        Some(Listed { size, modified, etag, checksum })
+        Some(Listed { size, modified, etag, checksum, owner: None })
+    }
+
+    /// With the owner, which stands behind everything else.
+    pub fn decode_owned(bytes: &[u8]) -> Option<Self> {
+        let owner = Version::decode(bytes)?.meta.attached.owner;
+        Some(Listed { owner, ..Listed::decode(bytes)? })
     }
 }
 

@@ -309,11 +309,23 @@ impl Drive {
         self.settle("flush", result)
     }
 
+    /// Latches a drive whose files were deleted under it. They take writes as before, and are gone when the server
+    /// stops.
+    pub fn latch_if_deleted(&self) {
+        let Some(files) = self.files.as_ref().filter(|_| self.is_healthy()) else { return };
+        if [&files.meta, &files.data].into_iter().any(|file| file.is_unlinked().unwrap_or(true)) {
+            self.shared.latch("its files were deleted");
+        }
+    }
+
     /// Whether a drive that is out of service can be written, flushed and read again: tries it on the two
     /// pages that are kept for this. `pattern` should be another one each time.
     pub async fn probe(&self, pattern: u64) -> io::Result<()> {
         let files = self.files.as_ref().ok_or(io::ErrorKind::NotFound)?;
         for (n, file) in [&files.meta, &files.data].into_iter().enumerate() {
+            if file.is_unlinked()? {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "its files were deleted"));
+            }
             let mut page = AlignedBuf::zeroed(PAGE);
             page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
             let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);

@@ -51,9 +51,10 @@ pub fn of_bucket(action: Action) -> Option<Permission> {
         Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => {
             Permission::Read
         }
-        // Who may make an object says what its ACL is to be.
+        // Who may make an object says what its ACL and its tags are to be.
         Action::PutObject
         | Action::PutObjectAcl
+        | Action::PutObjectTagging
         | Action::DeleteObject
         | Action::DeleteObjectVersion
         | Action::AbortMultipartUpload

@@ -127,6 +127,14 @@ impl File {
         Ok(self.len()? == 0)
     }
 
+    /// Whether the file was deleted while it is open: what is written to it then is gone with the process.
+    pub fn is_unlinked(&self) -> io::Result<bool> {
+        match &*self.0 {
+            Inner::Real(file) => kernel::is_unlinked(&file.fd),
+            Inner::Sim(_) => Ok(false),
+        }
+    }
+
     pub fn id(&self) -> FileIdentity {
         match &*self.0 {
             Inner::Real(file) => file.id,

@@ -78,6 +78,11 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Whether the last name of an open file is gone: it lives as long as it is open, and no longer.
+pub(super) fn is_unlinked(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(fd)?.st_nlink == 0)
+}
+
 pub(super) fn identity(fd: &OwnedFd) -> io::Result<FileIdentity> {
     let stat = rustix::fs::fstat(fd)?;
     let is_block_device = FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice;

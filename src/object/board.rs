@@ -1,5 +1,5 @@
-//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found. And what ends work for
-//! all: that the server stops, and that a log has.
+//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found; the figures of lifecycle;
+//! and what ends work for all: that the server stops, and that a log has.
 //!
 //! One for the process, shared by `Arc`; figures are atomics that change once for many blocks. Demands are
 //! counted, so that one that comes in the middle of a pass is followed by another pass. Nothing here decides
@@ -11,10 +11,12 @@ use tokio::sync::Notify;
 
 use crate::base::metrics::ScrubMetrics;
 use crate::base::time::Nanos;
+use crate::object::lifecycle::Figures;
 use crate::pool::mend::Mended;
 
 #[derive(Debug, Default)]
 pub struct Board {
+    pub lifecycle: Figures,
     demanded: AtomicU64,
     /// Demands that a pass has begun for.
     taken: AtomicU64,

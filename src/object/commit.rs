@@ -142,28 +142,42 @@ impl Shard {
             self.admit().await?;
         }
         self.log.admit_freeing().await?;
-        let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
-            let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
-                (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
-                (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
-                    Some(removed) => removed,
-                    None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
-                },
-            };
-            let version_id = deleted.version_id.as_deref();
-            let subject = Subject { named: &named, key: &name, version_id, meta: None };
-            let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
-            let ticket = self.tell(&mut change.operations, &bucket, kind, subject, &deletion.origin)?;
-            if self.commit_under(&named, &bucket, change.operations, change.usage, &[]).await? {
-                drop((guard, ticket));
-                if change.garbage {
-                    self.collect_later();
-                }
+            if let Some(deleted) = self.delete_under(&named, &bucket, &name, &deletion).await? {
                 return Ok(deleted);
             }
         }
+    }
+
+    /// As `delete_version`, while the caller holds the lock of the key; `None`, and nothing is done, when the settings
+    /// are no longer those that `bucket` has.
+    pub async fn delete_under(
+        &self,
+        named: &BucketRef,
+        bucket: &Rc<Bucket>,
+        name: &str,
+        deletion: &Deletion,
+    ) -> Result<Option<Deleted>, ObjectError> {
+        let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+            (None, Some(_)) => self.marking(bucket, name, deletion).await?,
+            (id, _) => match self.removing(bucket, name, id.as_deref(), deletion).await? {
+                Some(removed) => removed,
+                None => return Ok(Some(Deleted { version_id: id.clone(), marker: false })),
+            },
+        };
+        let version_id = deleted.version_id.as_deref();
+        let subject = Subject { named, key: name, version_id, meta: None };
+        let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
+        let _ticket = self.tell(&mut change.operations, bucket, kind, subject, &deletion.origin)?;
+        if !self.commit_under(named, bucket, change.operations, change.usage, &[]).await? {
+            return Ok(None);
+        }
+        if change.garbage {
+            self.collect_later();
+        }
+        Ok(Some(deleted))
     }
 
     /// A delete marker as the newest version.

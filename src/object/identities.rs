@@ -91,6 +91,10 @@ impl Identities {
         state.canonical.get(canonical).and_then(|id| state.accounts.get(id)).cloned()
     }
 
+    pub fn account_of_name(&self, name: &str) -> Option<Rc<Account>> {
+        self.0.borrow().accounts.values().find(|account| account.value.name == name).cloned()
+    }
+
     pub fn is_root(&self, account: &str) -> bool {
         self.0.borrow().root.as_deref() == Some(account)
     }

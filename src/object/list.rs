@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::buckets::Bucket;
 use super::commit::BucketRef;
 use super::error::ObjectError;
 use super::runs::ShardRuns;
@@ -20,6 +21,7 @@ use crate::base::limits::{SCAN_RETRIES_MAX, VERSIONS_STEPPED_MAX};
 use crate::catalog::key;
 use crate::catalog::scan::Scan;
 use crate::catalog::value::{Listed, UploadValue, Version};
+use crate::codec::xml::ObjectOwnership;
 
 /// Which keys of one bucket, in one shard.
 #[derive(Clone, Debug)]
@@ -174,6 +176,15 @@ fn name_of(at: &[u8]) -> Result<(String, u64), ObjectError> {
     Ok((String::from_utf8(name).map_err(|_| damaged("version key"))?, order))
 }
 
+/// Objects have owners of their own only where ACLs count.
+fn listed(bucket: &Bucket, value: &[u8]) -> Result<Listed, ObjectError> {
+    let found = match bucket.settings.ownership() {
+        ObjectOwnership::BucketOwnerEnforced => Listed::decode(value),
+        _ => Listed::decode_owned(value),
+    };
+    found.ok_or_else(|| damaged("version"))
+}
+
 /// The first place of a listing of versions.
 fn start_of(query: &ShardQuery) -> Vec<u8> {
     let bucket = query.bucket.id;
@@ -191,7 +202,8 @@ impl Shard {
     /// Current objects of a bucket: of each key the newest version, unless it is a delete marker.
     pub async fn list(self: Rc<Self>, query: ShardQuery) -> Result<ShardPage<Listed>, ObjectError> {
         let bucket = query.bucket.id;
-        let versioned = self.bucket(&query.bucket)?.settings.versioning.is_some();
+        let settings = self.bucket(&query.bucket)?;
+        let versioned = settings.settings.versioning.is_some();
         let end = key::versions_end(bucket, query.prefix.as_bytes());
         let mut walk = Walk::new(&self, start_of(&query), end, versioned);
         let mut page = ShardPage { rows: VecDeque::new(), more: false };
@@ -221,8 +233,7 @@ impl Shard {
                 walk.seek(key::versions_end(bucket, group.as_bytes()));
                 page.rows.push_back(Row::Prefix(group.to_owned()));
             } else {
-                let listed = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
-                page.rows.push_back(Row::Key(name, listed));
+                page.rows.push_back(Row::Key(name, listed(&settings, &value)?));
             }
         }
         Ok(page)
@@ -261,7 +272,7 @@ impl Shard {
             let resumed = newest.take();
             let latest = !same || resumed == Some(order);
             let (null, marker) = (Version::encodes_null(&value), Version::encodes_marker(&value));
-            let listed = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
+            let listed = listed(&settings, &value)?;
             walk.reach(key::version_after(bucket, &name, order));
             last = at;
             page.rows.push_back(Row::Key(name, ListedVersion { order, null, marker, latest, listed }));
@@ -400,7 +411,10 @@ mod tests {
 
     #[test]
     fn pages_merge_in_order_and_groups_only_once() {
-        let listed = || Listed { size: 0, modified: Nanos(0), etag: ETag::default(), checksum: None };
+        let listed = || {
+            let (size, etag) = (0, ETag::default());
+            Listed { size, modified: Nanos(0), etag, checksum: None, owner: None }
+        };
         let page = |rows: &[&str]| {
             let row = |name: &&str| match name.ends_with('/') {
                 true => Row::Prefix(name.to_string()),

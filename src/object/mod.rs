@@ -36,6 +36,7 @@ pub mod compact;
 pub mod tend;
 pub mod holdings;
 pub mod mending;
+pub mod lifecycle;
 pub mod board;
 pub mod open;
 pub mod store;

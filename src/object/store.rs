@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::amend::Amendment;
 use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
@@ -22,12 +24,13 @@ use super::uploads::{self, UploadRef};
 use super::usage::Room;
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
+use crate::codec::checksum::Digests;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
@@ -100,6 +103,8 @@ pub struct ListedObject {
     pub modified: Nanos,
     pub etag: ETag,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Canonical id, when it is not the owner of the bucket.
+    pub owner: Option<String>,
 }
 
 #[derive(Debug)]
@@ -310,6 +315,11 @@ impl Store {
         self.core.common.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
     }
 
+    /// Buckets behind a name, whoever owns them.
+    pub fn all_buckets(&self, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        self.core.common.buckets.page(after, limit)
+    }
+
     /// Sets durably; when it returns, every core goes by it.
     pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
         let bucket = self.bucket_ref(name)?;
@@ -404,6 +414,40 @@ impl Store {
         if fits(room) { Ok(room.bytes) } else { Err(ObjectError::QuotaExceeded) }
     }
 
+    /// Stores an object that this server itself made, whole. Hashing and writing are the background core's.
+    pub async fn deposit(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Bytes,
+        headers: Headers,
+        attached: Attached,
+    ) -> Result<Committed> {
+        let target = self.target(bucket, key, None)?;
+        let size = Some(body.len() as u64);
+        let room = self.room(&target, size).await?;
+        let write = move |core: Rc<Core>| async move {
+            let mut writer = Writer::new(core, target, size, room);
+            let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
+            let mut rest = body;
+            while !rest.is_empty() {
+                let step = rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX));
+                digests.update(&step);
+                writer.write(step).await?;
+            }
+            let values = digests.finish();
+            let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
+            let checksum = values.checksum.map(|checksum| Checksum {
+                algorithm: checksum.algorithm(),
+                kind: ChecksumKind::FullObject,
+                value: checksum.bytes().to_vec(),
+                parts: 0,
+            });
+            writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+        };
+        self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
+    }
+
     fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "checked at the edge");
         let bucket = self.bucket_ref(bucket)?;
@@ -472,6 +516,7 @@ impl Store {
                 modified: listed.modified,
                 etag: listed.etag,
                 checksum: listed.checksum,
+                owner: listed.owner,
             }),
         };
         Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })

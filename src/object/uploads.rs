@@ -292,7 +292,7 @@ async fn link(
             rest().await;
         }
         let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
-        check_claim(claim, part, value.checksum.map(|(algorithm, _)| algorithm))?;
+        check_claim(claim, part, value.checksum)?;
         if part.size < PART_BYTES_MIN && index + 1 < complete.parts.len() {
             return Err(ObjectError::PartTooSmall { number: claim.number, size: part.size });
         }
@@ -330,8 +330,15 @@ fn check_order(claims: &[PartClaim]) -> Result<(), ObjectError> {
 fn check_claim(
     claim: &PartClaim,
     part: &PartValue,
-    kept: Option<ChecksumAlgorithm>,
+    upload: Option<(ChecksumAlgorithm, ChecksumKind)>,
 ) -> Result<(), ObjectError> {
+    let kept = upload.map(|(algorithm, _)| algorithm);
+    if claim.checksum.is_none() && matches!(upload, Some((_, ChecksumKind::Composite))) {
+        return Err(ObjectError::BadRequest(
+            "The upload was created with a composite checksum. The complete request must include the checksum \
+             for each part.",
+        ));
+    }
     let etag = claim.etag.trim_matches('"');
     let mut matches = etag == part.etag.quoted().trim_matches('"');
     if let Some((algorithm, value)) = &claim.checksum {

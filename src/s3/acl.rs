@@ -235,15 +235,19 @@ fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Grantees are groups, and accounts that there are.
-fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
+/// Grantees are groups, and accounts that there are. The address of an account is its name.
+pub(super) fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
     if grants.len() > GRANTS_MAX {
         return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
     }
     for grant in &mut grants {
         match &mut grant.grantee {
             Grantee::Group(_) => {}
-            Grantee::Email(_) => return Err(Code::UnresolvableGrantByEmailAddress.into()),
+            Grantee::Email(address) => {
+                let found = call.edge.store.identities().account_of_name(address);
+                let account = found.ok_or(Code::UnresolvableGrantByEmailAddress)?;
+                grant.grantee = Grantee::User(user(&account.value.canonical));
+            }
             Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {
                 // Names are looked up when an ACL is shown.
                 user.display_name = None;

@@ -197,7 +197,7 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
     let rules = call.rules()?;
     let place = Site { rules, bucket: call.bucket, key, version };
     for action in asked_along(operation, call.headers) {
-        call.admit(&place, action)?;
+        call.admit_along(&place, action)?;
     }
     match need(operation, version.is_some()) {
         Need::Opened(_) if rules.asks_for_object() => Ok(()),
@@ -277,6 +277,19 @@ impl Call<'_> {
         self.judge(place, action, None, None)
     }
 
+    /// What comes along with an object that is being made. Its ACL and tags are those of an object of the
+    /// writer: another account needs its own policies for them, and none of the bucket's.
+    fn admit_along(&self, place: &Site<'_>, action: Action) -> Result<()> {
+        let of_object = matches!(action, Action::PutObjectAcl | Action::PutObjectTagging);
+        let writer = self.caller.canonical().filter(|id| *id != place.rules.owner);
+        match writer.filter(|_| of_object && place.rules.has_acls()) {
+            Some(owner) => {
+                self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None, None)
+            }
+            None => self.admit(place, action),
+        }
+    }
+
     /// One key of a batch; `bypass`: whatever governance says.
     pub(super) fn admit_delete(&self, key: &str, version: Option<&str>, bypass: bool) -> Result<()> {
         let rules = self.rules()?;
@@ -316,16 +329,32 @@ impl Call<'_> {
         object: Option<&ObjectMeta>,
         request_tags: Option<&[(String, String)]>,
     ) -> Result<()> {
-        let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
-        let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
-        facts.request_tags = request_tags;
-        facts.object_tags = object.map(|meta| meta.attached.tags.as_slice());
-        let resource = resource(place);
-        let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
         let grants = object.map(|meta| grants_of(meta, place.rules)).unwrap_or_default();
         let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
-        match wish.is_allowed(place.rules, side.as_ref()) {
-            true => Ok(()),
+        let object_tags = object.map(|meta| meta.attached.tags.as_slice());
+        self.judge_side(place, action, side.as_ref(), object_tags, request_tags)
+    }
+
+    fn judge_side(
+        &self,
+        place: &Site<'_>,
+        action: Action,
+        side: Option<&ObjectSide<'_>>,
+        object_tags: Option<&[(String, String)]>,
+        request_tags: Option<&[(String, String)]>,
+    ) -> Result<()> {
+        let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
+        let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
+        (facts.object_tags, facts.request_tags) = (object_tags, request_tags);
+        let resource = resource(place);
+        let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
+        match wish.is_allowed(place.rules, side) {
+            true => {
+                if place.rules.logging.is_some() && place.bucket == self.bucket {
+                    self.trace.set_by_acl(wish.needs_acl(place.rules, side));
+                }
+                Ok(())
+            }
             false => Err(Code::AccessDenied.into()),
         }
     }

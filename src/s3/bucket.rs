@@ -75,13 +75,14 @@ fn initial_settings(call: &Call<'_>) -> Result<Vec<Setting>> {
             .ok_or_else(|| S3Error::argument("x-amz-object-ownership", name, message))
     });
     let named = named.transpose()?;
-    let (ownership, blocked) = match call.edge.settings.new_buckets {
-        NewBuckets::Closed => (ObjectOwnership::BucketOwnerEnforced, true),
-        NewBuckets::Open => (ObjectOwnership::ObjectWriter, false),
+    // Without ownership controls objects are their writers', as they were before there were any.
+    let (controls, blocked) = match call.edge.settings.new_buckets {
+        NewBuckets::Closed => (named.or(Some(ObjectOwnership::BucketOwnerEnforced)), true),
+        NewBuckets::Open => (named, false),
     };
-    let ownership = named.unwrap_or(ownership);
+    let ownership = controls.unwrap_or(ObjectOwnership::ObjectWriter);
     let mut settings = versioning::of_new_bucket(call.headers)?;
-    settings.push(Setting::Ownership(ownership));
+    settings.extend(controls.map(Setting::Ownership));
     if blocked {
         settings.push(Setting::PublicAccess(PublicAccessBlock {
             block_public_acls: true,

@@ -87,8 +87,11 @@ codes! {
     InvalidRedirectLocation 400 "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
     InvalidRequest 400 "The request is not valid.";
     InvalidRetentionPeriod 400 "The retention period specified is not valid.";
+    InvalidStorageClass 400 "The storage class you specified is not valid.";
+    InvalidS3DestinationBucket 400 "The destination bucket does not exist or belongs to another account.";
     InvalidTag 400 "The tag provided was not a valid tag.";
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
+    InvalidTargetBucketForLogging 400 "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group.";
     InvalidURI 400 "Couldn't parse the specified URI.";
     KeyTooLongError 400 "Your key is too long.";
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.";
@@ -357,7 +360,9 @@ impl From<AuthError> for S3Error {
             AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => {
                 as_code(Code::InvalidRequest)
             }
-            AuthError::TwoMechanisms => as_code(Code::InvalidArgument).field("ArgumentName", "Authorization"),
+            AuthError::TwoMechanisms | AuthError::UnknownMechanism => {
+                as_code(Code::InvalidArgument).field("ArgumentName", "Authorization")
+            }
             AuthError::BadContentSha256 => {
                 as_code(Code::InvalidArgument).field("ArgumentName", "x-amz-content-sha256")
             }

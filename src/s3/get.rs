@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::conditions;
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::headers::{self, RangeAsked};
 use super::lock::lock_headers;
 use super::response::{
@@ -28,7 +29,7 @@ use crate::codec::date::{http_date, parse_http_date};
 use crate::codec::policy::Action;
 use crate::codec::uri::Query;
 use crate::object::error::ObjectError;
-use crate::object::meta::ObjectMeta;
+use crate::object::meta::{Checksum, ChecksumKind, ObjectMeta};
 use crate::object::store::Object;
 
 pub(super) async fn get_object(call: Call<'_>) -> Result<Reply> {
@@ -52,6 +53,8 @@ struct Selection {
     partial: bool,
     /// Of a multipart object, when a part was asked for.
     parts: Option<u16>,
+    /// That of the part.
+    checksum: Option<Checksum>,
 }
 
 async fn find(call: &Call<'_>) -> Result<(Object, Selection)> {
@@ -91,13 +94,13 @@ fn select(call: &Call<'_>, object: &Object) -> Result<Selection> {
         }
         return select_part(object, number);
     }
-    let whole = Selection { range: 0..size, partial: false, parts: None };
+    let whole = Selection { range: 0..size, partial: false, parts: None, checksum: None };
     let Some(range) = range.filter(|_| range_still_holds(call.headers, object.meta())) else {
         return Ok(whole);
     };
     match headers::range(range.to_str().unwrap_or(""), size) {
         RangeAsked::Whole => Ok(whole),
-        RangeAsked::Part(range) => Ok(Selection { range, partial: true, parts: None }),
+        RangeAsked::Part(range) => Ok(Selection { range, partial: true, parts: None, checksum: None }),
         RangeAsked::Unsatisfiable => Err(S3Error::new(Code::InvalidRange)
             .field("RangeRequested", range.to_str().unwrap_or(""))
             .field("ActualObjectSize", size.to_string())
@@ -112,7 +115,16 @@ fn select_part(object: &Object, number: u16) -> Result<Selection> {
     let multipart = object.meta().etag.parts > 0;
     // An empty range has no Content-Range form.
     let partial = range.start < range.end;
-    Ok(Selection { range, partial, parts: multipart.then_some(parts) })
+    let checksum = part_checksum(object, number);
+    Ok(Selection { range, partial, parts: multipart.then_some(parts), checksum })
+}
+
+/// Parts have checksums of their own where that of the whole is made of them.
+fn part_checksum(object: &Object, number: u16) -> Option<Checksum> {
+    let whole = object.meta().checksum.as_ref().filter(|sum| sum.kind == ChecksumKind::Composite)?;
+    let part = object.parts().get(usize::from(number).checked_sub(1)?)?;
+    let (algorithm, kind, value) = (whole.algorithm, ChecksumKind::Composite, part.checksum.clone()?);
+    Some(Checksum { algorithm, kind, value, parts: 0 })
 }
 
 fn part_number(query: &Query<'_>) -> Result<Option<u16>> {
@@ -147,6 +159,15 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
     version_header(headers, object.version_id());
     count_header(headers, &meta.attached.tags);
     lock_headers(headers, &meta.attached);
+    if call.caller.is_anonymous() && call.query.pairs().iter().any(|pair| pair.name.starts_with("response-"))
+    {
+        let message = "Request specific response headers cannot be used for anonymous GET requests.";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    // One that is asked for by its id may be an old one; where there are no versions it is not.
+    if object.version_id().is_none() || asked_version(call.query).is_none() {
+        expiration_header(headers, call, meta);
+    }
     override_headers(headers, call.query)?;
     if found.partial {
         let (first, last) = (found.range.start, found.range.end - 1);
@@ -156,8 +177,9 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
         set_number(headers, HeaderName::from_static("x-amz-mp-parts-count"), parts.into());
     }
     // A checksum of the whole says nothing about a range.
-    let whole = found.range == (0..meta.size);
-    if let Some(checksum) = meta.checksum.as_ref().filter(|_| whole && wants_checksum(call.headers)) {
+    let whole = found.range == (0..meta.size) && found.parts.is_none();
+    let checksum = found.checksum.as_ref().or(meta.checksum.as_ref().filter(|_| whole));
+    if let Some(checksum) = checksum.filter(|_| wants_checksum(call.headers)) {
         checksum_headers(headers, checksum);
     }
     Ok(reply)
@@ -167,7 +189,7 @@ fn wants_checksum(headers: &HeaderMap) -> bool {
     headers.get("x-amz-checksum-mode").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"ENABLED"))
 }
 
-/// The `response-*` parameters. Only signed requests come this far, as S3 demands for them.
+/// The `response-*` parameters.
 fn override_headers(headers: &mut HeaderMap, query: &Query<'_>) -> Result<()> {
     for pair in query.pairs() {
         let name = match pair.name.strip_prefix("response-") {

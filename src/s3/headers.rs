@@ -49,12 +49,35 @@ pub(super) fn check_features(headers: &HeaderMap) -> Result<()> {
         if !name.starts_with("x-amz-") || name.starts_with(USER_PREFIX) {
             continue;
         }
+        if name == "x-amz-storage-class" && !STORAGE_CLASSES.iter().any(|class| value == class) {
+            return Err(Code::InvalidStorageClass.into());
+        }
         if !is_honoured(name, value) {
             return Err(S3Error::not_implemented(name));
         }
     }
     Ok(())
 }
+
+/// Of S3; there is one here.
+const STORAGE_CLASSES: [&str; 12] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+    "FSX_OPENZFS",
+];
+
+/// Which objects lifecycle transitions leave alone unless a rule says otherwise, and the answer to it.
+pub(super) const TRANSITION_MINIMUM: &str = "x-amz-transition-default-minimum-object-size";
+pub(super) const TRANSITION_MINIMUM_SIZE: &str = "all_storage_classes_128K";
 
 /// False for a header, or a value of it, that asks for something that is not built.
 fn is_honoured(name: &str, value: &HeaderValue) -> bool {
@@ -64,6 +87,8 @@ fn is_honoured(name: &str, value: &HeaderValue) -> bool {
         "x-amz-object-lock-mode" | "x-amz-object-lock-retain-until-date" | "x-amz-object-lock-legal-hold" => {
             true
         }
+        // Transitions there are none of leave small objects where they are.
+        TRANSITION_MINIMUM => is(&[TRANSITION_MINIMUM_SIZE]),
         "x-amz-mfa" | "x-amz-write-offset-bytes" | "x-amz-rename-source" | "x-amz-bucket-namespace" => false,
         _ => {
             !(name.starts_with("x-amz-server-side-encryption")

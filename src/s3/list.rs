@@ -5,6 +5,7 @@
 //! `object::store`, `codec::{xml, date}`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -72,7 +73,8 @@ pub(super) async fn list_objects(call: Call<'_>) -> Result<Reply> {
     let marker = call.query.get("marker").unwrap_or("");
     let page = fetch(&call, &options, marker).await?;
     let (texts, prefixes) = (texts(&page), prefixes(&page));
-    let contents = contents(&page, &texts, Some(owner(&call)));
+    let owners = Owners::of_objects(&call, &page);
+    let contents = contents(&page, &texts, Some(&owners));
     let result = result(&call, &options, &contents, &prefixes, page.truncated);
     // S3 tells version 1 where to go on only when there is a delimiter; otherwise it is the last key.
     let next_marker = last_place(&page).filter(|_| page.truncated && options.delimiter.is_some());
@@ -83,14 +85,16 @@ pub(super) async fn list_objects_v2(call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-keys")?;
     let start_after = call.query.get("start-after").filter(|key| !key.is_empty());
     let token = call.query.get("continuation-token");
-    let after = match token {
+    // An empty token is none, as an empty marker is.
+    let after = match token.filter(|token| !token.is_empty()) {
         Some(token) => Cow::Owned(call.edge.tokens.open(call.bucket, token)?),
         None => Cow::Borrowed(start_after.unwrap_or("")),
     };
     let fetch_owner = call.query.get("fetch-owner").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let page = fetch(&call, &options, &after).await?;
     let (texts, prefixes) = (texts(&page), prefixes(&page));
-    let contents = contents(&page, &texts, fetch_owner.then(|| owner(&call)));
+    let owners = fetch_owner.then(|| Owners::of_objects(&call, &page));
+    let contents = contents(&page, &texts, owners.as_ref());
     let result = result(&call, &options, &contents, &prefixes, page.truncated);
     let next = last_place(&page).filter(|_| page.truncated);
     let next = next.map(|place| call.edge.tokens.seal(call.bucket, place));
@@ -146,7 +150,11 @@ fn prefixes(page: &ListPage) -> Vec<&str> {
     prefixes.collect()
 }
 
-fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) -> Vec<ObjectEntry<'p>> {
+fn contents<'p>(
+    page: &'p ListPage,
+    texts: &'p Texts,
+    owners: Option<&'p Owners<'p>>,
+) -> Vec<ObjectEntry<'p>> {
     objects(page)
         .zip(texts)
         .map(|(object, (modified, etag))| ObjectEntry {
@@ -156,9 +164,42 @@ fn contents<'p>(page: &'p ListPage, texts: &'p Texts, owner: Option<Owner<'p>>) 
             size: object.size,
             storage_class: STANDARD,
             checksum: object.checksum,
-            owner,
+            owner: owners.map(|owners| owners.of(object.owner.as_deref())),
         })
         .collect()
+}
+
+/// Who owns what is on a page: nearly always the owner of the bucket, and a few others by name.
+pub(super) struct Owners<'c> {
+    bucket: Owner<'c>,
+    others: BTreeMap<String, String>,
+}
+
+impl<'c> Owners<'c> {
+    /// `ids` are the canonical ids on the page.
+    pub(super) fn new<'p>(call: &'c Call<'_>, ids: impl Iterator<Item = &'p str>) -> Owners<'c> {
+        let mut others = BTreeMap::new();
+        for id in ids {
+            if !others.contains_key(id) {
+                let account = call.edge.store.identities().account_of_canonical(id);
+                let name = account.map_or_else(String::new, |account| account.value.name.clone());
+                others.insert(id.to_owned(), name);
+            }
+        }
+        Owners { bucket: owner(call), others }
+    }
+
+    fn of_objects(call: &'c Call<'_>, page: &ListPage) -> Owners<'c> {
+        Owners::new(call, objects(page).filter_map(|object| object.owner.as_deref()))
+    }
+
+    /// `None` is the owner of the bucket.
+    pub(super) fn of(&self, id: Option<&str>) -> Owner<'_> {
+        match id.and_then(|id| self.others.get_key_value(id)) {
+            Some((id, name)) => Owner { id, display_name: name },
+            None => self.bucket,
+        }
+    }
 }
 
 /// The one storage class.
@@ -225,6 +266,11 @@ async fn versions_document(
     markers: (&str, &str),
 ) -> Vec<u8> {
     let encoded = options.url_encoded;
+    let foreign = page.entries.iter().filter_map(|entry| match entry {
+        VersionEntry::Version(version) => version.listed.owner.as_deref(),
+        VersionEntry::Prefix(_) => None,
+    });
+    let owners = Owners::new(call, foreign);
     let mut w = XmlWriter::with_capacity(1024 + page.entries.len() * 384);
     w.open_root("ListVersionsResult");
     w.text("Name", call.bucket);
@@ -250,7 +296,7 @@ async fn versions_document(
     for entry in &page.entries {
         if let VersionEntry::Version(version) = entry {
             w.entry(&rest).await;
-            write_version(&mut w, version, owner(call), encoded);
+            write_version(&mut w, version, owners.of(version.listed.owner.as_deref()), encoded);
         }
     }
     for entry in &page.entries {
@@ -375,6 +421,7 @@ mod tests {
             modified: Nanos::default(),
             etag: ETag::default(),
             checksum: None,
+            owner: None,
         };
         let entries = vec![ListEntry::Object(object), ListEntry::Prefix("b/".into())];
         let page = ListPage { entries, truncated: true };

@@ -86,6 +86,34 @@ pub(super) fn lock_headers(headers: &mut HeaderMap, attached: &Attached) {
     }
 }
 
+/// A lock is for bytes that arrived as they were sent: who asks for one says what they were.
+fn needs_digest(headers: &HeaderMap, message: &'static str) -> Result<()> {
+    let is_digest = |name: &HeaderName| {
+        let name = name.as_str();
+        name == "content-md5" || name == "x-amz-trailer" || name.starts_with("x-amz-checksum-")
+    };
+    match headers.keys().any(is_digest) {
+        true => Ok(()),
+        false => Err(S3Error::with(Code::InvalidRequest, message)),
+    }
+}
+
+/// For a PutObject whose object will be locked, by its headers or by the default of the bucket.
+pub(super) fn check_digest_of_object(call: &Call<'_>, attached: &Attached) -> Result<()> {
+    let locked = attached.retention.is_some() || attached.legal_hold.is_some() || {
+        let bucket = call.edge.store.settings(call.bucket)?;
+        bucket.settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some())
+    };
+    let message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
+                   parameters";
+    if locked { needs_digest(call.headers, message) } else { Ok(()) }
+}
+
+/// For the documents of locks.
+pub(super) fn check_digest_of_document(call: &Call<'_>) -> Result<()> {
+    needs_digest(call.headers, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+}
+
 /// Whether the caller wants to ignore governance, and may. This is the one place where it is asked.
 pub(super) fn bypasses(call: &Call<'_>) -> Result<bool> {
     match headers::text(call.headers, BYPASS)? {
@@ -116,6 +144,7 @@ async fn attached(call: &Call<'_>) -> Result<Attached> {
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
+    check_digest_of_document(&call)?;
     let bypass = bypasses(&call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
     let promise = call.promise()?;
@@ -129,6 +158,7 @@ pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
 }
 
 pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
+    check_digest_of_document(&call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
     let promise = call.promise()?;
     let document = call.payload(promise, None).document().await?;

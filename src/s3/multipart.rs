@@ -10,7 +10,8 @@ use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
-use super::list::{Options, STANDARD, owner, page_limit};
+use super::expiration::{abort_headers, expiration_header};
+use super::list::{Options, Owners, STANDARD, page_limit};
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
 use super::service::{Call, location};
@@ -59,6 +60,7 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     let mut reply = xml(documents::initiate_multipart_upload(&result));
     reply.headers_mut().insert(ALGORITHM, HeaderValue::from_static(algorithm.name()));
     reply.headers_mut().insert(TYPE, HeaderValue::from_static(kind.name()));
+    abort_headers(reply.headers_mut(), &call, upload.initiated);
     Ok(reply)
 }
 
@@ -182,6 +184,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     });
     let mut reply = xml(document);
     version_header(reply.headers_mut(), committed.version_id.as_deref());
+    expiration_header(reply.headers_mut(), &call, &meta);
     Ok(reply)
 }
 
@@ -243,7 +246,9 @@ pub(super) async fn list_parts(call: Call<'_>) -> Result<Reply> {
     let marker = part_marker(call.query)?;
     let id = upload_id(call.query);
     let page = call.edge.store.list_parts(call.bucket, call.key, id, marker, limit).await?;
-    Ok(xml(parts_document(&call, &page, marker, limit)))
+    let mut reply = xml(parts_document(&call, &page, marker, limit));
+    abort_headers(reply.headers_mut(), &call, page.upload.initiated);
+    Ok(reply)
 }
 
 /// A marker behind the last part there can be is a marker behind the last part.
@@ -282,11 +287,12 @@ fn parts_document(call: &Call<'_>, page: &PartPage, marker: u16, limit: usize) -
                 .map(|(algorithm, value)| ChecksumText { algorithm: *algorithm, value }),
         })
         .collect();
+    let owners = Owners::new(call, std::iter::once(&*page.upload.owner));
     documents::list_parts(&ListPartsResult {
         bucket: call.bucket,
         key: call.key,
         upload_id: &page.upload.upload_id,
-        owner: owner(call),
+        owner: owners.of(Some(&page.upload.owner)),
         storage_class: STANDARD,
         checksum: page.upload.checksum,
         part_number_marker: marker.into(),
@@ -330,6 +336,7 @@ async fn uploads_document(
             UploadEntry::Prefix(_) => None,
         })
     };
+    let owners = Owners::new(call, uploads().map(|upload| &*upload.owner));
     let dates: Vec<_> = uploads().map(|upload| iso8601_ms(upload.initiated)).collect();
     let entries: Vec<UploadText<'_>> = uploads()
         .zip(&dates)
@@ -337,7 +344,7 @@ async fn uploads_document(
             key: &upload.key,
             upload_id: &upload.upload_id,
             initiated: date,
-            owner: owner(call),
+            owner: owners.of(Some(&upload.owner)),
             storage_class: STANDARD,
             checksum: upload.checksum,
         })

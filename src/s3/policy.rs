@@ -12,6 +12,7 @@ use super::service::Call;
 use crate::base::limits::POLICY_BYTES_MAX;
 use crate::codec::policy::Policy;
 use crate::codec::xml::XmlWriter;
+use crate::iam::acl::is_public;
 use crate::object::settings::{self, Kind, Setting};
 
 pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
@@ -47,14 +48,14 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Reply> {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// Public is a bucket whose policy or ACL lets in callers that nobody has named; one without either is not.
 pub(super) async fn status(call: Call<'_>) -> Result<Reply> {
     let rules = call.rules()?;
-    if rules.policy.is_none() {
-        return Err(Code::NoSuchBucketPolicy.into());
-    }
+    let listed = rules.grants.as_deref().is_some_and(is_public);
+    let by_acl = rules.has_acls() && !rules.block.ignore_public_acls && listed;
     let mut w = XmlWriter::new();
     w.open_root("PolicyStatus");
-    w.boolean("IsPublic", rules.public);
+    w.boolean("IsPublic", rules.public || by_acl);
     w.close("PolicyStatus");
     Ok(xml(w.finish()))
 }

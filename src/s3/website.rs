@@ -16,6 +16,7 @@ use http::header::{ALLOW, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
+use super::access_log::Trace;
 use super::body::Intake;
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
@@ -58,18 +59,19 @@ struct Visit<'r> {
     intake: &'r mut Intake,
     request_id: &'r str,
     link: &'r Link,
+    trace: &'r Trace<'r>,
 }
 
 /// Answers whatever comes; an error is a page already.
 pub(super) async fn answer(
     edge: &Shared,
     bucket: &str,
-    parts: &Parts,
+    trace: &Trace<'_>,
     intake: &mut Intake,
-    request_id: &str,
     link: &Link,
 ) -> (Reply, Option<Code>) {
-    let mut visit = Visit { edge, bucket, parts, intake, request_id, link };
+    let (parts, request_id) = (trace.parts, trace.request_id);
+    let mut visit = Visit { edge, bucket, parts, intake, request_id, link, trace };
     match visit.look().await {
         Ok(found) => found,
         Err(error) => (visit.page(&error, "", None), Some(error.code())),
@@ -172,6 +174,7 @@ impl Visit<'_> {
             source: self.link.peer,
             rules: Some(self.edge.rules(self.bucket)?),
             verified: &verified,
+            trace: self.trace,
         };
         authorize::admit(Operation::GetObject, &call).await?;
         settings::charged(&call)?;

@@ -17,17 +17,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::accounts;
-use crate::admin::operator::{AccountDoer, Act, Operator, Order, Unready};
+use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order, Unready};
+use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
-use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
+use crate::base::limits::{
+    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
+};
 use crate::base::metrics::{
-    CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
+    BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
+use crate::object::buckets::Bucket;
 use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
@@ -76,12 +79,18 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        upkeep::lifecycle::start(&mut running, facts.config.lifecycle_day);
+        upkeep::inventory::start(&mut running, facts.config.lifecycle_day);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running);
+    let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     drain(&connections, &mut phase).await;
+    // While the other cores still take what it writes.
+    edge.finish_logs();
+    let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
         gone(&connections).await;
@@ -160,6 +169,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
         head_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         document_bytes: document_bytes(facts),
+        access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
         webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
@@ -174,6 +184,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
 fn document_bytes(facts: &Facts) -> usize {
     let share = facts.config.memory_bytes / DOCUMENTS_SHARE / facts.cores as u64;
     usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
+}
+
+/// Of this core.
+fn access_log_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / ACCESS_LOG_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(ACCESS_LOG_BYTES_MIN, ACCESS_LOG_BYTES_MAX)
 }
 
 // ---- The operator's side ----
@@ -205,7 +221,12 @@ fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
         let store = store.clone();
         Box::pin(async move { accounts::run(&store, command).await })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
+    let store = Store::new(running.core.clone());
+    let buckets: BucketDoer = Rc::new(move |command| {
+        let store = store.clone();
+        Box::pin(async move { buckets::run(&store, command).await })
+    });
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts, buckets));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -264,8 +285,28 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
         scrub: core.board.metrics(),
+        bucket_usages: core
+            .common
+            .buckets
+            .largest(facts.config.bucket_metrics)
+            .iter()
+            .map(usage_of)
+            .collect(),
+        lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
+    }
+}
+
+fn usage_of((name, bucket): &(String, Rc<Bucket>)) -> BucketMetrics {
+    let (usage, quota) = (bucket.meter.read(), bucket.settings.quota.unwrap_or_default());
+    BucketMetrics {
+        bucket: name.clone(),
+        objects: usage.objects.unsigned_abs(),
+        bytes: usage.bytes.unsigned_abs(),
+        uploading_bytes: usage.uploading.unsigned_abs(),
+        quota_bytes: quota.max_bytes,
+        quota_objects: quota.max_objects,
     }
 }
 
@@ -293,6 +334,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             notifications: notifications(&core),
             operations: stats.operations(),
             connections: stats.connections(),
+            access_log: stats.access_log(),
             buckets: 0,
         }
     }));

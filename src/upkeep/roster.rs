@@ -5,30 +5,33 @@
 //! first turn also makes members of the drives that stand in for lost ones: by then recovery has gone through
 //! with them. One task of the process, on one core.
 //!
-//! The same task fences: it reads the superblocks from time to time, and before each time it writes them. Where one
-//! says that a later epoch has begun, another server has the pool, whatever became of our locks. The drive takes
-//! nothing more from this one then, not even a superblock.
-
-use std::time::Duration;
+//! The same task looks whether the drives still are what they were. One whose files were deleted, or that holds the
+//! superblock of another, is latched; a superblock that something else has written over is written again: nobody
+//! would miss either before the next start, when it is too late. And it fences: where a superblock says that a
+//! later epoch has begun, another server has the pool, whatever became of our locks. The drive takes nothing more
+//! from this one then, not even a superblock, so the look comes before each writing.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::ids::DriveId;
 use crate::base::limits::PAGE;
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
-use crate::drive::device::{Area, Drive};
-use crate::drive::superblock::{self, Standing, Superblock};
+use crate::drive::device::{Area, Drive, DriveError};
+use crate::drive::superblock::{COPIES, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
-use crate::io::world::World;
+use crate::object::core::Core;
 use crate::object::open::Shared;
 use crate::pool::{Pool, format};
 
 /// How often the drives' states are looked at.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Turns of the tick between two looks at epochs: a page of each drive.
-const FENCE_TURNS: u32 = 5;
+/// Ticks between two looks at what stands in the superblocks.
+const LOOK_TICKS: u32 = 10;
+/// A drive that does not answer in this time is not waited for; others may have news to hear.
+const READ: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Roster {
@@ -40,25 +43,32 @@ struct Roster {
 }
 
 /// Writes the roster whenever it changes, until the server stops.
-pub async fn keep_roster(pool: Rc<Pool>, shared: Shared) {
+pub async fn keep_roster(core: Rc<Core>, shared: Shared) {
     let has_new = shared.members.iter().filter_map(|member| member.superblock.as_ref());
     let mut known =
         (!has_new.into_iter().any(|s| s.standing != Standing::Member)).then(|| as_started(&shared));
-    let mut generation = 0;
-    for turn in 0u32.. {
+    let (mut generation, mut tick) = (0, 0u32);
+    loop {
         let is_last = shared.board.is_closing();
-        if turn.is_multiple_of(FENCE_TURNS) || known.as_ref() != Some(&roster(&shared)) {
-            fence(&pool).await;
-        }
+        core.pool.drives.iter().for_each(|drive| drive.latch_if_deleted());
         let now = roster(&shared);
         // With more than m out the log has stopped. What took them all at once may be gone at the next start,
         // which finds out for itself; written down, it would keep that start from reading anything.
         let is_hopeless = now.latched.len() > usize::from(shared.geometry.parity_chunks);
-        if known.as_ref() != Some(&now) && !is_hopeless {
+        let is_news = known.as_ref() != Some(&now);
+        let is_due = is_news || is_last || tick.is_multiple_of(LOOK_TICKS);
+        tick = tick.wrapping_add(1);
+        let differing = if is_due { look(&core, &shared, &now, generation).await } else { Vec::new() };
+        if !is_news && !differing.is_empty() {
+            tracing::warn!(drives = ?differing, "superblocks were overwritten: they are written again");
+        }
+        if (is_news || !differing.is_empty()) && !is_hopeless {
             generation += 1;
-            write(&pool.world, &shared, &now, generation).await;
+            write(&core, &shared, &now, generation).await;
             known = Some(now);
-            continue;
+            if is_news {
+                continue;
+            }
         }
         if is_last {
             return;
@@ -66,30 +76,6 @@ pub async fn keep_roster(pool: Rc<Pool>, shared: Shared) {
         // Only a stop ends the wait early: what has changed by then is written too.
         let _ = tokio::time::timeout(TICK, shared.board.closes()).await;
     }
-}
-
-/// Latches drives on which a later epoch than ours has begun.
-async fn fence(pool: &Pool) {
-    for drive in pool.healthy() {
-        if let Some(epoch) = epoch_on(pool, drive).await
-            && epoch > pool.epoch
-        {
-            drive.shared().latch(&format!("another server began epoch {epoch} of the pool"));
-        }
-    }
-}
-
-/// The epoch that a drive knows of; `None` when neither of two copies can be read, which is no sign of another
-/// server.
-pub async fn epoch_on(pool: &Pool, drive: &Rc<Drive>) -> Option<u32> {
-    for copy in [0, superblock::COPIES - 1] {
-        let page = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy)).await;
-        let found = page.ok().and_then(|page| Superblock::decode(&page).ok());
-        if let Some(found) = found.filter(|found| found.geometry.pool == pool.geometry.pool) {
-            return Some(found.epoch);
-        }
-    }
-    None
 }
 
 fn roster(shared: &Shared) -> Roster {
@@ -118,12 +104,30 @@ fn as_started(shared: &Shared) -> Roster {
     }
 }
 
-async fn write(world: &World, shared: &Shared, roster: &Roster, generation: u64) {
-    for (member, drive) in shared.members.iter().zip(shared.drives.iter()) {
-        let (Some(path), Some(superblock)) = (&member.path, &member.superblock) else { continue };
-        if drive.state() != DriveState::Healthy {
-            continue;
+async fn write(core: &Core, shared: &Shared, roster: &Roster, generation: u64) {
+    for (drive, superblock) in told(core, shared, roster, generation) {
+        let mut page = AlignedBuf::zeroed(PAGE);
+        page.copy_from_slice(&superblock.encode());
+        let page = Arc::new(page);
+        for copy in 0..COPIES {
+            // A drive that fails this is latched by it, which the next turn tells the others.
+            if drive.write(Area::Meta, page.clone(), 0..PAGE, Superblock::offset(copy)).await.is_err() {
+                break;
+            }
         }
+    }
+}
+
+/// The drives that can be told, and what is true of each.
+fn told<'s>(
+    core: &'s Core,
+    shared: &'s Shared,
+    roster: &'s Roster,
+    generation: u64,
+) -> impl Iterator<Item = (&'s Rc<Drive>, Superblock)> {
+    let members = shared.members.iter().zip(core.pool.drives.iter());
+    members.filter(|(_, drive)| drive.is_healthy()).filter_map(move |(member, drive)| {
+        let superblock = member.superblock.as_ref()?;
         let superblock = Superblock {
             generation: superblock.generation + generation,
             latched: roster.latched.clone(),
@@ -132,9 +136,50 @@ async fn write(world: &World, shared: &Shared, roster: &Roster, generation: u64)
             standing: Standing::Member,
             ..superblock.clone()
         };
-        let (meta, _) = format::files(path, member.is_device);
-        if let Err(error) = format::write_superblock(world, &meta, &superblock).await {
-            drive.latch(&error.to_string());
+        Some((drive, superblock))
+    })
+}
+
+/// Latches drives that are not ours any more. The others where something else stands than this roster.
+async fn look(core: &Core, shared: &Shared, roster: &Roster, generation: u64) -> Vec<DriveId> {
+    let mut differing = Vec::new();
+    for (drive, superblock) in told(core, shared, roster, generation) {
+        let page = superblock.encode();
+        for copy in 0..COPIES {
+            let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy));
+            let Ok(Ok::<_, DriveError>(found)) = tokio::time::timeout(READ, read).await else { continue };
+            if let Some(reason) = Superblock::decode(&found).ok().and_then(|found| lost(&superblock, &found))
+            {
+                // Whoever wrote that has written more.
+                drive.shared().latch(&reason);
+                break;
+            }
+            if found[..] != page[..] {
+                differing.push(drive.id());
+            }
         }
     }
+    differing.dedup();
+    differing
+}
+
+/// Why a drive on which `found` stands is not ours any more.
+fn lost(ours: &Superblock, found: &Superblock) -> Option<String> {
+    if found.uuid != ours.uuid {
+        return Some("it holds the superblock of another drive".to_owned());
+    }
+    (found.epoch > ours.epoch).then(|| format!("another server began epoch {} of the pool", found.epoch))
+}
+
+/// The epoch that a drive knows of; `None` when neither of two copies can be read, which is no sign of another
+/// server.
+pub async fn epoch_on(pool: &Pool, drive: &Rc<Drive>) -> Option<u32> {
+    for copy in [0, COPIES - 1] {
+        let page = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy)).await;
+        let found = page.ok().and_then(|page| Superblock::decode(&page).ok());
+        if let Some(found) = found.filter(|found| found.geometry.pool == pool.geometry.pool) {
+            return Some(found.epoch);
+        }
+    }
+    None
 }

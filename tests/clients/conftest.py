@@ -10,6 +10,7 @@ import socket
 
 import pytest
 
+from . import recorder
 from .identities import account
 from .process import BINARY, Basalt
 
@@ -17,6 +18,8 @@ from .process import BINARY, Basalt
 def pytest_configure(config):
     if not BINARY.exists():
         pytest.exit(f"{BINARY} is not built: cargo build --release", returncode=2)
+    if os.environ.get(recorder.WHERE):
+        config.add_cleanup(recorder.start())
 
 
 @pytest.fixture(scope="session", autouse=True)

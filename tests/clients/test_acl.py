@@ -254,3 +254,53 @@ def test_acls_survive_a_restart(new_basalt):
     server.start()
     assert anonymous(server).get_object(Bucket="kept", Key="k")["Body"].read() == b"v"
     assert anonymous(server).list_objects_v2(Bucket="kept")["KeyCount"] == 1
+
+
+def test_an_account_is_meant_by_its_address(one, open_basalt, bucket):
+    friend = account(open_basalt, f"friend-{one.id}@example.com")
+    one.s3.put_bucket_acl(Bucket=bucket, GrantRead=f'emailAddress="{friend.name}"')
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(friend.canonical, "READ")}
+    document = {"Owner": {"ID": one.canonical}, "Grants": [
+        {"Grantee": {"Type": "AmazonCustomerByEmail", "EmailAddress": friend.name}, "Permission": "READ"}]}
+    one.s3.put_object_acl(Bucket=bucket, Key="k", AccessControlPolicy=document)
+    assert friend.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+    with refused("UnresolvableGrantByEmailAddress", 400):
+        one.s3.put_bucket_acl(Bucket=bucket, GrantRead='emailAddress="nobody@example.com"')
+
+
+def test_listings_name_who_owns_each_object(one, two, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
+    owners = [{"ID": who.canonical, "DisplayName": who.name} for who in (one, two)]
+    assert [o["Owner"] for o in one.s3.list_objects(Bucket=bucket)["Contents"]] == owners
+    assert [o["Owner"] for o in one.s3.list_objects_v2(Bucket=bucket, FetchOwner=True)["Contents"]] == owners
+    assert [o["Owner"] for o in one.s3.list_object_versions(Bucket=bucket)["Versions"]] == owners
+    begun = [(who, who.s3.create_multipart_upload(Bucket=bucket, Key=f"u-{n}")) for n, who in enumerate((one, two))]
+    uploads = one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [u["Owner"] for u in uploads] == owners and [u["Initiator"] for u in uploads] == owners
+    for (who, upload), owner in zip(begun, owners):
+        listed = who.s3.list_parts(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        assert (listed["Owner"], listed["Initiator"]) == (owner, owner)
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="private")
+    one.s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+    assert [o["Owner"] for o in one.s3.list_objects(Bucket=bucket)["Contents"]] == [owners[0]] * 2
+
+
+def test_a_public_acl_makes_a_bucket_public(one, bucket):
+    def status():
+        return one.s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
+    assert not status()
+    for canned in ("public-read", "authenticated-read"):
+        one.s3.put_bucket_acl(Bucket=bucket, ACL=canned)
+        assert status()
+    one.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={"IgnorePublicAcls": True})
+    assert not status()
+
+
+def test_an_open_server_sets_no_ownership_controls(one, two, bucket):
+    with refused("OwnershipControlsNotFoundError", 404):
+        one.s3.get_bucket_ownership_controls(Bucket=bucket)
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
+    with refused("AccessDenied", 403):
+        one.s3.get_object(Bucket=bucket, Key="theirs")

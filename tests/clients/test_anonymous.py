@@ -98,3 +98,18 @@ def test_the_service_itself_wants_a_signature(open_basalt):
     connection.request("POST", "/", body="x" * (129 << 10), headers=headers)
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_nobody_overrides_headers(one, nobody, bucket):
+    one.s3.put_object_acl(Bucket=bucket, Key="k", ACL="public-read")
+    assert nobody.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+    with refused("InvalidRequest", 400):
+        nobody.get_object(Bucket=bucket, Key="k", ResponseContentType="text/html")
+
+
+def test_who_may_write_says_what_the_tags_are_to_be(one, nobody, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    nobody.put_object(Bucket=bucket, Key="tagged", Body=b"v", Tagging="a=b")
+    assert one.s3.get_object_tagging(Bucket=bucket, Key="tagged")["TagSet"] == [{"Key": "a", "Value": "b"}]
+    with refused("AccessDenied", 403):
+        nobody.put_object_tagging(Bucket=bucket, Key="tagged", Tagging={"TagSet": []})

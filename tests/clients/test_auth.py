@@ -158,3 +158,10 @@ def test_a_query_is_signed_in_its_canonical_order(wire, bucket):
     signer.header("GET", path, query, headers, "UNSIGNED-PAYLOAD")
     shuffled = "response-content-language=%C3%A9&response-content-type=a%2Fb%20c&response-cache-control=x%3D1%26y"
     assert wire.send("GET", f"{path}?{shuffled}", headers).headers["content-type"] == "a/b c"
+
+
+def test_words_that_sign_nothing(wire, bucket):
+    for value, status, code in [
+            ("", 403, "AccessDenied"), ("Bogus", 400, "InvalidArgument"), ("Bearer abc", 400, "InvalidArgument"),
+            ("AWS AKIA:abc", 400, "InvalidRequest")]:
+        wire.send("GET", f"/{bucket}", {"host": wire.host, "authorization": value}).expect(status, code)

@@ -158,13 +158,8 @@ def test_two_checksums_are_one_too_many(wire, bucket):
 
 
 def test_the_attributes_of_an_object(s3, bucket):
-    """GetObjectAttributes belongs to a later stage: answered whole or refused by name, never half."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"v", ChecksumAlgorithm="SHA256")
-    try:
-        answer = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum", "ObjectSize", "ETag"])
-    except s3.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == "NotImplemented"
-        return
+    answer = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum", "ObjectSize", "ETag"])
     assert answer["ObjectSize"] == 1 and answer["Checksum"]["ChecksumSHA256"] == checksum("SHA256", b"v")
 
 
@@ -182,3 +177,21 @@ def test_an_unknown_algorithm_is_refused(wire, bucket):
 def test_sdk_wide_refusal(s3, bucket):
     with refused("BadDigest", 400):
         s3.put_object(Bucket=bucket, Key="k", Body=b"v", ChecksumCRC32="AAAAAA==")
+
+
+def test_a_part_has_the_checksum_it_came_with(s3, bucket):
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256")["UploadId"]
+    bodies = [content(5 * MIB), b"rest"]
+    parts = []
+    for number, body in enumerate(bodies, 1):
+        part = s3.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256")
+        parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": part["ChecksumSHA256"]})
+    bare = [{k: v for k, v in part.items() if k != "ChecksumSHA256"} for part in parts]
+    with refused("InvalidRequest", 400):
+        s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, MultipartUpload={"Parts": bare})
+    s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, MultipartUpload={"Parts": parts})
+    for number, body in enumerate(bodies, 1):
+        for call in (s3.head_object, s3.get_object):
+            found = call(Bucket=bucket, Key="k", PartNumber=number, ChecksumMode="ENABLED")
+            assert found["ChecksumSHA256"] == checksum("SHA256", body)
+        assert "ChecksumSHA256" not in s3.head_object(Bucket=bucket, Key="k", PartNumber=number)

@@ -99,3 +99,13 @@ def test_the_source_is_percent_encoded(wire, bucket, form):
     answer = wire.request("PUT", object_path(bucket, "to"), headers={"x-amz-copy-source": form.format(bucket)})
     assert answer.status == 200, answer
     assert wire.get(bucket, "to").body == b"v"
+
+
+def test_a_storage_class_is_a_change_too(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v", Metadata={"a": "1"})
+    s3.copy_object(Bucket=bucket, Key="k", CopySource=f"{bucket}/k", StorageClass="STANDARD")
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"a": "1"}
+    with refused("InvalidStorageClass", 400):
+        s3.copy_object(Bucket=bucket, Key="k", CopySource=f"{bucket}/k", StorageClass="BOGUS")
+    with refused("NotImplemented", 501):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"v", StorageClass="GLACIER")

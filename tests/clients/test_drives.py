@@ -267,3 +267,40 @@ def test_the_metrics_tell_of_a_lost_drive(new_basalt):
     verify(server, bodies)
     ill = {labels for labels, v in server.metrics()["basalt_drive_state"].items() if v and "healthy" not in labels}
     assert len(ill) == 1 and "d3" in ill.pop()
+
+
+def ill(server):
+    return [labels for labels, value in server.metrics()["basalt_drive_state"].items() if value and "healthy" not in labels]
+
+
+def test_a_drive_deleted_while_serving_is_noticed(new_basalt):
+    """Its files take writes as before, and are gone with the server: that is not storing anything."""
+    server = new_basalt(options=["--read-cache", "0"]).start()
+    bodies = fill(server)
+    remove(server.drives[1])
+    until(lambda: ill(server), 30, "the loss of a drive to be noticed")
+    assert "latched" in ill(server)[0] and "d1" in ill(server)[0]
+    assert "deleted" in server.text()
+    bodies |= everything_works(server, bodies, "one less")
+    for n in (2, 3):
+        remove(server.drives[n])
+    until(lambda: len(ill(server)) == 3, 30, "the loss of the others to be noticed")
+    assert server.health("ready") == 503 and server.health("live") == 200
+    with server.wire() as wire:
+        wire.put(BUCKET, "unsafe", b"v").expect(503, "ServiceUnavailable")
+    verify(server, bodies)
+
+
+def test_a_superblock_written_over_while_serving_is_written_again(new_basalt):
+    """Nobody reads it before the next start, which would miss the drive."""
+    server = new_basalt().start()
+    bodies = fill(server)
+    for n in (0, 1, 3):
+        with open(server.drives[n] / "basalt.meta", "r+b") as file:
+            for copy in range(4):
+                file.seek(copy * MIB)
+                file.write(os.urandom(4096))
+    until(lambda: server.text().count("superblock overwritten") >= 12, 60, "the damage to be noticed")
+    server.stop().start()
+    assert not ill(server)
+    everything_works(server, bodies, "after")

@@ -64,7 +64,7 @@ class Place:
             answer = wire.request("POST", where, [("uploads", "")]).expect(200)
             self.made["upload"] = ElementTree.fromstring(answer.body).find("{*}UploadId").text
             wire.request("PUT", where, [("partNumber", "1"), ("uploadId", self.made["upload"])], body=content(100, "object")).expect(200)
-        page = wire.request("GET", f"/{BUCKET}", [("list-type", "2"), ("max-keys", "1")]).expect(200)
+        page = wire.request("GET", f"/{BUCKET}", [("list-type", "2"), ("max-keys", "1"), ("encoding-type", "url")]).expect(200)
         self.made["token"] = ElementTree.fromstring(page.body).find("{*}NextContinuationToken").text
         self.known = self.look()
 

@@ -235,3 +235,12 @@ def test_a_wrong_signature_is_refused(one):
         Who(one.basalt, one.access_key, "wrong" * 8).iam.list_users()
     with refused("InvalidClientTokenId", 403):
         Who(one.basalt, "AKIANOBODY0000000000", one.secret_key).iam.list_users()
+
+
+def test_users_are_in_no_group_and_have_no_managed_policy(one):
+    user = one.user()
+    assert one.iam.list_groups_for_user(UserName=user.name)["Groups"] == []
+    assert one.iam.list_attached_user_policies(UserName=user.name)["AttachedPolicies"] == []
+    for call in (one.iam.list_groups_for_user, one.iam.list_attached_user_policies):
+        with refused("NoSuchEntity", 404):
+            call(UserName="nobody")

@@ -186,3 +186,9 @@ def test_listing_while_others_write(basalt, bucket):
         for thread in threads:
             thread.join()
     assert not wrong, wrong[:3]
+
+
+def test_an_empty_token_is_none(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    page = s3.list_objects_v2(Bucket=bucket, ContinuationToken="")
+    assert page["ContinuationToken"] == "" and [o["Key"] for o in page["Contents"]] == ["k"]

@@ -1,10 +1,13 @@
 """Object lock: what is locked cannot be removed by any path, and locks are only ever strengthened."""
+import base64
 import datetime
+import hashlib
 
 import pytest
 
 from .content import content
 from .errors import refused
+from .test_checksums import checksum
 from .test_multipart import PART, Upload
 from .test_versioning import body_of, enable, put, versions
 from .waiting import until
@@ -42,6 +45,10 @@ def retention(s3, bucket, key="k", **which):
 
 def hold(s3, bucket, status, key="k", **which):
     s3.put_object_legal_hold(Bucket=bucket, Key=key, LegalHold={"Status": status}, **which)
+
+
+def digest(body):
+    return {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
 
 
 def delete(s3, bucket, version, bypass=False, key="k"):
@@ -235,9 +242,9 @@ def test_words_and_dates_that_cannot_be(s3, wire, locking):
         b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>soon</RetainUntilDate></Retention>",
         b"",
     ):
-        wire.request("PUT", path, query=[("retention", "")], body=body).expect(400, "MalformedXML")
+        wire.request("PUT", path, query=[("retention", "")], headers=digest(body), body=body).expect(400, "MalformedXML")
     for body in (b"<LegalHold><Status>on</Status></LegalHold>", b"<LegalHold/>", b""):
-        wire.request("PUT", path, query=[("legal-hold", "")], body=body).expect(400, "MalformedXML")
+        wire.request("PUT", path, query=[("legal-hold", "")], headers=digest(body), body=body).expect(400, "MalformedXML")
     for headers in (
         {"x-amz-object-lock-mode": "GOVERNANCE"},
         {"x-amz-object-lock-retain-until-date": "2100-01-01T00:00:00Z"},
@@ -270,3 +277,19 @@ def test_locks_outlive_the_process(new_basalt):
     assert s3.get_object_legal_hold(Bucket="kept", Key="k")["LegalHold"] == {"Status": "ON"}
     with refused("AccessDenied", 403):
         delete(s3, "kept", version, bypass=True)
+
+
+def test_what_is_to_be_locked_comes_with_a_digest(s3, wire, locking):
+    until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    lock = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": until}
+    sum_of_it = {"x-amz-checksum-crc32": checksum("CRC32", b"v")}
+    for headers in (lock, {"x-amz-object-lock-legal-hold": "ON"}):
+        wire.put(locking, "k", b"v", headers).expect(400, "InvalidRequest")
+        wire.put(locking, "k", b"v", {**headers, **sum_of_it}).expect(200)
+    wire.put(locking, "plain", b"v").expect(200)
+    set_default(s3, locking, Days=1)
+    wire.put(locking, "plain", b"v").expect(400, "InvalidRequest")
+    wire.put(locking, "plain", b"v", sum_of_it).expect(200)
+    body = b"<LegalHold><Status>OFF</Status></LegalHold>"
+    wire.request("PUT", object_path(locking, "k"), [("legal-hold", "")], body=body).expect(400, "InvalidRequest")
+    wire.request("PUT", object_path(locking, "k"), [("legal-hold", "")], headers=digest(body), body=body).expect(200)

@@ -31,8 +31,7 @@ def may_read(s3, bucket, key="k"):
 def test_a_policy_is_kept_as_it_was_sent_and_removed(one, bucket):
     with refused("NoSuchBucketPolicy", 404):
         one.s3.get_bucket_policy(Bucket=bucket)
-    with refused("NoSuchBucketPolicy", 404):
-        one.s3.get_bucket_policy_status(Bucket=bucket)
+    assert one.s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"] == {"IsPublic": False}
     text = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn})) + "\n "
     one.s3.put_bucket_policy(Bucket=bucket, Policy=text)
     assert one.s3.get_bucket_policy(Bucket=bucket)["Policy"] == text
@@ -368,3 +367,27 @@ def test_governance_is_bypassed_with_permission_only(one, two):
     with refused("AccessDenied", 403):
         two.s3.delete_object(**which)
     two.s3.delete_object(**which, BypassGovernanceRetention=True)
+
+
+def test_what_comes_along_with_an_object_is_its_writers_to_say(one, two, bucket):
+    """Tags and grants belong to the new object, and that to its writer: the bucket lets the writer in and no more."""
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id},
+                           Condition={"StringEquals": {"s3:RequestObjectTag/level": "low"}}))
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", Tagging="level=low")
+    for tagging in ({"Tagging": "level=high"}, {}):
+        with refused("AccessDenied", 403):
+            two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", **tagging)
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id},
+                           Condition={"StringEquals": {"s3:x-amz-grant-full-control": f"id={one.canonical}"}}))
+    two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", GrantFullControl=f"id={one.canonical}")
+    assert one.s3.get_object(Bucket=bucket, Key="theirs")["Body"].read() == b"v"
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}),
+        deny("s3:PutObjectAcl", objects(bucket), Principal={"AWS": two.id}))
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", ACL="public-read")
+    one.s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
+    with refused("AccessDenied", 403):
+        two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", Tagging="level=low")

@@ -19,3 +19,4 @@ mod space;
 mod usage;
 mod background;
 mod versions;
+mod lifecycle;

@@ -48,7 +48,7 @@ impl<'r> Claim<'r> {
 pub fn parse<'r>(request: &RequestView<'r>) -> Result<Option<Claim<'r>>, AuthError> {
     let in_query = has_query_claim(request.query);
     let mut headers = request.headers.get_all(AUTHORIZATION).iter();
-    let Some(header) = headers.next() else {
+    let Some(header) = headers.next().filter(|header| !header.is_empty()) else {
         return if in_query { from_query(request).map(Some) } else { Ok(None) };
     };
     if in_query || headers.next().is_some() {
@@ -68,8 +68,10 @@ fn has_query_claim(query: &Query<'_>) -> bool {
 
 fn from_header<'r>(text: &'r str, headers: &'r HeaderMap) -> Result<Claim<'r>, AuthError> {
     let (mechanism, fields) = text.split_once(' ').unwrap_or((text, ""));
-    if mechanism != ALGORITHM {
-        return Err(AuthError::UnsupportedMechanism);
+    match mechanism {
+        ALGORITHM => {}
+        "AWS" | "AWS4-ECDSA-P256-SHA256" => return Err(AuthError::UnsupportedMechanism),
+        _ => return Err(AuthError::UnknownMechanism),
     }
     let fields = HeaderFields::read(fields)?;
     let credential = Credential::read(fields.credential).map_err(malformed_header)?;

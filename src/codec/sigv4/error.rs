@@ -20,6 +20,10 @@ pub enum AuthError {
     #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
     UnsupportedMechanism,
 
+    /// An Authorization header that speaks of something else.
+    #[error("Unsupported Authorization Type")]
+    UnknownMechanism,
+
     #[error(
         "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
          string parameter or the Authorization header should be specified"
@@ -82,7 +86,9 @@ impl AuthError {
             AuthError::HeaderMalformed { .. } => "AuthorizationHeaderMalformed",
             AuthError::QueryMalformed { .. } => "AuthorizationQueryParametersError",
             AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => "InvalidRequest",
-            AuthError::TwoMechanisms | AuthError::BadContentSha256 => "InvalidArgument",
+            AuthError::TwoMechanisms | AuthError::UnknownMechanism | AuthError::BadContentSha256 => {
+                "InvalidArgument"
+            }
             AuthError::ContentSha256Mismatch { .. } => "XAmzContentSHA256Mismatch",
             AuthError::TimeTooSkewed { .. } => "RequestTimeTooSkewed",
             AuthError::MissingDate

@@ -251,7 +251,7 @@ fn malformed_headers_have_their_codes() {
     };
     let fine = get_object().headers["authorization"].to_str().unwrap().to_string();
     assert_eq!(code("AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg="), "InvalidRequest");
-    assert_eq!(code("Bearer x"), "InvalidRequest");
+    assert_eq!(code("Bearer x"), "InvalidArgument");
     let malformed = "AuthorizationHeaderMalformed";
     assert_eq!(code("AWS4-HMAC-SHA256"), malformed);
     assert_eq!(code("AWS4-HMAC-SHA256 Credential=a/b,SignedHeaders=host,Signature=x"), malformed);
