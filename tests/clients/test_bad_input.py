@@ -154,6 +154,46 @@ def test_many_slow_clients_do_not_keep_others_out(basalt, s3, bucket):
             connection.close()
 
 
+@pytest.mark.parametrize("direction", ["uploads", "downloads"])
+def test_slow_transfers_do_not_keep_the_memory_of_others(new_basalt, direction):
+    """Clients that trickle, but fast enough to be borne, hold memory of transfers. Others who need it wait for a
+    while and not for ever."""
+    server = new_basalt(options=["--memory", "64MiB", "--read-cache", "0"]).start()
+    stop, slow = threading.Event(), []
+
+    def trickle(connection):
+        connection.settimeout(1)
+        while not stop.wait(0.5):
+            try:
+                connection.sendall(b"y" * 2000) if direction == "uploads" else connection.recv(2000)
+            except OSError:
+                return
+
+    with server.wire() as wire:
+        wire.request("PUT", "/slow").expect(200)
+        wire.put("slow", "large", content(64 * MIB)).expect(200)
+        wire.put("slow", "mine", content(MIB)).expect(200)
+        for n in range(24):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            head = head_bytes(wire, "PUT", f"/slow/{n}", length=64 * MIB) if direction == "uploads" else head_bytes(wire, "GET", "/slow/large")
+            connection.sendall(head[0] + b"y" * 20000 * (direction == "uploads"))
+            slow.append(threading.Thread(target=trickle, args=(connection,), daemon=True))
+        for thread in slow:
+            thread.start()
+        try:
+            if direction == "uploads":
+                until(lambda: server.metrics()["basalt_queue_depth"]['{queue="buffer"}'] > 0, 30, "slow uploads to take memory")
+            wire.put("slow", "other", content(300_000)).expect(200)
+            assert wire.get("slow", "mine").body == content(MIB)
+        finally:
+            stop.set()
+            for thread in slow:
+                thread.join()
+    healthy(server)
+
+
 def test_connections_are_bounded(new_basalt):
     server = new_basalt(options=["--connections-max", "20"]).start()
     held = []
