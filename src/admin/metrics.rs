@@ -9,8 +9,8 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics,
-    LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
+    AccessLogMetrics, BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation,
+    HISTOGRAM_BUCKETS, IoMetrics, LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
 };
 
 /// The `Content-Type` of what `render` gives.
@@ -29,6 +29,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
+    access_log(&mut families, &snapshot.totals.access_log);
     notifications(&mut families, &snapshot.totals);
     // It fails for a family without name or samples, and we make none.
     TextEncoder::new().encode_to_string(&families.0).expect("families are well formed")
@@ -274,6 +275,11 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
         "Batches written again after a drive failed.",
         l.redriven as f64,
     );
+    families.one_gauge(
+        "log_stopped",
+        "Cores whose log takes nothing before the next start.",
+        l.stopped as f64,
+    );
     families.one_gauge("log_segments", "Log segments that still hold live records.", l.segments_live as f64);
     let one = |histogram| [(Vec::new(), histogram)];
     families.histogram("log_batch_records", "Records of a batch.", one(&l.batch_records), Unit::Plain);
@@ -320,6 +326,18 @@ fn background(families: &mut Families, totals: &CoreSnapshot) {
         "Bytes that jobs wrote, counted once for all copies.",
         jobs().map(|(l, j)| (l, j.bytes as f64)),
     );
+}
+
+fn access_log(families: &mut Families, log: &AccessLogMetrics) {
+    let lines = [("delivered", log.delivered), ("denied", log.denied), ("dropped", log.dropped)];
+    families.counter(
+        "access_log_lines_total",
+        "Lines of access logs of buckets, by what became of them.",
+        lines.map(|(outcome, n)| (vec![("outcome", outcome)], n as f64)),
+    );
+    families.one_counter("access_log_objects_total", "Objects written with them.", log.objects as f64);
+    let buffered = log.buffered_bytes as f64;
+    families.one_gauge("access_log_buffered_bytes", "Bytes of lines that wait for delivery.", buffered);
 }
 
 fn notifications(families: &mut Families, totals: &CoreSnapshot) {

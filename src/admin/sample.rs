@@ -4,9 +4,9 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics,
-    DriveState, JobKind, JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics, OperationMetrics,
-    ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
+    AccessLogMetrics, BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters,
+    DriveMetrics, DriveState, JobKind, JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics,
+    OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -60,6 +60,7 @@ fn totals() -> CoreSnapshot {
             ..Default::default()
         }],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
+        access_log: AccessLogMetrics { delivered: 7, objects: 2, ..Default::default() },
         buckets: 2,
     }
 }

@@ -358,6 +358,8 @@ pub struct LogMetrics {
     pub commit_us: Log2Histogram,
     /// Log segments that hold records not yet in the catalog's runs or in packs.
     pub segments_live: u64,
+    /// Cores whose log has stopped for want of drives.
+    pub stopped: u64,
 }
 
 impl LogMetrics {
@@ -370,6 +372,7 @@ impl LogMetrics {
         self.batch_bytes.merge(&other.batch_bytes);
         self.commit_us.merge(&other.commit_us);
         self.segments_live += other.segments_live;
+        self.stopped += other.stopped;
     }
 }
 
@@ -379,6 +382,7 @@ pub struct LogCounters {
     pub redriven: Counter,
     pub commit_us: LocalHistogram,
     pub segments_live: Gauge,
+    pub stopped: Gauge,
     batches: Counter,
     records: Counter,
     bytes: Counter,
@@ -406,6 +410,7 @@ impl LogCounters {
             batch_bytes: self.batch_bytes.snapshot(),
             commit_us: self.commit_us.snapshot(),
             segments_live: self.segments_live.get(),
+            stopped: self.stopped.get(),
         }
     }
 }
@@ -657,6 +662,7 @@ pub struct CoreSnapshot {
     pub operations: Vec<OperationMetrics>,
     pub notifications: Vec<NotificationMetrics>,
     pub connections: ConnectionMetrics,
+    pub access_log: AccessLogMetrics,
     /// Buckets, the same on every core.
     pub buckets: u64,
 }
@@ -673,7 +679,28 @@ impl CoreSnapshot {
         merge_lists(&mut self.notifications, other.notifications, target, NotificationMetrics::merge);
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);
+        self.access_log.merge(&other.access_log);
         self.buckets += other.buckets;
+    }
+}
+
+/// Lines of access logs: what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogMetrics {
+    pub delivered: u64,
+    pub dropped: u64,
+    pub denied: u64,
+    pub objects: u64,
+    pub buffered_bytes: u64,
+}
+
+impl AccessLogMetrics {
+    pub fn merge(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.dropped += other.dropped;
+        self.denied += other.denied;
+        self.objects += other.objects;
+        self.buffered_bytes += other.buffered_bytes;
     }
 }
 

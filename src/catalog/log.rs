@@ -20,16 +20,12 @@ use super::batch::{Batch, Lost, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::logs::{Logs, Mirrors};
-
-/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
-/// without one nothing is ever emptied. The current one, the next one, and one before `admit` says no.
-const RETIRING_SEGMENTS: usize = 3;
 
 /// Who learns of committed records, in their order.
 pub trait Apply {
@@ -103,7 +99,7 @@ impl Log {
     /// looks after; at most `segments_max` may hold records at a time. A start may find more, when it has
     /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
-        let segments_max = segments_max.max(sealed.len() + RETIRING_SEGMENTS);
+        let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
         Rc::new(Log {
             pool,
             logs,
@@ -387,6 +383,7 @@ impl Log {
 
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
+        let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 match self.create_segment().await {
@@ -394,6 +391,13 @@ impl Log {
                         *self.prepared.borrow_mut() = Some(next);
                         self.scarce.set(false);
                         self.relieved.notify_waiters();
+                        failures = 0;
+                    }
+                    // The drive that failed is latched by now, so the next try goes to others.
+                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
+                        tracing::warn!(%error, "a log segment is begun again on other drives");
+                        failures += 1;
+                        continue;
                     }
                     Err(error) => {
                         if !self.scarce.replace(true) {
@@ -503,6 +507,7 @@ impl Log {
 
     fn stop(&self) {
         self.stopped.set(true);
+        self.counters.stopped.set(1);
         let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
         if !lost.is_empty() {
             lost.outcome.settle(Err(Lost));

@@ -54,9 +54,11 @@ pub struct Config {
     pub domains: Vec<String>,
     /// The same, at least one, none of them also in `domains`.
     pub website_domains: Vec<String>,
+    pub access_log_interval: Duration,
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
+    pub idle_timeout: Duration,
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
@@ -179,6 +181,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         region: checked_region(options.region)?,
         website_domains: checked_website_domains(options.website_domain, &domains)?,
         domains,
+        access_log_interval: checked_access_log(options.access_log_seconds)?,
         connections_max: checked_connections(options.connections_max)?,
         header_timeout: seconds(
             "header-timeout",
@@ -186,6 +189,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             1,
             limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
+        idle_timeout: seconds("idle-timeout", options.idle_timeout, 1, limits::IDLE_SECONDS_DEFAULT)?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
         lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,
@@ -293,6 +297,12 @@ fn checked_bucket_metrics(said: Option<usize>) -> Result<usize, ConfigError> {
     let buckets = said.unwrap_or(0);
     within("bucket-metrics", buckets as u64, 0, limits::METRICS_BUCKETS_MAX as u64)?;
     Ok(buckets)
+}
+
+fn checked_access_log(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let seconds = said.unwrap_or(limits::ACCESS_LOG_SECONDS_DEFAULT);
+    within("access-log-seconds", seconds, 1, limits::ACCESS_LOG_SECONDS_MAX)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {

@@ -4,8 +4,10 @@
 //! that cannot be read, because another version wrote it, denies everything but its own replacement by the
 //! owner's root.
 
+use std::rc::Rc;
+
 use crate::codec::policy::Policy;
-use crate::codec::xml::{Grant, ObjectOwnership, Payer, PublicAccessBlock};
+use crate::codec::xml::{Grant, LogTarget, ObjectOwnership, Payer, PublicAccessBlock};
 use crate::object::buckets::Bucket;
 use crate::object::settings::BucketSettings;
 
@@ -27,6 +29,8 @@ pub struct Rules {
     pub expires: bool,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
+    /// Where the log of requests goes.
+    pub logging: Option<Rc<LogTarget>>,
     /// Somebody is told of changes to objects.
     pub notifies: bool,
 }
@@ -57,6 +61,7 @@ impl Rules {
             block: settings.public_access.unwrap_or_default(),
             expires: settings.lifecycle.is_some(),
             requester_pays: settings.payer == Some(Payer::Requester),
+            logging: settings.logging.as_ref().and_then(|logging| logging.target.clone()).map(Rc::new),
             notifies: settings.notification.is_some(),
         }
     }

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::amend::Amendment;
 use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
@@ -22,11 +24,13 @@ use super::uploads::{self, UploadRef};
 use super::usage::Room;
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
+use crate::codec::checksum::Digests;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
@@ -410,6 +414,40 @@ impl Store {
         if fits(room) { Ok(room.bytes) } else { Err(ObjectError::QuotaExceeded) }
     }
 
+    /// Stores an object that this server itself made, whole. Hashing and writing are the background core's.
+    pub async fn deposit(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Bytes,
+        headers: Headers,
+        attached: Attached,
+    ) -> Result<Committed> {
+        let target = self.target(bucket, key, None)?;
+        let size = Some(body.len() as u64);
+        let room = self.room(&target, size).await?;
+        let write = move |core: Rc<Core>| async move {
+            let mut writer = Writer::new(core, target, size, room);
+            let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
+            let mut rest = body;
+            while !rest.is_empty() {
+                let step = rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX));
+                digests.update(&step);
+                writer.write(step).await?;
+            }
+            let values = digests.finish();
+            let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
+            let checksum = values.checksum.map(|checksum| Checksum {
+                algorithm: checksum.algorithm(),
+                kind: ChecksumKind::FullObject,
+                value: checksum.bytes().to_vec(),
+                parts: 0,
+            });
+            writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+        };
+        self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
+    }
+
     fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "checked at the edge");
         let bucket = self.bucket_ref(bucket)?;
@@ -507,10 +545,9 @@ impl Store {
             _ => None,
         };
         let mut entries = Vec::with_capacity(rows.len());
-        for (index, row) in rows.into_iter().enumerate() {
-            if index % VERSIONS_TOLD_MAX == VERSIONS_TOLD_MAX - 1 {
-                tokio::task::yield_now().await;
-            }
+        let mut stint = Stint::new(VERSIONS_TOLD_MAX);
+        for row in rows {
+            stint.step(1).await;
             entries.push(match row {
                 Row::Prefix(name) => VersionEntry::Prefix(name),
                 Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),

@@ -12,14 +12,8 @@ use super::pace::Urgency;
 use super::pack;
 use super::shard::Shard;
 use crate::base::ids::ShardId;
-use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, TEND_TICK_MS};
+use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, SURRENDER_TICKS, TEND_TICK_MS};
 use crate::catalog::log::Log;
-
-/// Turns of the tick between two looks at empty segments.
-const SURRENDER_TURNS: u32 = 400;
-
-/// Pause before a log segment that could not be emptied is tried again: each try reads it.
-const STUCK_PAUSE_MS: u64 = 250;
 
 /// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
 pub async fn tend_memtable(shard: Rc<Shard>) {
@@ -60,7 +54,7 @@ pub async fn tend_runs(shard: Rc<Shard>) {
         {
             tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
         }
-        if turn.is_multiple_of(SURRENDER_TURNS)
+        if turn.is_multiple_of(SURRENDER_TICKS)
             && let Err(error) = shard.space.surrender().await
         {
             tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
@@ -109,7 +103,7 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         retire_weak(&core, &log, &urgency).await;
         core.peers.pulses[core.index].set_full(log.is_full());
         if stuck {
-            tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
+            tokio::time::sleep(Duration::from_millis(RETIRE_PAUSE_MS)).await;
         }
         was_stuck = stuck;
     }

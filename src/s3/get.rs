@@ -159,14 +159,14 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
     version_header(headers, object.version_id());
     count_header(headers, &meta.attached.tags);
     lock_headers(headers, &meta.attached);
-    // One that is asked for by its id may be an old one; where there are no versions it is not.
-    if asked_version(call.query).is_none() || object.version_id().is_none() {
-        expiration_header(headers, call, meta);
-    }
     if call.caller.is_anonymous() && call.query.pairs().iter().any(|pair| pair.name.starts_with("response-"))
     {
         let message = "Request specific response headers cannot be used for anonymous GET requests.";
         return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    // One that is asked for by its id may be an old one; where there are no versions it is not.
+    if object.version_id().is_none() || asked_version(call.query).is_none() {
+        expiration_header(headers, call, meta);
     }
     override_headers(headers, call.query)?;
     if found.partial {

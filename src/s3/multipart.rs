@@ -18,6 +18,7 @@ use super::service::{Call, location};
 use super::versions::version_header;
 use super::{conditions, headers};
 use crate::base::limits::PART_NUMBER_MAX;
+use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::Query;
@@ -28,7 +29,6 @@ use crate::codec::xml::{
 };
 use crate::object::events::Cause;
 use crate::object::meta::ETag;
-use crate::object::pace::rest;
 use crate::object::store::{
     Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
 };

@@ -65,6 +65,8 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     headers::check_features(&asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
+    call.trace.meets(call.rules.as_ref(), call.caller, call.proof);
+    call.trace.set_key(call.key);
     authorize::admit(Operation::PutObject, &call).await?;
     settings::charged(&call)?;
     let (committed, call) = store(call, &mut reader, length).await?;
@@ -276,6 +278,7 @@ async fn store<'r>(
             .field("ProposedSize", writer.len().to_string())
             .field("MinSizeAllowed", min.to_string()));
     }
+    call.trace.set_size(writer.len());
     let values = digests.finish();
     if claimed.is_some() && claimed != values.checksum {
         let message =

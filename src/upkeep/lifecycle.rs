@@ -7,6 +7,7 @@
 //! due before a stop is due after it. Rules that changed since are given a pass of their own within an hour, and so is
 //! everything when a pass could not do all that was due.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::object::core::Core;
 use crate::object::lifecycle::{Action, Day, Due, Facts, History, KeyRange, Subject, Tally, abort};
 use crate::object::open::Running;
 use crate::object::pace::{GivenUp, Pace, Urgency};
+use crate::object::settings::BucketSettings;
 use crate::object::uploads::UploadRef;
 
 /// Starts it on the one core that does it for all. `day` is how long a day of a rule is.
@@ -38,7 +40,7 @@ pub fn start(running: &mut Running, day: Day) {
 
 /// Passes when a day begins, and when rules changed, until the server stops.
 async fn run_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
-    let mut known = Vec::new();
+    let mut known = BTreeMap::new();
     let mut due = Nanos(0);
     while !log.is_over() {
         let now = core.pool.world.now();
@@ -48,7 +50,9 @@ async fn run_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
         let wanted = if is_due { subjects.clone() } else { changed(&subjects, &known) };
         if is_due || !wanted.is_empty() {
             due = day.next(now);
-            known = if pass(&core, wanted, day).await { subjects } else { Vec::new() };
+            let is_done = pass(&core, wanted, day).await;
+            let known_now = subjects.into_iter().map(|subject| (subject.named.id, subject.settings));
+            known = known_now.filter(|_| is_done).collect();
         }
         let wait = Duration::from_nanos(due.0.saturating_sub(core.pool.world.now().0));
         tokio::select! {
@@ -67,11 +71,11 @@ pub fn subjects(core: &Core) -> Vec<Subject> {
 }
 
 /// Those that are not as they were.
-fn changed(now: &[Subject], before: &[Subject]) -> Vec<Subject> {
+fn changed(now: &[Subject], before: &BTreeMap<u64, Arc<BucketSettings>>) -> Vec<Subject> {
     let is_same = |subject: &Subject| {
-        before.iter().any(|old| {
-            let same = Arc::ptr_eq(&old.settings, &subject.settings);
-            old.named.id == subject.named.id && (same || old.settings.lifecycle == subject.settings.lifecycle)
+        let old = before.get(&subject.named.id);
+        old.is_some_and(|old| {
+            Arc::ptr_eq(old, &subject.settings) || old.lifecycle == subject.settings.lifecycle
         })
     };
     now.iter().filter(|subject| !is_same(subject)).cloned().collect()

@@ -16,7 +16,7 @@ use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -281,7 +281,7 @@ impl Pass {
             let piece = piece?;
             since += piece.len() as u64;
             writer.write(piece).await?;
-            if since >= STEP_BYTES {
+            if since >= SCRUB_STEP_BYTES {
                 self.pace.step(2 * std::mem::take(&mut since)).await;
             }
             if core.board.is_closing() {
@@ -300,6 +300,3 @@ impl Pass {
         core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
     }
 }
-
-/// Bytes copied between two pauses.
-const STEP_BYTES: u64 = 1 << 20;

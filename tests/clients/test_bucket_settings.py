@@ -1,9 +1,7 @@
-"""What a bucket is set to: tags, encryption, payment, ownership, access block; what waits for a runner."""
+"""What a bucket is set to: tags, encryption, payment, ownership, access block; what is off."""
 import base64
 import hashlib
 import http.client
-
-import pytest
 
 from .errors import refused
 from .wire import object_path
@@ -105,21 +103,11 @@ def test_nobody_in_particular_cannot_pay(open_basalt):
         assert get({"x-amz-request-payer": "requester"}) == 403
 
 
-@pytest.mark.parametrize("name", ["logging", "notification"])
-def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, name):
-    if name == "logging":
-        assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
-        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
-        with refused("NotImplemented", 501):
-            target = {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": ""}}
-            s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=target)
-    else:
-        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-        with refused("InvalidArgument", 400):
-            topic = {"TopicArn": "arn:aws:sns:us-east-1:1:t", "Events": ["s3:ObjectCreated:*"]}
-            configuration = {"TopicConfigurations": [topic]}
-            s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
-        assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
+def test_what_is_off_is_said(s3, bucket):
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
 
 
 def test_settings_survive_a_kill_and_go_with_the_bucket(new_basalt):
