@@ -57,7 +57,7 @@ pub(super) struct Trace<'r> {
     /// Of the bucket, where it has a log.
     rules: RefCell<Option<Rc<Rules>>>,
     who: RefCell<Option<(Caller, Option<Proof>)>>,
-    /// Where it does not stand in the path.
+    /// Where it does not stand in the path as it is.
     key: RefCell<Option<String>>,
     /// Of the object, where no header tells.
     size: Cell<Option<u64>>,
@@ -212,8 +212,8 @@ pub(super) fn line_of(
     let who = trace.who.borrow();
     let requester = who.as_ref().and_then(|(caller, _)| requester(caller));
     let own_key = trace.key.borrow();
-    let site_key = site.map(|_| parts.uri.path().trim_start_matches('/')).filter(|key| !key.is_empty());
-    let key = own_key.as_deref().or(if site.is_some() { site_key } else { found.key.as_deref() });
+    // Where a site was asked, the path is not what was looked for.
+    let key = own_key.as_deref().or(found.key.as_deref().filter(|_| site.is_none()));
     let query_version = parts.uri.query().and_then(|query| {
         query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).filter(|id| !id.is_empty())
     });
@@ -226,7 +226,8 @@ pub(super) fn line_of(
         key,
         version,
         status: reply.status().as_u16(),
-        error: error.map(Code::name),
+        // That nothing has changed is no error to a log.
+        error: error.filter(|code| *code != Code::NotModified).map(Code::name),
         size: trace.size.get().or_else(|| size_of(operation, parts, reply, error)),
         ..trace.line(edge, &rules, bucket)
     };
@@ -401,6 +402,19 @@ mod tests {
             [("a", 2)]
         );
         assert_eq!(log.take(true).iter().map(|batch| batch.count).collect::<Vec<_>>(), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_could_not_be_delivered_waits_and_takes_its_room() {
+        let log = AccessLog::new(1 << 20, Rc::default());
+        log.append("x", "o", &target("", None), &rendered(0), 1, 1);
+        let bytes = log.bytes.get();
+        let mut taken = log.take(true);
+        assert_eq!((taken.len(), log.bytes.get()), (1, bytes));
+        taken.drain(..).for_each(|batch| log.give_back(batch));
+        let again = log.take(false);
+        assert_eq!((again.len(), again[0].count, log.bytes.get()), (1, 1, bytes));
+        assert!(log.take(true).is_empty());
     }
 
     #[test]

@@ -12,11 +12,11 @@ use std::rc::Rc;
 use http::HeaderMap;
 use smallvec::{SmallVec, smallvec};
 
-use super::error::{Code, Result};
+use super::error::{Code, Result, S3Error};
 use super::facts::Facts;
-use super::headers;
 use super::route::Operation;
 use super::service::Call;
+use super::{headers, multipart};
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Grant};
 use crate::iam::acl;
@@ -205,7 +205,12 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
-        _ => call.admit(&place, action),
+        _ => match call.admit(&place, action) {
+            Err(refusal) if matches!(operation, Operation::AbortMultipartUpload | Operation::ListParts) => {
+                call.admit_initiator(&place, action, refusal).await
+            }
+            result => result,
+        },
     }
 }
 
@@ -287,6 +292,19 @@ impl Call<'_> {
                 self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None, None)
             }
             None => self.admit(place, action),
+        }
+    }
+
+    /// Who began an upload may look at it and abort it, unless somebody denies that.
+    async fn admit_initiator(&self, place: &Site<'_>, action: Action, refusal: S3Error) -> Result<()> {
+        let Some(caller) = self.caller.canonical() else { return Err(refusal) };
+        let id = multipart::upload_id(self.query);
+        match self.edge.store.upload(self.bucket, self.key, id).await {
+            Ok(upload) if upload.owner == caller => {
+                let side = ObjectSide { owner: &upload.owner, grants: &[] };
+                self.judge_side(place, action, Some(&side), None, None)
+            }
+            _ => Err(refusal),
         }
     }
 

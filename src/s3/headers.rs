@@ -132,6 +132,9 @@ fn owned(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>> {
 
 /// `aws-chunked` says how the request travels, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
+    if !value.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(value.to_owned()).filter(|value| !value.is_empty());
+    }
     let kept: Vec<&str> = value
         .split(',')
         .map(str::trim)

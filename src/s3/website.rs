@@ -100,6 +100,9 @@ impl Visit<'_> {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         let key = decode_path(raw).map_err(|_| Code::InvalidURI)?;
         check_key(&key)?;
+        if !key.is_empty() {
+            self.trace.set_key(&key);
+        }
         let found = self.edge.store.settings(self.bucket)?;
         let Some(website) = &found.settings.website else {
             let error = S3Error::new(Code::NoSuchWebsiteConfiguration);
@@ -129,6 +132,7 @@ impl Visit<'_> {
         }
         let name =
             if key.is_empty() || key.ends_with('/') { format!("{key}{index}") } else { key.to_owned() };
+        self.trace.set_key(&name);
         let asked = self.parts.headers.clone();
         let error = match self.object(&name, &asked, self.is_head()).await {
             Ok(reply) => return Ok((elsewhere(reply), None)),

@@ -1,9 +1,7 @@
-"""What a bucket is set to: tags, encryption, payment, ownership, access block; what waits for a runner."""
+"""What a bucket is set to: tags, encryption, payment, ownership, access block; what is off."""
 import base64
 import hashlib
 import http.client
-
-import pytest
 
 from .errors import refused
 from .wire import object_path
