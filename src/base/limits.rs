@@ -448,6 +448,9 @@ pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
 pub const HEADERS_READ_AT_ONCE: usize = 64;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 pub const RETIRE_PAUSE_MS: u64 = 250;
+/// The same for one that lacks mirrors: nobody waits for its room, and trying may go on for as long as a drive is
+/// bad.
+pub const RETIRE_WEAK_PAUSE_MS: u64 = 30_000;
 /// Turns of the upkeep tick between two looks at empty segments: ten seconds.
 pub const SURRENDER_TICKS: u32 = 400;
 /// Empty segments a shard keeps on each drive before it gives one back: the next claim costs a write of its header.

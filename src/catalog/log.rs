@@ -456,11 +456,23 @@ impl Log {
         self.weak.borrow_mut().insert(id);
     }
 
-    /// A segment to be emptied before its turn. Given once: one that could not be emptied waits for another
-    /// mark.
-    pub fn take_weak(&self) -> Option<Sealed> {
-        let weak = self.weak.borrow_mut().pop_first()?;
-        self.sealed.borrow().iter().find(|sealed| sealed.id == weak).cloned()
+    /// Segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
+    pub fn take_weak(&self) -> Vec<Sealed> {
+        let weak = self.weak.take();
+        self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
+    }
+
+    /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
+    /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
+    pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
+        if !self.current.borrow().as_ref().is_some_and(|current| is_weak(&current.mirrors)) {
+            return true;
+        }
+        let is_idle = self.flying.borrow().is_none();
+        if is_idle {
+            self.seal();
+        }
+        is_idle
     }
 
     /// Nothing in the segment matters any more: its space may be used again.

@@ -6,13 +6,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::compact;
 use super::core::Core;
 use super::pace::Urgency;
 use super::pack;
 use super::shard::Shard;
 use crate::base::ids::ShardId;
-use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, SURRENDER_TICKS, TEND_TICK_MS};
+use crate::base::limits::{
+    COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, SURRENDER_TICKS, TEND_TICK_MS,
+};
 use crate::catalog::log::Log;
 
 /// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
@@ -92,7 +96,7 @@ pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
 
 /// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
-    let mut was_stuck = false;
+    let (mut was_stuck, mut weak_next) = (false, Instant::now());
     loop {
         tick().await;
         if log.is_over() {
@@ -100,7 +104,9 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
-        retire_weak(&core, &log, &urgency).await;
+        if Instant::now() >= weak_next && !retire_weak(&core, &log, &urgency).await {
+            weak_next = Instant::now() + Duration::from_millis(RETIRE_WEAK_PAUSE_MS);
+        }
         core.peers.pulses[core.index].set_full(log.is_full());
         if stuck {
             tokio::time::sleep(Duration::from_millis(RETIRE_PAUSE_MS)).await;
@@ -143,15 +149,20 @@ pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
     }
 }
 
-/// Empties segments before their turn that a scrub found wanting.
-async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
-    while !log.is_over()
-        && let Some(weak) = log.take_weak()
-    {
+/// Empties segments before their turn that a scrub found wanting; false when some are left, marked as before.
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) -> bool {
+    let mut is_done = true;
+    for weak in log.take_weak() {
+        if log.is_over() {
+            break;
+        }
         if let Err(error) = pack::retire(core, log, &weak, urgency).await {
-            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
+            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays for now");
+            log.mark_weak(weak.id);
+            is_done = false;
         }
     }
+    is_done
 }
 
 async fn tick() {

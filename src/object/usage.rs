@@ -86,6 +86,8 @@ impl Shard {
             start = key::usage(after);
             start.push(0);
         }
+        // A fold between the two looks would hide what it moves from the count to a value.
+        let _still = self.no_checkpoint().await;
         let mut found = BTreeMap::new();
         let mut scan = self.index.scan(start, end);
         while found.len() < USAGES_READ_AT_ONCE
