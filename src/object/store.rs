@@ -245,6 +245,12 @@ impl Store {
         self.core.pool.world.now()
     }
 
+    /// Whether a client that hardly reads keeps memory from others who wait for it: then its answer is to be
+    /// broken off.
+    pub fn reading_gives_way(&self) -> bool {
+        self.core.reads.gives_way()
+    }
+
     pub fn identities(&self) -> &Rc<Identities> {
         &self.core.common.identities
     }
