@@ -91,18 +91,21 @@ class Basalt:
             raise SystemExit(f"the bucket could not be made: {status}")
         connection.close()
 
-    def lay_down_rule(self):
-        """Everything expires, and nothing of it soon."""
+    def set_rule(self, on=True):
+        """Everything expires, and nothing of it soon; or there is no rule."""
         body = (b"<LifecycleConfiguration><Rule><ID>r</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>"
-                b"<Expiration><Days>1000000</Days></Expiration></Rule></LifecycleConfiguration>")
-        target = presign.Signer(self.access, "PUT").target(f"/{BUCKET}", [("lifecycle", "")])
+                b"<Expiration><Days>1000000</Days></Expiration></Rule></LifecycleConfiguration>") if on else b""
+        method = "PUT" if on else "DELETE"
+        target = presign.Signer(self.access, method).target(f"/{BUCKET}", [("lifecycle", "")])
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         digest = base64.b64encode(hashlib.md5(body).digest()).decode()
-        connection.request("PUT", target, body=body, headers={"Content-MD5": digest})
+        connection.request(method, target, body=body, headers={"Content-MD5": digest} if on else {})
         status = connection.getresponse().status
-        if status != 200:
-            raise SystemExit(f"the rule was not taken: {status}")
+        if status not in (200, 204):
+            raise SystemExit(f"the rule was not set: {status}")
         connection.close()
+        while not on and self.figure("lifecycle_running"):
+            time.sleep(0.05)
 
     def figure(self, name, labels=""):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -112,21 +115,18 @@ class Basalt:
         found = re.search(rf"^basalt_{name}{re.escape(labels)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def lifecycle_passes(self, count):
-        """Waits for so many whole passes; seconds, busy seconds of the thread and versions of one of them."""
+    def lifecycle_pass(self, versions):
+        """Waits for a pass over so many versions: its seconds, and how long its thread was busy."""
         def figures():
             kind = '{kind="lifecycle"}'
-            return [self.figure("lifecycle_passes_total"), self.figure("lifecycle_examined_total"),
-                    self.figure("background_busy_seconds_total", kind)]
-        begun = self.figure("lifecycle_passes_total")
-        while self.figure("lifecycle_passes_total") <= begun:
-            time.sleep(0.05)
-        before = figures()
-        while (after := figures())[0] < before[0] + count:
-            time.sleep(0.05)
-        passes, examined, busy = [new - old for new, old in zip(after, before)]
-        return {"seconds": self.figure("lifecycle_last_pass_seconds"), "busy": busy / passes,
-                "versions": examined / passes}
+            return self.figure("lifecycle_examined_total"), self.figure("background_busy_seconds_total", kind)
+        while True:
+            before, passes = figures(), self.figure("lifecycle_passes_total")
+            while self.figure("lifecycle_passes_total") == passes:
+                time.sleep(0.01)
+            after = figures()
+            if after[0] - before[0] >= versions * 0.99:
+                return {"seconds": self.figure("lifecycle_last_pass_seconds"), "busy": after[1] - before[1]}
 
     def stop(self, how=signal.SIGTERM):
         if self.process and self.process.poll() is None:

@@ -275,6 +275,11 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
         "Batches written again after a drive failed.",
         l.redriven as f64,
     );
+    families.one_gauge(
+        "log_stopped",
+        "Cores whose log takes nothing before the next start.",
+        l.stopped as f64,
+    );
     families.one_gauge("log_segments", "Log segments that still hold live records.", l.segments_live as f64);
     let one = |histogram| [(Vec::new(), histogram)];
     families.histogram("log_batch_records", "Records of a batch.", one(&l.batch_records), Unit::Plain);

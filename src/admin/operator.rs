@@ -6,8 +6,8 @@
 //! where the operator wants that (`--bucket-metrics`). The
 //! admin API wants requests signed with the root credentials, whatever they ask.
 //!
-//! Invariants: live answers as long as the thread runs; ready is 200 only while the server can serve and
-//! commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.
+//! Invariants: live is 200 unless nothing but a new start helps and no read is lost by it; ready is 200 only while
+//! the server can serve and commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,8 +33,24 @@ pub const PREFIX: &str = "/-/";
 
 /// Gathers the figures of all cores. The operator edge adds those of the process.
 pub type SnapshotSource = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Snapshot>>>>;
-/// Whether every core can serve and commit now, or the reason why not, fit for a person.
-pub type Ready = Rc<dyn Fn() -> Result<(), String>>;
+/// Whether every core can serve and commit now, or why not.
+pub type Ready = Rc<dyn Fn() -> Result<(), Unready>>;
+
+/// Why the server cannot commit now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Fit for a person.
+    pub reason: String,
+    /// Nothing but a new start helps, and one would succeed.
+    pub wants_restart: bool,
+}
+
+impl From<String> for Unready {
+    fn from(reason: String) -> Self {
+        Unready { reason, wants_restart: false }
+    }
+}
+
 /// Does what an operator asks for; what was done, or the reason why not, fit for a person.
 pub type Act = Rc<dyn Fn(Order) -> Pin<Box<dyn Future<Output = Result<String, String>>>>>;
 
@@ -103,7 +119,7 @@ impl Operator {
             return wrong_method("GET, HEAD");
         }
         match endpoint {
-            Endpoint::Live => text(StatusCode::OK, "live\n"),
+            Endpoint::Live => self.live(),
             Endpoint::Ready => self.ready(),
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => self.status(request).await,
@@ -123,10 +139,21 @@ impl Operator {
         }
     }
 
+    fn live(&self) -> Response<Bytes> {
+        match (self.ready)() {
+            Err(Unready { reason, wants_restart: true }) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, &format!("restart: {reason}\n"))
+            }
+            _ => text(StatusCode::OK, "live\n"),
+        }
+    }
+
     fn ready(&self) -> Response<Bytes> {
         match (self.ready)() {
             Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}\n")),
+            Err(Unready { reason, .. }) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}\n"))
+            }
         }
     }
 
@@ -145,7 +172,7 @@ impl Operator {
             let message = CORE_SILENT.trim_end().to_owned();
             return json(StatusCode::SERVICE_UNAVAILABLE, &Refused { code: "ServiceUnavailable", message });
         };
-        json(StatusCode::OK, &Report::new(&snapshot, (self.ready)()))
+        json(StatusCode::OK, &Report::new(&snapshot, (self.ready)().map_err(|unready| unready.reason)))
     }
 
     async fn accounts(
@@ -291,7 +318,7 @@ mod tests {
     fn operator(ready: Result<(), String>) -> Operator {
         Operator::new(
             Rc::new(|| Box::pin(async { sample::snapshot() })),
-            Rc::new(move || ready.clone()),
+            Rc::new(move || ready.clone().map_err(Unready::from)),
             act(),
             access(),
             no_accounts(),
@@ -326,6 +353,22 @@ mod tests {
         let live = broken.handle(&plain(Method::HEAD, "/-/health/live")).await;
         assert_eq!(live.status(), StatusCode::OK);
         assert_eq!(live.headers()[CACHE_CONTROL], "no-store");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_only_a_new_start_can_help_is_not_live() {
+        for wants_restart in [false, true] {
+            let unready = Unready { reason: "the log has stopped".to_owned(), wants_restart };
+            let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
+            let ready: Ready = Rc::new(move || Err(unready.clone()));
+            let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
+            let ready = operator.handle(&plain(Method::GET, "/-/health/ready")).await;
+            assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let live = operator.handle(&plain(Method::GET, "/-/health/live")).await;
+            let status = if wants_restart { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            assert_eq!(live.status(), status);
+            assert_eq!(body(&live), if wants_restart { "restart: the log has stopped\n" } else { "live\n" });
+        }
     }
 
     #[tokio::test]
@@ -377,10 +420,10 @@ mod tests {
 
     #[tokio::test]
     async fn ready_is_asked_each_time() {
-        let state = Rc::new(RefCell::new(Err("starting".to_owned())));
+        let state = Rc::new(RefCell::new(Err::<(), String>("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let ready: Ready = Rc::new(move || asked.borrow().clone());
+        let ready: Ready = Rc::new(move || asked.borrow().clone().map_err(Unready::from));
         let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);

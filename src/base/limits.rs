@@ -88,20 +88,32 @@ pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
 /// each with the state of its HMAC, so at most 3 MiB a core.
 pub const SIGNING_KEYS_MAX: usize = 1024;
+/// The same of admin requests, of one user in one region: today's, and yesterday's for requests around midnight.
+pub const ADMIN_SIGNING_KEYS_MAX: usize = 2;
 
 // ---- The client edge ----
 
 /// From accept, or from the first byte of a further request, to the end of the head, unless the
 /// operator says otherwise. Slower than this is slowloris: 32 KiB at 1 KiB a second take 32 s.
 pub const REQUEST_HEAD_SECONDS_MAX: u64 = 30;
-/// A connection without a request: as long as common load balancers keep theirs.
-pub const IDLE_SECONDS_MAX: u64 = 60;
+/// A connection without a request, unless the operator says otherwise: as long as common load balancers keep
+/// theirs.
+pub const IDLE_SECONDS_DEFAULT: u64 = 60;
 /// Both directions of a body are judged once in this time, which is longer than any pause of a
 /// live TCP connection that recovers from losses.
 pub const BODY_WINDOW_SECONDS: u64 = 20;
 /// What must move in a window in which we waited for the client: 1 KiB a second, slower than any
 /// link an uploader lives behind.
 pub const BODY_WINDOW_BYTES_MIN: u64 = 1024 * BODY_WINDOW_SECONDS;
+/// Memory of transfers that a client keeps waiting so long, row by row of blocks, is given up when others wait
+/// for it: at two data chunks that is a client of less than 13 KiB a second, where all memory is taken.
+pub const BUFFER_PATIENCE_SECONDS: u64 = 10;
+/// How often that is looked at, and the least a client takes of an answer in between when others wait.
+pub const BUFFER_LOOK_SECONDS: u64 = 5;
+pub const BUFFER_LOOK_BYTES_MIN: u64 = 13 * 1024 * BUFFER_LOOK_SECONDS;
+/// A client that takes or fills a group of rows in no less than this is slow, and gets one row at a time: an
+/// eighth of the memory, and drives that wait for it anyway.
+pub const SLOW_GROUP_SECONDS: u64 = 1;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
@@ -163,7 +175,11 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
 pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
 /// Open connections, at about 16 KiB each while idle: 64 MiB. One whose client sends faster than the drives
-/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own.
+/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own. These buffers are
+/// hyper's and are not counted in `--memory`: it takes their size when the connection begins, and a share of 16 KiB
+/// for each of 4,096 would halve the speed of the few that upload. What they may take is the number of connections
+/// times that bound, 1 GiB here when all of them upload at once; `--connections-max` is what bounds it, and a
+/// start whose connections could take more than its memory says so.
 pub const CONNECTIONS_DEFAULT: usize = 4096;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
@@ -206,6 +222,7 @@ pub const INSPECT_DAMAGE_MAX: usize = 1000;
 const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 const _: () = assert!(DRAIN_SECONDS_DEFAULT <= TIMEOUT_SECONDS_MAX);
+const _: () = assert!(BODY_WINDOW_SECONDS.is_multiple_of(BUFFER_LOOK_SECONDS));
 const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
@@ -312,6 +329,8 @@ pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
 
+/// Rows moved by one drive operation: half a MiB of each chunk, behind which drives get no faster.
+pub const GROUP_ROWS_MAX: u32 = 8;
 /// Groups of rows one writer has on their way to the drives while it fills the next: enough that
 /// receiving, coding and writing overlap. At 2+2 each is 2 MiB of buffers.
 pub const WRITE_GROUPS_MAX: usize = 2;
@@ -390,6 +409,9 @@ pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
 /// The longest rest between two steps of background work beside clients: a step that took longer than this
 /// waited for the drives, not for us.
 pub const PACE_REST_MS_MAX: u64 = 50;
+/// Connections the kernel holds until they are accepted: as many as clients open in the milliseconds in which
+/// the accepting thread is away. The kernel's own bound (`net.core.somaxconn`) may be lower.
+pub const ACCEPT_BACKLOG: i32 = 1024;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Part of the memory given to maps of free space: one in this many. A map takes a bit a page, 8 KiB
@@ -415,6 +437,30 @@ pub const LOG_BYTES_MAX: u64 = 512 << 20;
 /// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
 /// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
+/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
+/// without one nothing is ever emptied. The current one, the next one, and one before writers have to wait.
+pub const LOG_SEGMENTS_RETIRING: usize = 3;
+/// Bytes read at a time from a log segment: any batch fits whole. 4 MiB, for each log segment that is packed, and
+/// once for each core's share of a start.
+pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
+/// Segment headers read at a time from one drive: a page each, so 256 KiB a drive, and as deep as a drive likes
+/// its queue.
+pub const HEADERS_READ_AT_ONCE: usize = 64;
+/// Pause before a log segment that could not be emptied is tried again: each try reads it.
+pub const RETIRE_PAUSE_MS: u64 = 250;
+/// The same for one that lacks mirrors: nobody waits for its room, and trying may go on for as long as a drive is
+/// bad.
+pub const RETIRE_WEAK_PAUSE_MS: u64 = 30_000;
+/// Turns of the upkeep tick between two looks at empty segments: ten seconds.
+pub const SURRENDER_TICKS: u32 = 400;
+/// Empty segments a shard keeps on each drive before it gives one back: the next claim costs a write of its header.
+pub const SPARE_SEGMENTS_MAX: usize = 1;
+/// Bytes a memtable need not exceed however much memory there is: a larger one only makes the next start longer,
+/// 8 shards of 8 MiB being a third of a second of replay. The least is a flush every thousand records.
+pub const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+pub const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
+/// Parts of an upload looked at in one step: 200 bytes each, and one record when they are freed.
+pub const PARTS_AT_ONCE: usize = 64;
 
 const _: () =
     assert!(POLICY_BYTES_MAX <= SETTING_BYTES_MAX && SETTING_BYTES_MAX + 4 * KIB <= RECORD_BYTES_MAX);
@@ -437,13 +483,21 @@ pub const EVACUATE_MINUTES_DEFAULT: u64 = 60;
 pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
 /// Pause before an evacuation is tried again that found no room: each try walks the catalog.
 pub const EVACUATION_RETRY_SECONDS: u64 = 600;
+/// Bytes an extent is copied between two pauses: a quarter of a chunk.
+pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
+/// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.
+pub const HOLDINGS_LOOKED_AT: usize = 256;
+/// How often a busy owner is asked again by work that nobody waits for, and the pause between: five seconds.
+pub const BUSY_TRIES_MAX: usize = 100;
+pub const BUSY_PAUSE_MS: u64 = 50;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 
 // ---- Inventories ----
 
-/// How often it is looked whether a report is due; a short lifecycle day is looked at four times.
-pub const INVENTORY_LOOK_SECONDS: u64 = 60;
+/// How often it is looked whether a report is due: 0.1 ms for as many buckets as there may be. A short lifecycle day is
+/// looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 5;
 /// Lines of one file of a report: 200 bytes each before they are compressed.
 pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
 /// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.

@@ -358,6 +358,8 @@ pub struct LogMetrics {
     pub commit_us: Log2Histogram,
     /// Log segments that hold records not yet in the catalog's runs or in packs.
     pub segments_live: u64,
+    /// Cores whose log has stopped for want of drives.
+    pub stopped: u64,
 }
 
 impl LogMetrics {
@@ -370,6 +372,7 @@ impl LogMetrics {
         self.batch_bytes.merge(&other.batch_bytes);
         self.commit_us.merge(&other.commit_us);
         self.segments_live += other.segments_live;
+        self.stopped += other.stopped;
     }
 }
 
@@ -379,6 +382,7 @@ pub struct LogCounters {
     pub redriven: Counter,
     pub commit_us: LocalHistogram,
     pub segments_live: Gauge,
+    pub stopped: Gauge,
     batches: Counter,
     records: Counter,
     bytes: Counter,
@@ -406,6 +410,7 @@ impl LogCounters {
             batch_bytes: self.batch_bytes.snapshot(),
             commit_us: self.commit_us.snapshot(),
             segments_live: self.segments_live.get(),
+            stopped: self.stopped.get(),
         }
     }
 }

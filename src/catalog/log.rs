@@ -20,16 +20,12 @@ use super::batch::{Batch, Lost, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::logs::{Logs, Mirrors};
-
-/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
-/// without one nothing is ever emptied. The current one, the next one, and one before `admit` says no.
-const RETIRING_SEGMENTS: usize = 3;
 
 /// Who learns of committed records, in their order.
 pub trait Apply {
@@ -103,7 +99,7 @@ impl Log {
     /// looks after; at most `segments_max` may hold records at a time. A start may find more, when it has
     /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
-        let segments_max = segments_max.max(sealed.len() + RETIRING_SEGMENTS);
+        let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
         Rc::new(Log {
             pool,
             logs,
@@ -460,11 +456,23 @@ impl Log {
         self.weak.borrow_mut().insert(id);
     }
 
-    /// A segment to be emptied before its turn. Given once: one that could not be emptied waits for another
-    /// mark.
-    pub fn take_weak(&self) -> Option<Sealed> {
-        let weak = self.weak.borrow_mut().pop_first()?;
-        self.sealed.borrow().iter().find(|sealed| sealed.id == weak).cloned()
+    /// Segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
+    pub fn take_weak(&self) -> Vec<Sealed> {
+        let weak = self.weak.take();
+        self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
+    }
+
+    /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
+    /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
+    pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
+        if !self.current.borrow().as_ref().is_some_and(|current| is_weak(&current.mirrors)) {
+            return true;
+        }
+        let is_idle = self.flying.borrow().is_none();
+        if is_idle {
+            self.seal();
+        }
+        is_idle
     }
 
     /// Nothing in the segment matters any more: its space may be used again.
@@ -511,6 +519,7 @@ impl Log {
 
     fn stop(&self) {
         self.stopped.set(true);
+        self.counters.stopped.set(1);
         let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
         if !lost.is_empty() {
             lost.outcome.settle(Err(Lost));

@@ -58,6 +58,7 @@ pub struct Config {
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
+    pub idle_timeout: Duration,
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
@@ -188,6 +189,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             1,
             limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
+        idle_timeout: seconds("idle-timeout", options.idle_timeout, 1, limits::IDLE_SECONDS_DEFAULT)?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
         lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,

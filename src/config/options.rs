@@ -205,10 +205,16 @@ pub struct ServeOptions {
 
     /// Seconds a client may take to send the headers of a request
     ///
-    /// From accept, or from the first byte of a further request; between two requests a connection may
-    /// stay idle for a minute. Default: 30.
+    /// From accept, or from the first byte of a further request. Default: 30.
     #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
     pub header_timeout: Option<u64>,
+
+    /// Seconds a connection may stay open between two requests
+    ///
+    /// Longer than the load balancer in front keeps its idle connections, so that it is the one to close them.
+    /// Default: 60.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_IDLE_TIMEOUT", help_heading = "Network")]
+    pub idle_timeout: Option<u64>,
 
     /// Seconds a stop waits for requests in flight before it closes their connections
     ///
@@ -345,6 +351,7 @@ impl ServeOptions {
             access_log_seconds: self.access_log_seconds.or(other.access_log_seconds),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             memory: self.memory.or(other.memory),
             read_cache: self.read_cache.or(other.read_cache),

@@ -1,4 +1,5 @@
-//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found; and the figures of lifecycle.
+//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found; the figures of lifecycle;
+//! and what ends work for all: that the server stops, and that a log has.
 //!
 //! One for the process, shared by `Arc`; figures are atomics that change once for many blocks. Demands are
 //! counted, so that one that comes in the middle of a pass is followed by another pass. Nothing here decides
@@ -21,6 +22,7 @@ pub struct Board {
     taken: AtomicU64,
     demand: Notify,
     closing: AtomicBool,
+    stopped: AtomicBool,
     closed: Notify,
     running: AtomicBool,
     checked: AtomicU64,
@@ -103,6 +105,15 @@ impl Board {
 
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// The log of a core has found no safe set of drives and takes nothing more before the next start.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     pub fn add(&self, mended: &Mended) {

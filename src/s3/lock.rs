@@ -91,10 +91,8 @@ pub(super) fn lock_headers(headers: &mut HeaderMap, attached: &Attached) {
 /// For a PutObject whose object will be locked, by its headers or by the default of the bucket: a lock is for bytes
 /// that arrived as they were sent, so who asks for one says what they were.
 pub(super) fn check_digest(call: &Call<'_>, attached: &Attached, promise: &Promise) -> Result<()> {
-    let locked = attached.retention.is_some() || attached.legal_hold.is_some() || {
-        let bucket = call.edge.store.settings(call.bucket)?;
-        bucket.settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some())
-    };
+    let locked =
+        attached.retention.is_some() || attached.legal_hold.is_some() || call.rules()?.locks_by_default;
     if promise.has_digest() || !locked {
         return Ok(());
     }

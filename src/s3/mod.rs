@@ -82,6 +82,8 @@ pub struct EdgeSettings {
     pub new_buckets: NewBuckets,
     /// From accept, or from the first byte of a further request, to the end of the head.
     pub head_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
     /// Memory that documents of requests may take.

@@ -100,7 +100,11 @@ impl Visit<'_> {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         let key = decode_path(raw).map_err(|_| Code::InvalidURI)?;
         check_key(&key)?;
+        if !key.is_empty() {
+            self.trace.set_key(&key);
+        }
         let found = self.edge.store.settings(self.bucket)?;
+        self.trace.meets(Some(&self.edge.rules(self.bucket)?), &Caller::Anonymous, None);
         let Some(website) = &found.settings.website else {
             let error = S3Error::new(Code::NoSuchWebsiteConfiguration);
             return Err(error.field("BucketName", self.bucket));
@@ -129,6 +133,7 @@ impl Visit<'_> {
         }
         let name =
             if key.is_empty() || key.ends_with('/') { format!("{key}{index}") } else { key.to_owned() };
+        self.trace.set_key(&name);
         let asked = self.parts.headers.clone();
         let error = match self.object(&name, &asked, self.is_head()).await {
             Ok(reply) => return Ok((elsewhere(reply), None)),
@@ -204,7 +209,7 @@ impl Visit<'_> {
     }
 
     fn redirect(&self, status: StatusCode, way: &Way<'_>) -> Reply {
-        let host = super::service::host(&self.parts.headers, &self.parts.uri).unwrap_or("");
+        let host = self.trace.host.unwrap_or("");
         moved(status, &way.url(host))
     }
 

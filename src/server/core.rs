@@ -7,8 +7,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
@@ -18,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order};
+use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order, Unready};
 use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{
@@ -56,7 +55,6 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
-    let stopped = shared.stopped.clone();
     let mut running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
@@ -85,7 +83,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         upkeep::inventory::start(&mut running, facts.config.lifecycle_day);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
-    let edge = build_edge(&world, &facts, &running, stopped);
+    let edge = build_edge(&world, &facts, &running);
     let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
@@ -157,7 +155,7 @@ async fn gone(connections: &Cell<usize>) {
     }
 }
 
-fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> Edge {
+fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
     let config = &facts.config;
     let settings = EdgeSettings {
         region: config.region.clone(),
@@ -169,6 +167,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         },
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
         document_bytes: document_bytes(facts),
         access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
@@ -177,7 +176,7 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
     };
     let stats = Rc::new(Stats::default());
     report_into(running, stats.clone());
-    let operator = operator(world, facts, running, stopped);
+    let operator = operator(world, facts, running);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
 }
 
@@ -195,22 +194,13 @@ fn access_log_bytes(facts: &Facts) -> usize {
 
 // ---- The operator's side ----
 
-fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> s3::Operator {
+fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
     let (core, gathered) = (running.core.clone(), facts.clone());
     let snapshot = Rc::new(move || -> Pin<Box<dyn Future<Output = Snapshot>>> {
         Box::pin(gather(core.clone(), gathered.clone()))
     });
     let core = running.core.clone();
-    let ready = Rc::new(move || match core.pool.mirrors() {
-        Ok(_) if stopped.load(Ordering::Relaxed) => Err("the log has stopped".to_owned()),
-        Ok(_) => match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
-            None => Ok(()),
-            Some(full) => Err(format!(
-                "the log of core {full} cannot be emptied and takes no writes: are the drives full?"
-            )),
-        },
-        Err(error) => Err(error.to_string()),
-    });
+    let ready = Rc::new(move || readiness(&core));
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
     let core = running.core.clone();
@@ -244,6 +234,25 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
             operator.handle(&parts).await.map(s3::Body::full)
         })
     })
+}
+
+/// A log that stopped goes on only with the next start: it alone finds out what the drives have of the last
+/// batch. As long as there is no safe set of drives, that start would fail, and reads would end with it.
+fn readiness(core: &Core) -> Result<(), Unready> {
+    if let Err(error) = core.pool.mirrors() {
+        return Err(error.to_string().into());
+    }
+    if core.board.has_stopped() {
+        let reason = "the log has stopped, and there are drives again to go on with".to_owned();
+        return Err(Unready { reason, wants_restart: true });
+    }
+    match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
+        None => Ok(()),
+        Some(full) => {
+            let text = "cannot be emptied and takes no writes: are the drives full?";
+            Err(format!("the log of core {full} {text}").into())
+        }
+    }
 }
 
 /// Asks every core for its figures.

@@ -5,6 +5,7 @@ Lines are read as those who evaluate logs of AWS read them: by the expression th
 import http.client
 import itertools
 import re
+import socket
 import urllib.parse
 
 import pytest
@@ -225,6 +226,27 @@ def test_a_large_answer_is_logged_at_its_end(logged):
     assert logged.one("REST.PUT.OBJECT").size == str(size)
 
 
+def test_an_answer_that_is_broken_off(basalt, logged):
+    size = 64 << 20
+    logged.s3.put_object(Bucket=logged.name, Key="large", Body=bytes(size))
+    url = logged.s3.generate_presigned_url("get_object", Params={"Bucket": logged.name, "Key": "large"})
+    with socket.create_connection(("127.0.0.1", basalt.port), timeout=60) as raw:
+        path = url[url.index(f"/{logged.name}"):]
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{basalt.port}\r\n\r\n".encode())
+        assert raw.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    line = logged.one("REST.GET.OBJECT")
+    assert (line.status, line.size) == ("200", str(size)) and 0 < int(line.sent) < size
+
+
+def test_what_has_not_changed_is_no_error(logged):
+    s3, name = logged.s3, logged.name
+    etag = s3.put_object(Bucket=name, Key="k", Body=b"v")["ETag"]
+    with refused(None, 304):
+        s3.get_object(Bucket=name, Key="k", IfNoneMatch=etag)
+    line = logged.one("REST.GET.OBJECT")
+    assert (line.status, line.error, line.sent) == ("304", "-", "-")
+
+
 def test_a_batch_has_a_line_for_each_key(logged):
     s3, name = logged.s3, logged.name
     keys = [f"k{n}" for n in range(100)] + ["ü ü"]
@@ -303,16 +325,17 @@ def test_a_site(basalt, logged):
     s3.put_bucket_policy(Bucket=name, Policy=policy(allow("s3:GetObject", objects(name), Principal="*")))
     s3.put_object(Bucket=name, Key="index.html", Body=b"hello")
     connection = http.client.HTTPConnection("127.0.0.1", basalt.port, timeout=60)
-    for path, status in (("/", 200), ("/nothing", 403)):
+    for path, status in (("/", 200), ("/%C3%BC%20b", 403)):
         connection.request("GET", path, headers={"Host": f"{name}.s3-website.localhost"})
         answer = connection.getresponse()
         assert answer.read() and answer.status == status
     connection.close()
     line = logged.one("WEBSITE.GET.OBJECT", status="200")
+    assert line.key == "index.html"
     assert (line.uri, line.sent, line.requester, line.auth) == ("GET / HTTP/1.1", "5", "-", "-")
     assert line.host == f"{name}.s3-website.localhost"
     denied = logged.one("WEBSITE.GET.OBJECT", status="403")
-    assert (denied.key, denied.error) == ("nothing", "AccessDenied")
+    assert (denied.key, denied.error) == ("%C3%BC%20b", "AccessDenied")
 
 
 def test_whether_an_acl_was_needed(basalt, logged):

@@ -95,13 +95,19 @@ impl Lifecycle {
     /// Reads a document of any length that is allowed; rests now and then.
     pub async fn read(body: &[u8], rest: impl AsyncFn()) -> Result<Self, XmlError> {
         let mut document = Document::open(body, "LifecycleConfiguration")?;
-        let mut rules = Vec::new();
+        let (mut rules, mut ids) = (Vec::new(), HashSet::new());
         while let Some(element) = document.entry(&rest).await? {
             match element.name() {
                 b"Rule" if rules.len() == LIFECYCLE_RULES_MAX => {
                     return Err(XmlError::Malformed("it has too many rules"));
                 }
-                b"Rule" => rules.push(read_rule(&mut document)?),
+                b"Rule" => {
+                    let rule = named(read_rule(&mut document)?, rules.len());
+                    if !ids.insert(rule.id.clone()) {
+                        return argument("Rule ID must be unique. Found same ID for more than one rule");
+                    }
+                    rules.push(rule);
+                }
                 _ => return Err(UNEXPECTED),
             }
         }
@@ -109,7 +115,6 @@ impl Lifecycle {
         if rules.is_empty() {
             return Err(MISSING);
         }
-        name_rules(&mut rules)?;
         Ok(Lifecycle::new(rules))
     }
 }
@@ -139,22 +144,16 @@ impl Configuration for Lifecycle {
     }
 }
 
-/// Every rule has an id, and no two the same.
-fn name_rules(rules: &mut [LifecycleRule]) -> Result<(), XmlError> {
-    let mut ids = HashSet::new();
-    for (place, rule) in rules.iter_mut().enumerate() {
-        if rule.id.is_empty() {
-            let mut w = XmlWriter::new();
-            w.number("Place", place as u64);
-            write_rule(&mut w, rule);
-            let sum = Checksum::of(ChecksumAlgorithm::Crc64Nvme, &w.finish());
-            rule.id = format!("rule-{}", hex::encode(sum.bytes()));
-        }
-        if !ids.insert(rule.id.clone()) {
-            return argument("Rule ID must be unique. Found same ID for more than one rule");
-        }
+/// A rule without an id gets one.
+fn named(mut rule: LifecycleRule, place: usize) -> LifecycleRule {
+    if rule.id.is_empty() {
+        let mut w = XmlWriter::new();
+        w.number("Place", place as u64);
+        write_rule(&mut w, &rule);
+        let sum = Checksum::of(ChecksumAlgorithm::Crc64Nvme, &w.finish());
+        rule.id = format!("rule-{}", hex::encode(sum.bytes()));
     }
-    Ok(())
+    rule
 }
 
 fn read_rule(document: &mut Document<'_>) -> Result<LifecycleRule, XmlError> {
