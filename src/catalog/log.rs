@@ -389,11 +389,17 @@ impl Log {
     pub async fn prepare_segments(self: Rc<Self>) {
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
+                let failed = self.pool.failed();
                 match self.create_segment().await {
                     Ok(next) => {
                         *self.prepared.borrow_mut() = Some(next);
                         self.scarce.set(false);
                         self.relieved.notify_waiters();
+                    }
+                    // A drive failed under it: the others have room, and nobody is to be told that there is none.
+                    Err(error) if self.pool.failed() > failed => {
+                        tracing::debug!(%error, "a drive failed under a new log segment");
+                        continue;
                     }
                     Err(error) => {
                         if !self.scarce.replace(true) {
