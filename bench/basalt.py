@@ -3,6 +3,8 @@
 `Basalt` starts, stops and asks the kernel for processor time, memory and bytes read from drives; `load` drives
 any server with wrk from core 1 and returns the fields of the RESULT line of `load.lua` as numbers.
 """
+import base64
+import hashlib
 import http.client
 import os
 import re
@@ -88,6 +90,43 @@ class Basalt:
         if status not in (200, 409):
             raise SystemExit(f"the bucket could not be made: {status}")
         connection.close()
+
+    def set_rule(self, on=True):
+        """Everything expires, and nothing of it soon; or there is no rule."""
+        body = (b"<LifecycleConfiguration><Rule><ID>r</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>"
+                b"<Expiration><Days>1000000</Days></Expiration></Rule></LifecycleConfiguration>") if on else b""
+        method = "PUT" if on else "DELETE"
+        target = presign.Signer(self.access, method).target(f"/{BUCKET}", [("lifecycle", "")])
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        digest = base64.b64encode(hashlib.md5(body).digest()).decode()
+        connection.request(method, target, body=body, headers={"Content-MD5": digest} if on else {})
+        status = connection.getresponse().status
+        if status not in (200, 204):
+            raise SystemExit(f"the rule was not set: {status}")
+        connection.close()
+        while not on and self.figure("lifecycle_running"):
+            time.sleep(0.05)
+
+    def figure(self, name, labels=""):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", "/-/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(rf"^basalt_{name}{re.escape(labels)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def lifecycle_pass(self, versions):
+        """Waits for a pass over so many versions: its seconds, and how long its thread was busy."""
+        def figures():
+            kind = '{kind="lifecycle"}'
+            return self.figure("lifecycle_examined_total"), self.figure("background_busy_seconds_total", kind)
+        while True:
+            before, passes = figures(), self.figure("lifecycle_passes_total")
+            while self.figure("lifecycle_passes_total") == passes:
+                time.sleep(0.01)
+            after = figures()
+            if after[0] - before[0] >= versions * 0.99:
+                return {"seconds": self.figure("lifecycle_last_pass_seconds"), "busy": after[1] - before[1]}
 
     def stop(self, how=signal.SIGTERM):
         if self.process and self.process.poll() is None:

@@ -13,7 +13,7 @@ local method = os.getenv("METHOD") or "GET"
 local size = tonumber(os.getenv("SIZE") or "0")
 local order = os.getenv("ORDER") or "random"
 local connections = tonumber(os.getenv("CONNECTIONS") or "64")
-local urls, at, repeated, file, body = {}, 0, 0, nil, nil
+local urls, at, repeated, file, body, first = {}, 0, 0, nil, nil, nil
 
 local function random_body(bytes)
   local pieces = {}
@@ -35,6 +35,11 @@ end
 local function next_url()
   if order == "once" then
     local line = file:read("*l")
+    -- The first request is not sent: wrk asks for one to see what they look like. So its line comes twice.
+    if not first then
+      first = line
+      file:seek("set", 0)
+    end
     if line then at = line else repeated = repeated + 1 end
     if repeated == 4 * connections then ffi.C.kill(ffi.C.getpid(), SIGINT) end
     return at

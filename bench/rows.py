@@ -105,7 +105,7 @@ class Bench:
             self.loads()
             if self.wants("idle"):
                 self.idle()
-            if any(self.wants(n) for n in ("million", "list", "start")):
+            if any(self.wants(n) for n in ("million", "list", "start", "lifecycle")):
                 self.million()
             if self.full:
                 self.five_million()
@@ -206,6 +206,8 @@ class Bench:
             self.list_rows(MILLION)
             memory = self.server.settled_mib()
             self.lines.append(Line("memory, 1 million objects written and listed", memory, "MiB", 300, True))
+        if self.wants("lifecycle"):
+            self.lifecycle()
         for name, how in (("kill -9", signal.SIGKILL), ("a clean stop", signal.SIGTERM)):
             times = []
             for _ in range(RUNS):
@@ -238,6 +240,33 @@ class Bench:
         median = sorted(runs, key=lambda r: r["rps"])[RUNS // 2]
         title = f"LIST, {count:,} keys, pages of 1,000, c=4"
         self.lines.append(Line(title, median["rps"] * 1000, "keys/s", 200_000, detail=median))
+
+    def lifecycle(self):
+        """Passes over a million versions of which none is due: alone, and without pause beside readers of small
+        objects. Runs with and without passes take turns, so that a busy machine is the same to both."""
+        self.server.stop()
+        self.server.start([*self.server.options, "--lifecycle-day", "1"])
+        self.server.set_rule()
+        alone = self.server.lifecycle_pass(MILLION)
+        print(f"lifecycle alone: {alone}", flush=True)
+        self.lines.append(Line("lifecycle, 1 million versions, no clients", alone["seconds"], "s", 10, True))
+        self.lines.append(Line("  time its thread was busy", alone["busy"], "s", 10, True))
+        with open(self.place / "urls-read", "w") as file:
+            presign.objects(self.server.access, "GET", basalt.BUCKET, "o", 2000, file)
+        read = lambda: self.server.load(self.place / "urls-read", "GET", SMALL_BYTES, 16, self.seconds)
+        read()
+        runs = {True: [], False: []}
+        for turn in range(4 * RUNS):
+            passes = turn % 2 == 1
+            self.server.set_rule(passes)
+            runs[passes].append(read())
+            self.say("read beside passes" if passes else "read without passes", runs[passes][-1])
+        without, beside = (sorted(runs[passes], key=lambda r: r["p99ms"])[RUNS] for passes in (False, True))
+        self.lines.append(Line("GET 1 KiB, c=16, p99", without["p99ms"], "ms", detail=without))
+        title = "  the same beside passes without pause"
+        self.lines.append(Line(title, beside["p99ms"], "ms", 1.2 * without["p99ms"], True, detail=beside))
+        self.server.stop()
+        self.server.start([])
 
     def five_million(self):
         self.server.start(["--memory", "256MiB"])
@@ -288,7 +317,7 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the lines as JSON too")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join([r.name for r in LOADS] + ["idle", "million", "list", "start"]))
+        print("\n".join([r.name for r in LOADS] + ["idle", "million", "list", "lifecycle", "start"]))
         return 0
     bench = Bench(arguments)
     bench.run()

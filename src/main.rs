@@ -10,15 +10,17 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use basalt::admin::accounts::{self, AccountCommand};
+use basalt::admin::buckets::{self, BucketCommand};
 use basalt::admin::client::{AdminRequest, ClientError};
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
 use basalt::admin::inspect::{self, Choice, InspectError};
 use basalt::admin::operator::Order;
 use basalt::admin::status;
 use basalt::base::time::Nanos;
+use basalt::codec::xml::Quota;
 use basalt::config::{
-    AccountAction, AdminCommand, Command, CommandLine, Config, DriveCommand, InspectOptions, LogConfig,
-    LogFormat, ServeOptions, ServerOptions,
+    AccountAction, AdminCommand, BucketAction, Command, CommandLine, Config, DriveCommand, InspectOptions,
+    LogConfig, LogFormat, ServeOptions, ServerOptions,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Drive(DriveCommand::Readmit { drive, server }) => order(&server, Order::Readmit(drive)),
         Command::Scrub(options) => order(&options, Order::Scrub),
         Command::Admin(AdminCommand::Account(action)) => account(action),
+        Command::Admin(AdminCommand::Bucket(action)) => bucket(action),
         Command::Version => print(&format!("basalt {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -130,6 +133,30 @@ fn account(action: AccountAction) -> ExitCode {
     match accounts::ask(&request, &command) {
         Ok((json, _)) if options.json => print(&format!("{json}\n")),
         Ok((_, reports)) => print(&accounts::render(&command, &reports)),
+        Err(error) => fail_asking(&error),
+    }
+}
+
+fn bucket(action: BucketAction) -> ExitCode {
+    let (command, options) = match action {
+        BucketAction::List(options) => (BucketCommand::List(String::new()), options),
+        BucketAction::Show(of) => (BucketCommand::Show(of.name), of.server),
+        BucketAction::Quota(of) if of.clear => (BucketCommand::Clear(of.name), of.server),
+        BucketAction::Quota(of) => {
+            let quota = Quota { max_bytes: of.max_bytes.map(|size| size.0), max_objects: of.max_objects };
+            match quota == Quota::default() {
+                true => (BucketCommand::Show(of.name), of.server),
+                false => (BucketCommand::Limit(of.name, quota), of.server),
+            }
+        }
+    };
+    let request = match admin_request(&options) {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
+    match buckets::ask(&request, &command) {
+        Ok((json, _)) if options.json => print(&format!("{json}\n")),
+        Ok((_, reports)) => print(&buckets::render(&command, &reports)),
         Err(error) => fail_asking(&error),
     }
 }

@@ -22,7 +22,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin::credentials::{self, CredentialsError, Established};
 use crate::admin::notify::Notify;
 use crate::admin::progress::Progress;
-use crate::base::limits::{ACCEPT_QUEUE_MAX, SPACE_MAPS_SHARE};
+use crate::base::limits::{
+    ACCEPT_QUEUE_MAX, CONNECTION_BUFFER_BYTES_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, MIB,
+    SPACE_MAPS_SHARE,
+};
 use crate::base::metrics::{DriveState, RecoveryMetrics};
 use crate::config::{Config, Cores, CredentialsChoice};
 use crate::io::runtime::{self, IoKind};
@@ -198,11 +201,6 @@ fn recovery_metrics(opening: &Opening, started: Instant) -> RecoveryMetrics {
     }
 }
 
-/// Bytes a memtable need not exceed however much memory there is: a larger one only makes the next
-/// start longer.
-const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
-const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
-
 /// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
 /// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way, a sixteenth on
 /// those of background work, half of that on maps of free space. The rest is for what is not counted one
@@ -280,6 +278,15 @@ async fn serve(
     let startup = facts.started.elapsed();
     facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
     tracing::info!(%address, startup_ms = startup.as_millis() as u64, cores = facts.cores, "serving");
+    let buffers_mib = config.connections_max * CONNECTION_BUFFER_BYTES_MAX / MIB;
+    if (buffers_mib * MIB) as u64 > config.memory_bytes {
+        let connections = config.connections_max;
+        tracing::info!(
+            connections,
+            buffers_mib,
+            "uploads on all connections at once may take this beside --memory"
+        );
+    }
     if established.created {
         let welcome = credentials::welcome(&established, &format!("http://{address}"), &config.region);
         // Nobody may be reading; the keys are in their file all the same.

@@ -10,6 +10,7 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::credentials::Credentials;
+use crate::base::limits::ADMIN_SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
 use crate::codec::sigv4::{self, AuthError, RequestView, SigningKeyCache};
 use crate::codec::uri::Query;
@@ -28,12 +29,9 @@ pub struct Refused {
     pub message: String,
 }
 
-/// Signing keys of one user in one region: today's, and yesterday's for requests around midnight.
-const SIGNING_KEYS: usize = 2;
-
 impl Access {
     pub fn new(root: Credentials, region: String, now: Rc<dyn Fn() -> Nanos>) -> Access {
-        Access { root, region, now, keys: RefCell::new(SigningKeyCache::new(SIGNING_KEYS)) }
+        Access { root, region, now, keys: RefCell::new(SigningKeyCache::new(ADMIN_SIGNING_KEYS_MAX)) }
     }
 
     pub fn check(&self, request: &Parts) -> Result<(), Refused> {

@@ -80,7 +80,7 @@ impl AccountCommand {
     }
 }
 
-fn decoded(text: &str) -> Result<String, StatusCode> {
+pub(super) fn decoded(text: &str) -> Result<String, StatusCode> {
     decode_path(text).map(|text| text.into_owned()).map_err(|_| StatusCode::BAD_REQUEST)
 }
 

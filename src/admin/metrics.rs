@@ -9,8 +9,8 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
-    CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation, HISTOGRAM_BUCKETS, IoMetrics, Log2Histogram,
-    ScrubMetrics, Snapshot,
+    AccessLogMetrics, BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation,
+    HISTOGRAM_BUCKETS, IoMetrics, LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
 };
 
 /// The `Content-Type` of what `render` gives.
@@ -21,12 +21,15 @@ pub fn render(snapshot: &Snapshot) -> String {
     let mut families = Families::default();
     process(&mut families, snapshot);
     store(&mut families, snapshot);
+    buckets(&mut families, &snapshot.bucket_usages);
     requests(&mut families, &snapshot.totals);
     drives(&mut families, &snapshot.totals.drives);
     scrub(&mut families, &snapshot.scrub);
+    lifecycle(&mut families, &snapshot.lifecycle);
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
+    access_log(&mut families, &snapshot.totals.access_log);
     notifications(&mut families, &snapshot.totals);
     // It fails for a family without name or samples, and we make none.
     TextEncoder::new().encode_to_string(&families.0).expect("families are well formed")
@@ -68,6 +71,24 @@ fn store(families: &mut Families, s: &Snapshot) {
     );
     families.one_gauge("recovery_records", "Records replayed at the last start.", r.records_replayed as f64);
     families.one_gauge("recovery_bytes", "Bytes of log read at the last start.", r.bytes_read as f64);
+}
+
+fn buckets(families: &mut Families, buckets: &[BucketMetrics]) {
+    type Figure = fn(&BucketMetrics) -> Option<u64>;
+    let gauges: [(&str, &str, Figure); 5] = [
+        ("bucket_usage_objects", "Versions in the bucket, without delete markers.", |b| Some(b.objects)),
+        ("bucket_usage_bytes", "Bytes of these versions.", |b| Some(b.bytes)),
+        ("bucket_uploading_bytes", "Bytes of parts whose upload is not complete.", |b| {
+            Some(b.uploading_bytes)
+        }),
+        ("bucket_quota_bytes", "Bytes that the bucket may hold.", |b| b.quota_bytes),
+        ("bucket_quota_objects", "Versions that the bucket may hold.", |b| b.quota_objects),
+    ];
+    for (name, help, figure) in gauges {
+        let sample = |b: &'_ BucketMetrics| figure(b).map(|value| value as f64);
+        let samples = buckets.iter().filter_map(|b| Some((vec![("bucket", b.bucket.as_str())], sample(b)?)));
+        families.gauge(name, help, samples);
+    }
 }
 
 fn requests(families: &mut Families, totals: &CoreSnapshot) {
@@ -207,6 +228,35 @@ fn scrub(families: &mut Families, s: &ScrubMetrics) {
     }
 }
 
+fn lifecycle(families: &mut Families, l: &LifecycleMetrics) {
+    families.one_gauge("lifecycle_running", "1 while a pass is under way.", f64::from(l.running));
+    families.one_gauge("lifecycle_last_pass_seconds", "Time the last pass took.", seconds(l.last_pass_us));
+    let counters = [
+        ("lifecycle_passes_total", "Passes over the buckets with rules.", l.passes),
+        ("lifecycle_examined_total", "Versions and uploads that passes looked at.", l.examined),
+        (
+            "lifecycle_locked_total",
+            "Versions that were due and stay because they are locked.",
+            l.skipped_locked,
+        ),
+        ("lifecycle_failed_total", "Removals that were due and are tried again.", l.failed),
+    ];
+    for (name, help, value) in counters {
+        families.one_counter(name, help, value as f64);
+    }
+    let actions = [
+        ("expire_current", l.expired_current),
+        ("expire_noncurrent", l.expired_noncurrent),
+        ("remove_marker", l.removed_markers),
+        ("abort_upload", l.aborted_uploads),
+    ];
+    families.counter(
+        "lifecycle_expired_total",
+        "What rules removed, by action.",
+        actions.map(|(action, count)| (vec![("action", action)], count as f64)),
+    );
+}
+
 fn drive_labels<'a>(drive: &'a DriveMetrics, number: &'a str) -> Labels<'a> {
     vec![("drive", number), ("path", &drive.path)]
 }
@@ -224,6 +274,11 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
         "log_batches_redriven_total",
         "Batches written again after a drive failed.",
         l.redriven as f64,
+    );
+    families.one_gauge(
+        "log_stopped",
+        "Cores whose log takes nothing before the next start.",
+        l.stopped as f64,
     );
     families.one_gauge("log_segments", "Log segments that still hold live records.", l.segments_live as f64);
     let one = |histogram| [(Vec::new(), histogram)];
@@ -271,6 +326,18 @@ fn background(families: &mut Families, totals: &CoreSnapshot) {
         "Bytes that jobs wrote, counted once for all copies.",
         jobs().map(|(l, j)| (l, j.bytes as f64)),
     );
+}
+
+fn access_log(families: &mut Families, log: &AccessLogMetrics) {
+    let lines = [("delivered", log.delivered), ("denied", log.denied), ("dropped", log.dropped)];
+    families.counter(
+        "access_log_lines_total",
+        "Lines of access logs of buckets, by what became of them.",
+        lines.map(|(outcome, n)| (vec![("outcome", outcome)], n as f64)),
+    );
+    families.one_counter("access_log_objects_total", "Objects written with them.", log.objects as f64);
+    let buffered = log.buffered_bytes as f64;
+    families.one_gauge("access_log_buffered_bytes", "Bytes of lines that wait for delivery.", buffered);
 }
 
 fn notifications(families: &mut Families, totals: &CoreSnapshot) {

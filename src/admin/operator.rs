@@ -2,11 +2,12 @@
 //!
 //! One `Operator` lives on each thread that serves connections; what it reports comes through functions it
 //! is given, so it knows no drive, no core and no clock. Health and metrics are open to whoever reaches the
-//! port, as probes and scrapers expect; they name operations and drives, never a bucket, key or user. The
+//! port, as probes and scrapers expect; they name operations and drives, never a key or user, and buckets only
+//! where the operator wants that (`--bucket-metrics`). The
 //! admin API wants requests signed with the root credentials, whatever they ask.
 //!
-//! Invariants: live answers as long as the thread runs; ready is 200 only while the server can serve and
-//! commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.
+//! Invariants: live is 200 unless nothing but a new start helps and no read is lost by it; ready is 200 only while
+//! the server can serve and commit; an answer is never cached and never waits longer than `SNAPSHOT_SECONDS_MAX`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use super::access::{Access, Refused};
 use super::accounts::{AccountCommand, AccountReport};
+use super::buckets::{BucketCommand, BucketsReport};
 use super::report::Report;
 use super::{metrics, process};
 use crate::base::limits::SNAPSHOT_SECONDS_MAX;
@@ -31,8 +33,24 @@ pub const PREFIX: &str = "/-/";
 
 /// Gathers the figures of all cores. The operator edge adds those of the process.
 pub type SnapshotSource = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = Snapshot>>>>;
-/// Whether every core can serve and commit now, or the reason why not, fit for a person.
-pub type Ready = Rc<dyn Fn() -> Result<(), String>>;
+/// Whether every core can serve and commit now, or why not.
+pub type Ready = Rc<dyn Fn() -> Result<(), Unready>>;
+
+/// Why the server cannot commit now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Fit for a person.
+    pub reason: String,
+    /// Nothing but a new start helps, and one would succeed.
+    pub wants_restart: bool,
+}
+
+impl From<String> for Unready {
+    fn from(reason: String) -> Self {
+        Unready { reason, wants_restart: false }
+    }
+}
+
 /// Does what an operator asks for; what was done, or the reason why not, fit for a person.
 pub type Act = Rc<dyn Fn(Order) -> Pin<Box<dyn Future<Output = Result<String, String>>>>>;
 
@@ -48,6 +66,9 @@ pub enum Order {
 /// Does something with accounts.
 pub type AccountDoer = Rc<dyn Fn(AccountCommand) -> Pin<Box<dyn Future<Output = Done>>>>;
 type Done = Result<Vec<AccountReport>, (StatusCode, Refused)>;
+/// Does something with buckets.
+pub type BucketDoer =
+    Rc<dyn Fn(BucketCommand) -> Pin<Box<dyn Future<Output = Result<BucketsReport, (StatusCode, Refused)>>>>>;
 
 pub struct Operator {
     snapshot: SnapshotSource,
@@ -55,6 +76,7 @@ pub struct Operator {
     act: Act,
     access: Access,
     accounts: AccountDoer,
+    buckets: BucketDoer,
 }
 
 impl Operator {
@@ -64,8 +86,9 @@ impl Operator {
         act: Act,
         access: Access,
         accounts: AccountDoer,
+        buckets: BucketDoer,
     ) -> Operator {
-        Operator { snapshot, ready, act, access, accounts }
+        Operator { snapshot, ready, act, access, accounts, buckets }
     }
 
     /// Whether a path is the operator's, before anything else is known of the request.
@@ -82,6 +105,9 @@ impl Operator {
         if let Some(command) = AccountCommand::of(&request.method, request.uri.path(), query) {
             return self.accounts(request, command).await;
         }
+        if let Some(command) = BucketCommand::of(&request.method, request.uri.path(), query) {
+            return self.buckets(request, command).await;
+        }
         let endpoint = match request.uri.path() {
             "/-/health/live" => Endpoint::Live,
             "/-/health/ready" => Endpoint::Ready,
@@ -93,7 +119,7 @@ impl Operator {
             return wrong_method("GET, HEAD");
         }
         match endpoint {
-            Endpoint::Live => text(StatusCode::OK, "live\n"),
+            Endpoint::Live => self.live(),
             Endpoint::Ready => self.ready(),
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => self.status(request).await,
@@ -113,10 +139,21 @@ impl Operator {
         }
     }
 
+    fn live(&self) -> Response<Bytes> {
+        match (self.ready)() {
+            Err(Unready { reason, wants_restart: true }) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, &format!("restart: {reason}\n"))
+            }
+            _ => text(StatusCode::OK, "live\n"),
+        }
+    }
+
     fn ready(&self) -> Response<Bytes> {
         match (self.ready)() {
             Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}\n")),
+            Err(Unready { reason, .. }) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}\n"))
+            }
         }
     }
 
@@ -135,7 +172,7 @@ impl Operator {
             let message = CORE_SILENT.trim_end().to_owned();
             return json(StatusCode::SERVICE_UNAVAILABLE, &Refused { code: "ServiceUnavailable", message });
         };
-        json(StatusCode::OK, &Report::new(&snapshot, (self.ready)()))
+        json(StatusCode::OK, &Report::new(&snapshot, (self.ready)().map_err(|unready| unready.reason)))
     }
 
     async fn accounts(
@@ -148,15 +185,28 @@ impl Operator {
         }
         let command = match command {
             Ok(command) => command,
-            Err(status) => {
-                let message = "the request is none that accounts have".to_owned();
-                return json(status, &Refused { code: "BadRequest", message });
-            }
+            Err(status) => return unfit(status),
         };
         let one = command != AccountCommand::List;
         match (self.accounts)(command).await {
             Ok(reports) if one => json(StatusCode::OK, &reports.first()),
             Ok(reports) => json(StatusCode::OK, &reports),
+            Err((status, refused)) => json(status, &refused),
+        }
+    }
+
+    async fn buckets(&self, request: &Parts, command: Result<BucketCommand, StatusCode>) -> Response<Bytes> {
+        if let Err(refused) = self.access.check(request) {
+            return json(StatusCode::FORBIDDEN, &refused);
+        }
+        let command = match command {
+            Ok(command) => command,
+            Err(status) => return unfit(status),
+        };
+        let many = matches!(command, BucketCommand::List(_));
+        match (self.buckets)(command).await {
+            Ok(page) if many => json(StatusCode::OK, &page),
+            Ok(page) => json(StatusCode::OK, &page.buckets.first()),
             Err((status, refused)) => json(status, &refused),
         }
     }
@@ -184,6 +234,11 @@ fn order_of(path: &str) -> Option<Order> {
     }
     let drive = rest.strip_prefix("drives/")?.strip_suffix("/readmit")?;
     drive.parse().ok().map(Order::Readmit)
+}
+
+fn unfit(status: StatusCode) -> Response<Bytes> {
+    let message = "the request is none that this path has".to_owned();
+    json(status, &Refused { code: "BadRequest", message })
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Bytes> {
@@ -263,11 +318,16 @@ mod tests {
     fn operator(ready: Result<(), String>) -> Operator {
         Operator::new(
             Rc::new(|| Box::pin(async { sample::snapshot() })),
-            Rc::new(move || ready.clone()),
+            Rc::new(move || ready.clone().map_err(Unready::from)),
             act(),
             access(),
             no_accounts(),
+            no_buckets(),
         )
+    }
+
+    fn no_buckets() -> BucketDoer {
+        Rc::new(|_| Box::pin(async { Ok(BucketsReport::default()) }))
     }
 
     fn no_accounts() -> AccountDoer {
@@ -296,6 +356,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_only_a_new_start_can_help_is_not_live() {
+        for wants_restart in [false, true] {
+            let unready = Unready { reason: "the log has stopped".to_owned(), wants_restart };
+            let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
+            let ready: Ready = Rc::new(move || Err(unready.clone()));
+            let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
+            let ready = operator.handle(&plain(Method::GET, "/-/health/ready")).await;
+            assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let live = operator.handle(&plain(Method::GET, "/-/health/live")).await;
+            let status = if wants_restart { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            assert_eq!(live.status(), status);
+            assert_eq!(body(&live), if wants_restart { "restart: the log has stopped\n" } else { "live\n" });
+        }
+    }
+
+    #[tokio::test]
     async fn metrics_are_open_and_hold_the_process() {
         let response = operator(Ok(())).handle(&plain(Method::GET, "/-/metrics")).await;
         assert_eq!(response.status(), StatusCode::OK);
@@ -320,7 +396,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_core_is_reported_and_not_waited_for() {
         let silent: SnapshotSource = Rc::new(|| Box::pin(std::future::pending()));
-        let operator = Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts());
+        let operator =
+            Operator::new(silent, Rc::new(|| Ok(())), act(), access(), no_accounts(), no_buckets());
         for request in [plain(Method::GET, "/-/metrics"), signed("/-/admin/v1/status")] {
             let response = operator.handle(&request).await;
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -343,11 +420,11 @@ mod tests {
 
     #[tokio::test]
     async fn ready_is_asked_each_time() {
-        let state = Rc::new(RefCell::new(Err("starting".to_owned())));
+        let state = Rc::new(RefCell::new(Err::<(), String>("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let ready: Ready = Rc::new(move || asked.borrow().clone());
-        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts());
+        let ready: Ready = Rc::new(move || asked.borrow().clone().map_err(Unready::from));
+        let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         *state.borrow_mut() = Ok(());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::metrics::{
     CacheMetrics, CoreSnapshot, DriveMetrics, DriveState, IoMetrics, Log2Histogram, LogMetrics,
-    OperationMetrics, QueueMetrics, ScrubMetrics, Snapshot,
+    NotificationMetrics, OperationMetrics, QueueMetrics, ScrubMetrics, Snapshot,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,7 @@ pub struct Report {
     pub log: LogReport,
     pub caches: Vec<CacheReport>,
     pub queues: Vec<QueueReport>,
+    pub notifications: Vec<NotificationReport>,
     pub recovery: RecoveryReport,
     pub scrub: ScrubReport,
 }
@@ -165,6 +166,20 @@ pub struct QueueReport {
     pub refused: u64,
 }
 
+/// Events for one target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotificationReport {
+    pub target: String,
+    pub queued: u64,
+    pub delivered: u64,
+    /// Attempts.
+    pub failed: u64,
+    /// Changes.
+    pub refused: u64,
+    pub discarded: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecoveryReport {
@@ -202,6 +217,7 @@ impl Report {
             log: log(&totals.log),
             caches: totals.caches.iter().map(cache).collect(),
             queues: totals.queues.iter().map(queue).collect(),
+            notifications: totals.notifications.iter().map(notification).collect(),
             recovery: recovery(snapshot),
             scrub: scrub(&snapshot.scrub),
         }
@@ -292,6 +308,11 @@ fn cache(c: &CacheMetrics) -> CacheReport {
 
 fn queue(q: &QueueMetrics) -> QueueReport {
     QueueReport { queue: q.name.to_owned(), depth: q.depth, limit: q.depth_max, refused: q.refused }
+}
+
+fn notification(n: &NotificationMetrics) -> NotificationReport {
+    let NotificationMetrics { target, queued, refused, delivered, failed, discarded } = n.clone();
+    NotificationReport { target, queued, delivered, failed, refused, discarded }
 }
 
 fn scrub(s: &ScrubMetrics) -> ScrubReport {

@@ -4,9 +4,9 @@
 //! report and its table are all checked against these figures. Compiled for tests only.
 
 use crate::base::metrics::{
-    CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters, DriveMetrics, DriveState, JobKind,
-    JobMetrics, LogCounters, NotificationMetrics, OperationMetrics, ProcessMetrics, QueueMetrics,
-    RecoveryMetrics, ScrubMetrics, Snapshot,
+    AccessLogMetrics, BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters,
+    DriveMetrics, DriveState, JobKind, JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics,
+    OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -28,6 +28,15 @@ pub fn snapshot() -> Snapshot {
             blocks_damaged: 2,
             ..Default::default()
         },
+        bucket_usages: vec![BucketMetrics {
+            bucket: "b1".to_owned(),
+            objects: 3,
+            bytes: 4096,
+            uploading_bytes: 5,
+            quota_bytes: Some(1 << 30),
+            quota_objects: Some(1000),
+        }],
+        lifecycle: LifecycleMetrics { passes: 3, examined: 1_000, expired_current: 7, ..Default::default() },
         process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
         totals: totals(),
     }
@@ -51,6 +60,7 @@ fn totals() -> CoreSnapshot {
             ..Default::default()
         }],
         connections: ConnectionMetrics { open: 3, accepted: 30, ..Default::default() },
+        access_log: AccessLogMetrics { delivered: 7, objects: 2, ..Default::default() },
         buckets: 2,
     }
 }

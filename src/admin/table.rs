@@ -49,6 +49,7 @@ pub fn report(endpoint: &str, r: &Report) -> String {
     section(&mut out, &operations(r));
     section(&mut out, &caches(r));
     section(&mut out, &queues(r));
+    section(&mut out, &notifications(r));
     out
 }
 
@@ -162,6 +163,14 @@ fn queues(r: &Report) -> Vec<Vec<String>> {
         .iter()
         .map(|q| vec![clean(&q.queue), q.depth.to_string(), q.limit.to_string(), grouped(q.refused)]);
     table(&["QUEUE", "DEPTH", "LIMIT", "REFUSED"], rows)
+}
+
+fn notifications(r: &Report) -> Vec<Vec<String>> {
+    let rows = r.notifications.iter().map(|n| {
+        let figures = [n.queued, n.delivered, n.failed, n.refused].map(grouped);
+        std::iter::once(clean(&n.target)).chain(figures).collect()
+    });
+    table(&["TARGET", "QUEUED", "DELIVERED", "FAILED", "REFUSED"], rows)
 }
 
 fn line(out: &mut String, name: &str, value: &str) {
@@ -279,6 +288,7 @@ mod tests {
             "latched",
             "scrub    under way; 100 blocks checked, 2 damaged",
             "GetObject",
+            "alerts",
             "block",
             "commit",
         ] {

@@ -1,4 +1,7 @@
 //! Identities: pool, drive, shard, log. Small copyable numbers with one meaning each.
+//!
+//! Each is a type of its own, so that a drive is never taken for a shard. They stand in records and headers, whose
+//! codecs read the numbers; what a number means beyond its type is the business of whoever hands it out.
 
 use std::fmt;
 

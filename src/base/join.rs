@@ -7,6 +7,9 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
+use crate::base::limits::FOLDED_STEPS_MAX;
+use crate::base::rest::Stint;
+
 /// The outputs of all futures, in their order, when the last one is ready.
 pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut slots: Vec<Slot<F>> = futures.into_iter().map(|future| Slot::Pending(Box::pin(future))).collect();
@@ -30,7 +33,7 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
     slots.into_iter().map(output).collect()
 }
 
-/// Works on all items, `at_once` at a time, with a turn for others between groups. All of a group are worked on
+/// Works on all items, `at_once` at a time, with a rest now and then between groups. All of a group are worked on
 /// even when one fails.
 pub async fn join_groups<'a, T, F, E>(
     items: &'a [T],
@@ -40,10 +43,9 @@ pub async fn join_groups<'a, T, F, E>(
 where
     F: Future<Output = Result<(), E>>,
 {
-    for (turn, group) in items.chunks(at_once).enumerate() {
-        if turn > 0 {
-            tokio::task::yield_now().await;
-        }
+    let mut stint = Stint::new(FOLDED_STEPS_MAX);
+    for group in items.chunks(at_once) {
+        stint.step(group.len()).await;
         join_all(group.iter().map(&work)).await.into_iter().collect::<Result<(), E>>()?;
     }
     Ok(())

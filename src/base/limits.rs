@@ -46,6 +46,8 @@ pub const NOTIFICATIONS_MAX: usize = 100;
 pub const INVENTORIES_MAX: usize = 1000;
 pub const INVENTORIES_LISTED_MAX: usize = 100;
 pub const INVENTORY_ID_BYTES_MAX: usize = 64;
+/// Prefix of the reports: with bucket, id, and at most 60 bytes behind that it is a key.
+pub const INVENTORY_PREFIX_BYTES_MAX: usize = 512;
 /// Default retention of a bucket with object lock.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
 pub const RETENTION_YEARS_MAX: u32 = 100;
@@ -53,6 +55,10 @@ pub const RETENTION_YEARS_MAX: u32 = 100;
 pub const PRESIGN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Difference between the client's clock and ours that a signature tolerates.
 pub const CLOCK_SKEW_SECONDS_MAX: u64 = 15 * 60;
+
+const _: () = assert!(
+    INVENTORY_PREFIX_BYTES_MAX + BUCKET_NAME_BYTES_MAX + INVENTORY_ID_BYTES_MAX + 64 <= KEY_BYTES_MAX
+);
 
 // ---- HTTP ----
 
@@ -82,14 +88,17 @@ pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB
 /// each with the state of its HMAC, so at most 3 MiB a core.
 pub const SIGNING_KEYS_MAX: usize = 1024;
+/// The same of admin requests, of one user in one region: today's, and yesterday's for requests around midnight.
+pub const ADMIN_SIGNING_KEYS_MAX: usize = 2;
 
 // ---- The client edge ----
 
 /// From accept, or from the first byte of a further request, to the end of the head, unless the
 /// operator says otherwise. Slower than this is slowloris: 32 KiB at 1 KiB a second take 32 s.
 pub const REQUEST_HEAD_SECONDS_MAX: u64 = 30;
-/// A connection without a request: as long as common load balancers keep theirs.
-pub const IDLE_SECONDS_MAX: u64 = 60;
+/// A connection without a request, unless the operator says otherwise: as long as common load balancers keep
+/// theirs.
+pub const IDLE_SECONDS_DEFAULT: u64 = 60;
 /// Both directions of a body are judged once in this time, which is longer than any pause of a
 /// live TCP connection that recovers from losses.
 pub const BODY_WINDOW_SECONDS: u64 = 20;
@@ -166,7 +175,11 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
 pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
 /// Open connections, at about 16 KiB each while idle: 64 MiB. One whose client sends faster than the drives
-/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own.
+/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own. These buffers are
+/// hyper's and are not counted in `--memory`: it takes their size when the connection begins, and a share of 16 KiB
+/// for each of 4,096 would halve the speed of the few that upload. What they may take is the number of connections
+/// times that bound, 1 GiB here when all of them upload at once; `--connections-max` is what bounds it, and a
+/// start whose connections could take more than its memory says so.
 pub const CONNECTIONS_DEFAULT: usize = 4096;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
@@ -181,6 +194,9 @@ pub const REGION_BYTES_MAX: usize = 64;
 /// A host name, RFC 1035 section 2.3.4.
 pub const DOMAIN_BYTES_MAX: usize = 253;
 pub const DOMAINS_MAX: usize = 32;
+/// Seconds between two deliveries of access logs: an object each time for each bucket and core.
+pub const ACCESS_LOG_SECONDS_DEFAULT: u64 = 300;
+pub const ACCESS_LOG_SECONDS_MAX: u64 = 24 * 3600;
 /// The configuration file: hundreds of drives with long paths fit ten times.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The credentials file: two short lines and comments.
@@ -211,7 +227,28 @@ const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
     assert!(SECRET_KEY_BYTES_MIN <= SECRET_KEY_BYTES_NEW && SECRET_KEY_BYTES_NEW <= SECRET_KEY_BYTES_MAX);
+/// Buckets in one answer of the admin API, at about 400 bytes of JSON each.
+pub const ADMIN_BUCKETS_MAX: usize = 1_000;
+/// Buckets with metrics of their own, five samples of 1 us each: below the 1 ms of rule R1.
+pub const METRICS_BUCKETS_MAX: usize = 100;
+
+const _: () = assert!(ADMIN_BUCKETS_MAX * KIB <= STATUS_BYTES_MAX);
 const _: () = assert!(POOL_DRIVES_MAX * KIB * 8 <= STATUS_BYTES_MAX);
+
+// ---- Access logs ----
+
+/// Memory that lines of access logs may take together: one part in this many. 4 MiB of the default 256 MiB, some
+/// 10,000 lines; they are delivered long before that many have come, unless the drives are slower than the clients.
+pub const ACCESS_LOG_SHARE: u64 = 64;
+/// Of one core. The longest line has a whole request head in it, each byte percent-encoded.
+pub const ACCESS_LOG_BYTES_MIN: usize = 256 * KIB;
+pub const ACCESS_LOG_BYTES_MAX: usize = 16 * MIB;
+/// A part in this many of a core's memory for lines makes an object at once, and is copied while it is written.
+pub const ACCESS_LOG_OBJECTS_BUFFERED: usize = 4;
+/// `TargetPrefix`: leaves room for account, region, bucket, date and time behind it in a key.
+pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+
+const _: () = assert!(3 * (REQUEST_HEAD_BYTES_MAX + KEY_BYTES_MAX) <= ACCESS_LOG_BYTES_MIN);
 
 // ---- On the drives: docs/FORMAT.md ----
 
@@ -245,6 +282,10 @@ pub const PACK_RECORD_BYTES: usize = 512 * KIB;
 pub const PACK_DIRECTORY_BYTES_MAX: usize = PACK_RECORD_BYTES;
 /// Packs whose value a checkpoint reads at a time: as deep as a drive likes its queue.
 pub const PACKS_FOLDED_AT_ONCE: usize = 16;
+/// Packs, maps of space or counts of buckets that go into the memtable between two rests: at most 10 us each.
+pub const FOLDED_STEPS_MAX: usize = 64;
+/// Objects that are looked up on their way into packs between two rests: about 500 us when all of it is in memory.
+pub const MOVES_STEPS_MAX: usize = 256;
 /// What a change to a pack that is not in the catalog yet takes in memory; counted with the memtable.
 pub const PACK_CHANGE_BYTES: usize = 48;
 /// Places of packs that a shard keeps at hand, at about 250 bytes each: 128 KiB a shard, for the
@@ -267,9 +308,9 @@ pub const FOLD_TICKS: u32 = 200;
 pub const TEND_TICK_MS: u64 = 25;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
-/// One setting of a bucket, as every core keeps it in memory: 1,000 lifecycle rules of 250 bytes each
-/// and a CORS configuration (AWS: 64 KiB) four times over; parsing it takes about a millisecond.
-pub const SETTING_BYTES_MAX: usize = 256 * KIB;
+/// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
+/// (AWS: 64 KiB) eight times over. Writing it takes half a millisecond; it is read with rests.
+pub const SETTING_BYTES_MAX: usize = 512 * KIB;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -288,6 +329,8 @@ pub const DRIVE_BYTES_MIN: u64 = 512 << 20;
 /// about 60 bytes each, or a 5 GiB part at k = 1 in 1,280 stripes of 16 chunks.
 pub const RECORD_BYTES_MAX: usize = MIB;
 
+/// Rows moved by one drive operation: half a MiB of each chunk, behind which drives get no faster.
+pub const GROUP_ROWS_MAX: u32 = 8;
 /// Groups of rows one writer has on their way to the drives while it fills the next: enough that
 /// receiving, coding and writing overlap. At 2+2 each is 2 MiB of buffers.
 pub const WRITE_GROUPS_MAX: usize = 2;
@@ -366,6 +409,9 @@ pub const BACKGROUND_QUEUE_MAX: usize = 2 * (2 * SHARDS_MAX as usize + 1);
 /// The longest rest between two steps of background work beside clients: a step that took longer than this
 /// waited for the drives, not for us.
 pub const PACE_REST_MS_MAX: u64 = 50;
+/// Connections the kernel holds until they are accepted: as many as clients open in the milliseconds in which
+/// the accepting thread is away. The kernel's own bound (`net.core.somaxconn`) may be lower.
+pub const ACCEPT_BACKLOG: i32 = 1024;
 /// Connections accepted and not yet taken over by their core.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
 /// Part of the memory given to maps of free space: one in this many. A map takes a bit a page, 8 KiB
@@ -391,6 +437,30 @@ pub const LOG_BYTES_MAX: u64 = 512 << 20;
 /// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
 /// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
+/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
+/// without one nothing is ever emptied. The current one, the next one, and one before writers have to wait.
+pub const LOG_SEGMENTS_RETIRING: usize = 3;
+/// Bytes read at a time from a log segment: any batch fits whole. 4 MiB, for each log segment that is packed, and
+/// once for each core's share of a start.
+pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
+/// Segment headers read at a time from one drive: a page each, so 256 KiB a drive, and as deep as a drive likes
+/// its queue.
+pub const HEADERS_READ_AT_ONCE: usize = 64;
+/// Pause before a log segment that could not be emptied is tried again: each try reads it.
+pub const RETIRE_PAUSE_MS: u64 = 250;
+/// The same for one that lacks mirrors: nobody waits for its room, and trying may go on for as long as a drive is
+/// bad.
+pub const RETIRE_WEAK_PAUSE_MS: u64 = 30_000;
+/// Turns of the upkeep tick between two looks at empty segments: ten seconds.
+pub const SURRENDER_TICKS: u32 = 400;
+/// Empty segments a shard keeps on each drive before it gives one back: the next claim costs a write of its header.
+pub const SPARE_SEGMENTS_MAX: usize = 1;
+/// Bytes a memtable need not exceed however much memory there is: a larger one only makes the next start longer,
+/// 8 shards of 8 MiB being a third of a second of replay. The least is a flush every thousand records.
+pub const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+pub const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
+/// Parts of an upload looked at in one step: 200 bytes each, and one record when they are freed.
+pub const PARTS_AT_ONCE: usize = 64;
 
 const _: () =
     assert!(POLICY_BYTES_MAX <= SETTING_BYTES_MAX && SETTING_BYTES_MAX + 4 * KIB <= RECORD_BYTES_MAX);
@@ -413,8 +483,40 @@ pub const EVACUATE_MINUTES_DEFAULT: u64 = 60;
 pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
 /// Pause before an evacuation is tried again that found no room: each try walks the catalog.
 pub const EVACUATION_RETRY_SECONDS: u64 = 600;
+/// Bytes an extent is copied between two pauses: a quarter of a chunk.
+pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
+/// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.
+pub const HOLDINGS_LOOKED_AT: usize = 256;
+/// How often a busy owner is asked again by work that nobody waits for, and the pause between: five seconds.
+pub const BUSY_TRIES_MAX: usize = 100;
+pub const BUSY_PAUSE_MS: u64 = 50;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
+
+// ---- Inventories ----
+
+/// How often it is looked whether a report is due: 0.1 ms for as many buckets as there may be. A short lifecycle day is
+/// looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 5;
+/// Lines of one file of a report: 200 bytes each before they are compressed.
+pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
+/// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.
+pub const INVENTORY_FILES_MAX: usize = 10_000;
+/// Compressed bytes that are handed on at a time.
+pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
+
+// ---- Lifecycle ----
+
+/// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
+pub const LIFECYCLE_PAGE_STEPS: usize = 256;
+/// What seeking over a range without rules counts in such entries.
+pub const LIFECYCLE_SEEK_STEPS: usize = 8;
+/// Versions of one key that go before others get at the key: 64 commits, some 10 ms.
+pub const EXPIRED_AT_ONCE_MAX: usize = 64;
+/// Seconds of `--lifecycle-day`: up to a real day.
+pub const LIFECYCLE_DAY_SECONDS_MAX: u64 = 24 * 3600;
+/// How often rules that changed are looked for, and passes that left something owed are repeated.
+pub const LIFECYCLE_LOOK_SECONDS: u64 = 3600;
 
 // ---- The catalog's index: docs/FORMAT.md ----
 
@@ -468,9 +570,10 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
 /// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
-pub const VERSIONS_TOLD_MAX: usize = 128;
-/// Entries a scan passes before it lets other tasks run: about 100 us.
-pub const SCAN_STEPS_MAX: u32 = 1024;
+pub const VERSIONS_TOLD_MAX: usize = 256;
+/// Entries a scan passes between two rests: about 400 us when all of them are in memory. A page of a listing is
+/// less, so it never rests.
+pub const SCAN_STEPS_MAX: usize = 4096;
 
 const _: () = assert!(INLINE_VALUE_BYTES_MAX + INDEX_KEY_BYTES_MAX + 64 < 64 * KIB);
 const _: () = assert!(RUN_BLOCK_BYTES + RUN_ROOT_BYTES_MAX < 64 * KIB);

@@ -358,6 +358,8 @@ pub struct LogMetrics {
     pub commit_us: Log2Histogram,
     /// Log segments that hold records not yet in the catalog's runs or in packs.
     pub segments_live: u64,
+    /// Cores whose log has stopped for want of drives.
+    pub stopped: u64,
 }
 
 impl LogMetrics {
@@ -370,6 +372,7 @@ impl LogMetrics {
         self.batch_bytes.merge(&other.batch_bytes);
         self.commit_us.merge(&other.commit_us);
         self.segments_live += other.segments_live;
+        self.stopped += other.stopped;
     }
 }
 
@@ -379,6 +382,7 @@ pub struct LogCounters {
     pub redriven: Counter,
     pub commit_us: LocalHistogram,
     pub segments_live: Gauge,
+    pub stopped: Gauge,
     batches: Counter,
     records: Counter,
     bytes: Counter,
@@ -406,6 +410,7 @@ impl LogCounters {
             batch_bytes: self.batch_bytes.snapshot(),
             commit_us: self.commit_us.snapshot(),
             segments_live: self.segments_live.get(),
+            stopped: self.stopped.get(),
         }
     }
 }
@@ -465,16 +470,23 @@ pub enum JobKind {
     Merge,
     /// What lives in a log segment goes into packs.
     Pack,
+    /// What is due by the rules of its bucket is looked for.
+    Lifecycle,
+    /// Lists of buckets are written.
+    Inventory,
 }
 
 impl JobKind {
-    pub const ALL: [JobKind; 3] = [JobKind::Flush, JobKind::Merge, JobKind::Pack];
+    pub const ALL: [JobKind; 5] =
+        [JobKind::Flush, JobKind::Merge, JobKind::Pack, JobKind::Lifecycle, JobKind::Inventory];
 
     pub fn as_str(self) -> &'static str {
         match self {
             JobKind::Flush => "flush",
             JobKind::Merge => "merge",
             JobKind::Pack => "pack",
+            JobKind::Lifecycle => "lifecycle",
+            JobKind::Inventory => "inventory",
         }
     }
 }
@@ -650,6 +662,7 @@ pub struct CoreSnapshot {
     pub operations: Vec<OperationMetrics>,
     pub notifications: Vec<NotificationMetrics>,
     pub connections: ConnectionMetrics,
+    pub access_log: AccessLogMetrics,
     /// Buckets, the same on every core.
     pub buckets: u64,
 }
@@ -666,7 +679,28 @@ impl CoreSnapshot {
         merge_lists(&mut self.notifications, other.notifications, target, NotificationMetrics::merge);
         self.log.merge(&other.log);
         self.connections.merge(&other.connections);
+        self.access_log.merge(&other.access_log);
         self.buckets += other.buckets;
+    }
+}
+
+/// Lines of access logs: what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogMetrics {
+    pub delivered: u64,
+    pub dropped: u64,
+    pub denied: u64,
+    pub objects: u64,
+    pub buffered_bytes: u64,
+}
+
+impl AccessLogMetrics {
+    pub fn merge(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.dropped += other.dropped;
+        self.denied += other.denied;
+        self.objects += other.objects;
+        self.buffered_bytes += other.buffered_bytes;
     }
 }
 
@@ -707,6 +741,28 @@ pub struct ScrubMetrics {
     pub extents_relocated: u64,
 }
 
+/// What was removed because rules of its bucket say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LifecycleMetrics {
+    /// A pass is under way.
+    pub running: bool,
+    /// Since the process started, as everything that follows.
+    pub passes: u64,
+    /// Versions and uploads that were looked at.
+    pub examined: u64,
+    /// Current versions that were removed or got a delete marker.
+    pub expired_current: u64,
+    pub expired_noncurrent: u64,
+    pub removed_markers: u64,
+    pub aborted_uploads: u64,
+    /// Due, and locked; counted in every pass.
+    pub skipped_locked: u64,
+    /// Due, and could not be removed; they are tried again.
+    pub failed: u64,
+    /// The last pass from its beginning to its end, rests included.
+    pub last_pass_us: u64,
+}
+
 /// Everything the process reports: its own figures, and those of all cores merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -725,9 +781,23 @@ pub struct Snapshot {
     /// The cap on the memory the server plans with.
     pub memory_bytes_max: u64,
     pub scrub: ScrubMetrics,
+    /// Of the largest buckets, as many as the operator wants to see.
+    pub bucket_usages: Vec<BucketMetrics>,
+    pub lifecycle: LifecycleMetrics,
     /// Filled in by the operator edge.
     pub process: ProcessMetrics,
     pub totals: CoreSnapshot,
+}
+
+/// What a bucket holds and may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketMetrics {
+    pub bucket: String,
+    pub objects: u64,
+    pub bytes: u64,
+    pub uploading_bytes: u64,
+    pub quota_bytes: Option<u64>,
+    pub quota_objects: Option<u64>,
 }
 
 fn merge_lists<T, K: Ord>(

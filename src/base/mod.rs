@@ -1,7 +1,11 @@
-//! Words every layer shares: ids, bounds, figures and time. Owns no state and performs no I/O.
+//! Words every layer shares: ids, bounds, figures, time and rests. Owns no state and performs no I/O.
+//!
+//! Whatever stands here is used by all layers and uses none of them; it waits for other futures and for timers, and
+//! for nothing outside the process.
 
 pub mod ids;
 pub mod join;
 pub mod limits;
 pub mod metrics;
+pub mod rest;
 pub mod time;

@@ -1,5 +1,7 @@
 //! Points in time as the store keeps them: nanoseconds since the Unix epoch, UTC.
-//! The clock itself is part of the world (`io::world`); nothing here reads it.
+//!
+//! A plain number that stands in records and superblocks. The clock itself is part of the world (`io::world`);
+//! nothing here reads it.
 
 /// Nanoseconds since 1970-01-01T00:00:00Z. Enough until the year 2554.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,16 +20,12 @@ use super::batch::{Batch, Lost, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::logs::{Logs, Mirrors};
-
-/// Segments that a log can still fill when it begins with all it may have: packing commits records, so
-/// without one nothing is ever emptied. The current one, the next one, and one before `admit` says no.
-const RETIRING_SEGMENTS: usize = 3;
 
 /// Who learns of committed records, in their order.
 pub trait Apply {
@@ -103,7 +99,7 @@ impl Log {
     /// looks after; at most `segments_max` may hold records at a time. A start may find more, when it has
     /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
-        let segments_max = segments_max.max(sealed.len() + RETIRING_SEGMENTS);
+        let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
         Rc::new(Log {
             pool,
             logs,
@@ -387,6 +383,7 @@ impl Log {
 
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
+        let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
                 let failed = self.pool.failed();
@@ -395,6 +392,13 @@ impl Log {
                         *self.prepared.borrow_mut() = Some(next);
                         self.scarce.set(false);
                         self.relieved.notify_waiters();
+                        failures = 0;
+                    }
+                    // The drive that failed is latched by now, so the next try goes to others.
+                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
+                        tracing::warn!(%error, "a log segment is begun again on other drives");
+                        failures += 1;
+                        continue;
                     }
                     // A drive failed under it: the others have room, and nobody is to be told that there is none.
                     Err(error) if self.pool.failed() > failed => {
@@ -458,11 +462,23 @@ impl Log {
         self.weak.borrow_mut().insert(id);
     }
 
-    /// A segment to be emptied before its turn. Given once: one that could not be emptied waits for another
-    /// mark.
-    pub fn take_weak(&self) -> Option<Sealed> {
-        let weak = self.weak.borrow_mut().pop_first()?;
-        self.sealed.borrow().iter().find(|sealed| sealed.id == weak).cloned()
+    /// Segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
+    pub fn take_weak(&self) -> Vec<Sealed> {
+        let weak = self.weak.take();
+        self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
+    }
+
+    /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
+    /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
+    pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
+        if !self.current.borrow().as_ref().is_some_and(|current| is_weak(&current.mirrors)) {
+            return true;
+        }
+        let is_idle = self.flying.borrow().is_none();
+        if is_idle {
+            self.seal();
+        }
+        is_idle
     }
 
     /// Nothing in the segment matters any more: its space may be used again.
@@ -509,6 +525,7 @@ impl Log {
 
     fn stop(&self) {
         self.stopped.set(true);
+        self.counters.stopped.set(1);
         let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
         if !lost.is_empty() {
             lost.outcome.settle(Err(Lost));

@@ -1,4 +1,8 @@
 //! Names to versions: keys, values, records, the log, and the ordered index of a shard.
+//!
+//! Uses pool and drives for where its bytes stand, and knows nothing of what S3 means by a value. A record is durable
+//! in the log before the index has it; runs of the index never change. `model` and `naive` are the measure the index
+//! is held against in tests.
 
 pub mod key;
 pub mod meta;

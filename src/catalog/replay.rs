@@ -18,7 +18,7 @@ use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{DriveId, LogId, ShardId};
 use crate::base::join::join_all;
-use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::limits::{HEADERS_READ_AT_ONCE, LOG_WINDOW_BYTES, PAGE};
 use crate::codec::wire::Broken;
 use crate::drive::device::Area;
 use crate::drive::segment::{self, Header, Mirror, Owner};
@@ -27,11 +27,6 @@ use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::manifest::Manifest;
 use crate::pool::segments::Slot;
-
-/// Headers read at a time from one drive.
-const SCAN_WIDTH: usize = 64;
-/// Bytes read at a time from a log segment: any batch fits whole.
-const WINDOW_BYTES: usize = 2 * BATCH_BYTES;
 
 /// What the headers say of one drive.
 #[derive(Clone, Debug)]
@@ -79,7 +74,7 @@ pub async fn scan_drive(pool: &Pool, drive: DriveId, segments: u32, is_device: b
     let areas: &[Area] = if is_device { &[Area::Meta] } else { &[Area::Meta, Area::Data] };
     for area in areas {
         let indexes: Vec<u32> = (0..touched(pool, drive, *area, segments)).collect();
-        for group in indexes.chunks(SCAN_WIDTH) {
+        for group in indexes.chunks(HEADERS_READ_AT_ONCE) {
             let headers = join_all(group.iter().map(|index| read_header(pool, drive, *area, *index))).await;
             for (index, header) in group.iter().zip(headers) {
                 match header {
@@ -268,7 +263,7 @@ pub async fn read_window(
     offset: u32,
 ) -> Result<Option<AlignedBuf>, PoolError> {
     let left = pool.geometry.segment_bytes.saturating_sub(u64::from(offset));
-    let len = WINDOW_BYTES.min(left as usize);
+    let len = LOG_WINDOW_BYTES.min(left as usize);
     if len == 0 {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use crate::base::limits;
+use crate::base::rest::Stint;
 use crate::catalog::error::Result;
 use crate::catalog::run::reader::Reading;
 use crate::catalog::run::store::RunStore;
@@ -21,7 +22,7 @@ pub struct Scan<S: RunStore> {
     /// Where to go before the next entry.
     target: Option<Vec<u8>>,
     keys: KeyBuffer,
-    steps: u32,
+    stint: Stint,
     finished: bool,
 }
 
@@ -40,7 +41,7 @@ impl<S: RunStore> Scan<S> {
             end,
             target: Some(start),
             keys: KeyBuffer::default(),
-            steps: 0,
+            stint: Stint::new(limits::SCAN_STEPS_MAX),
             finished,
         }
     }
@@ -48,10 +49,7 @@ impl<S: RunStore> Scan<S> {
     /// The next key and its value; `None` at the end of the range.
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
         while !self.finished && self.step().await? {
-            if self.steps >= limits::SCAN_STEPS_MAX {
-                self.steps = 0;
-                tokio::task::yield_now().await;
-            }
+            self.stint.step(1).await;
             let value = match self.union.value() {
                 Value::Tombstone => continue,
                 Value::Inline(_) => self.union.inline_bytes().unwrap_or_default(),
@@ -70,7 +68,6 @@ impl<S: RunStore> Scan<S> {
     }
 
     async fn step(&mut self) -> Result<bool> {
-        self.steps += 1;
         if let Some(target) = self.target.take()
             && target.as_slice() > self.union.key()
         {
@@ -88,5 +85,36 @@ impl KeyBuffer {
         }
         self.0.extend_from_slice(key);
         self.0.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::ShardId;
+    use crate::catalog::cache::BlockCache;
+    use crate::catalog::index::Index;
+    use crate::catalog::naive::NaiveStore;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_scan_of_what_is_in_memory_rests_on_a_timer_and_a_page_does_not() {
+        let store = NaiveStore::default();
+        let index = Index::open(store, BlockCache::new(1 << 20), ShardId(1), &[]).await.expect("no runs");
+        let entries = 6 * limits::SCAN_STEPS_MAX;
+        for n in 0..entries as u32 {
+            // Every other key is gone: what is passed over counts too.
+            index.apply(&n.to_be_bytes(), Some(b"value"));
+            if n % 2 == 1 {
+                index.apply(&n.to_be_bytes(), None);
+            }
+        }
+        let begun = tokio::time::Instant::now();
+        let mut scan = index.scan(Vec::new(), vec![0xff]);
+        for _ in 0..1_000 {
+            assert!(scan.next().await.expect("an entry").is_some());
+        }
+        assert!(begun.elapsed().is_zero(), "a page is short");
+        while scan.next().await.expect("an entry").is_some() {}
+        assert!(begun.elapsed().as_millis() >= 3 * u128::from(limits::REST_MS), "{:?}", begun.elapsed());
     }
 }

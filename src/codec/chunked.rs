@@ -38,8 +38,9 @@ pub enum ChunkError {
 }
 
 impl ChunkError {
-    /// The S3 error code.
-    pub fn code(&self) -> &'static str {
+    /// The S3 error code, by which tests name an error. What clients are told stands in `s3::error` alone.
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             ChunkError::Malformed(_) => "InvalidRequest",
             ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => "IncompleteBody",

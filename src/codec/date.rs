@@ -69,6 +69,17 @@ pub fn http_date(time: Nanos) -> FixedText<29> {
     FixedText(out)
 }
 
+/// `06/Feb/2019:00:00:38 +0000`, as in access logs.
+pub fn log_date(time: Nanos) -> FixedText<26> {
+    let c = Civil::from_seconds(time.seconds());
+    let mut out = *b"00/Jan/0000:00:00:00 +0000";
+    put2(&mut out, 0, c.day);
+    out[3..6].copy_from_slice(MONTHS[c.month as usize - 1]);
+    put4(&mut out, 7, c.year);
+    put_clock(&mut out, 12, &c);
+    FixedText(out)
+}
+
 /// `20130524T000000Z`, as in `X-Amz-Date`.
 pub fn amz_date(time: Nanos) -> FixedText<16> {
     let c = Civil::from_seconds(time.seconds());

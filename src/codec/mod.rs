@@ -8,6 +8,7 @@ pub mod erasure;
 pub mod frame;
 pub mod date;
 pub mod uri;
+pub mod prefixes;
 pub mod checksum;
 pub mod sigv4;
 pub mod chunked;

@@ -136,7 +136,11 @@ impl PostPolicy {
                 Condition::Equal { field, .. } | Condition::Begin { field, .. } => field == name,
             })
         };
-        let free = |name: &str| FREE.contains(&name) || name.starts_with("x-ignore-") || named(name);
+        // A checksum binds nobody but who sends it.
+        let free = |name: &str| {
+            let begins = name.starts_with("x-ignore-") || name.starts_with("x-amz-checksum-");
+            begins || FREE.contains(&name) || named(name)
+        };
         match fields.iter().find(|(name, _)| !free(name)) {
             Some((name, _)) => Err(PostPolicyError::Extra(name.clone())),
             None => Ok(()),
@@ -176,6 +180,7 @@ mod tests {
         assert!(failed(check(conditions, &[("bucket", "c"), ("key", "a/b"), ("content-type", "text/x")])));
         assert!(failed(check(r#"[["starts-with", "$x-amz-meta-a", ""]]"#, &[])), "it must be there");
         assert_eq!(check("[]", &[("policy", "p"), ("x-ignore-me", "1"), ("signature", "s")]), Ok(()));
+        assert_eq!(check("[]", &[("x-amz-checksum-crc32", "AAAAAA==")]), Ok(()));
         assert_eq!(check("[]", &[("acl", "p")]), Err(PostPolicyError::Extra("acl".into())));
     }
 

@@ -21,13 +21,14 @@ use std::time::Duration;
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
+use crate::object::lifecycle::Day;
 use crate::s3::NewBuckets;
 use crate::upkeep::notify::webhook::Webhook;
 
 pub use cores::Cores;
 pub use options::{
-    AccountAction, AdminCommand, Command, CommandLine, DriveCommand, InspectOptions, LogFormat, ServeOptions,
-    ServerOptions,
+    AccountAction, AdminCommand, BucketAction, Command, CommandLine, DriveCommand, InspectOptions, LogFormat,
+    ServeOptions, ServerOptions,
 };
 pub use size::{Size, SizeError};
 pub use webhooks::WebhookOption;
@@ -53,12 +54,16 @@ pub struct Config {
     pub domains: Vec<String>,
     /// The same, at least one, none of them also in `domains`.
     pub website_domains: Vec<String>,
+    pub access_log_interval: Duration,
     pub connections_max: usize,
     /// From accept, or from the first byte of a further request, to the end of its head.
     pub header_timeout: Duration,
+    pub idle_timeout: Duration,
     pub drain: Duration,
     /// Longest time between two full scrubs; zero scrubs on demand only.
     pub scrub_interval: Duration,
+    /// How long a day of a lifecycle rule is.
+    pub lifecycle_day: Day,
     /// Zero for never.
     pub evacuate_after: Duration,
     pub memory_bytes: u64,
@@ -67,6 +72,8 @@ pub struct Config {
     pub cores: Cores,
     pub credentials: CredentialsChoice,
     pub new_buckets: NewBuckets,
+    /// How many buckets have metrics of their own.
+    pub bucket_metrics: usize,
     /// Who may be told of events.
     pub webhooks: Arc<[Webhook]>,
     /// Events that may wait for each of them.
@@ -174,6 +181,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         region: checked_region(options.region)?,
         website_domains: checked_website_domains(options.website_domain, &domains)?,
         domains,
+        access_log_interval: checked_access_log(options.access_log_seconds)?,
         connections_max: checked_connections(options.connections_max)?,
         header_timeout: seconds(
             "header-timeout",
@@ -181,14 +189,17 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
             1,
             limits::REQUEST_HEAD_SECONDS_MAX,
         )?,
+        idle_timeout: seconds("idle-timeout", options.idle_timeout, 1, limits::IDLE_SECONDS_DEFAULT)?,
         drain: seconds("drain-seconds", options.drain_seconds, 0, limits::DRAIN_SECONDS_DEFAULT)?,
         scrub_interval: checked_scrub_days(options.scrub_days)?,
+        lifecycle_day: checked_lifecycle_day(options.lifecycle_day)?,
         evacuate_after: checked_evacuate_minutes(options.evacuate_minutes)?,
         memory_bytes,
         read_cache_bytes,
         cores: options.cores.unwrap_or_default(),
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
+        bucket_metrics: checked_bucket_metrics(options.bucket_metrics)?,
         webhooks: checked_webhooks(options.webhook)?,
         webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
@@ -282,10 +293,28 @@ fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
     Ok(connections)
 }
 
+fn checked_bucket_metrics(said: Option<usize>) -> Result<usize, ConfigError> {
+    let buckets = said.unwrap_or(0);
+    within("bucket-metrics", buckets as u64, 0, limits::METRICS_BUCKETS_MAX as u64)?;
+    Ok(buckets)
+}
+
+fn checked_access_log(said: Option<u64>) -> Result<Duration, ConfigError> {
+    let seconds = said.unwrap_or(limits::ACCESS_LOG_SECONDS_DEFAULT);
+    within("access-log-seconds", seconds, 1, limits::ACCESS_LOG_SECONDS_MAX)?;
+    Ok(Duration::from_secs(seconds))
+}
+
 fn checked_scrub_days(said: Option<u64>) -> Result<Duration, ConfigError> {
     let days = said.unwrap_or(limits::SCRUB_DAYS_DEFAULT);
     within("scrub-days", days, 0, limits::SCRUB_DAYS_MAX)?;
     Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+fn checked_lifecycle_day(said: Option<u64>) -> Result<Day, ConfigError> {
+    let Some(seconds) = said else { return Ok(Day::REAL) };
+    within("lifecycle-day", seconds, 1, limits::LIFECYCLE_DAY_SECONDS_MAX)?;
+    Ok(Day::of_seconds(seconds))
 }
 
 fn checked_evacuate_minutes(said: Option<u64>) -> Result<Duration, ConfigError> {

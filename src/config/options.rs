@@ -128,6 +128,19 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DAYS", env = "BASALT_SCRUB_DAYS", help_heading = "Storage")]
     pub scrub_days: Option<u64>,
 
+    /// Seconds that a day of a lifecycle rule takes: for tests
+    ///
+    /// Objects that a rule keeps for days are removed after as many times this. Dates, in rules and in answers, stay
+    /// those of the calendar. Default: 86400, a real day.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "BASALT_LIFECYCLE_DAY",
+        help_heading = "Storage",
+        hide_short_help = true
+    )]
+    pub lifecycle_day: Option<u64>,
+
     /// Minutes a drive may be out before what stands on it is written anew on the others; 0 for never
     ///
     /// Objects get back their full width where the pool has more than k + m drives; the catalog and the log
@@ -177,6 +190,13 @@ pub struct ServeOptions {
     )]
     pub website_domain: Vec<String>,
 
+    /// Seconds between two deliveries of access logs into their target buckets
+    ///
+    /// What PutBucketLogging turns on. Each delivery makes an object for each logged bucket and core; many
+    /// requests make one at once. Default: 300.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_ACCESS_LOG_SECONDS", help_heading = "Logs")]
+    pub access_log_seconds: Option<u64>,
+
     /// Connections open at once; more are closed at accept
     ///
     /// Default: 4096.
@@ -185,10 +205,16 @@ pub struct ServeOptions {
 
     /// Seconds a client may take to send the headers of a request
     ///
-    /// From accept, or from the first byte of a further request; between two requests a connection may
-    /// stay idle for a minute. Default: 30.
+    /// From accept, or from the first byte of a further request. Default: 30.
     #[arg(long, value_name = "SECONDS", env = "BASALT_HEADER_TIMEOUT", help_heading = "Network")]
     pub header_timeout: Option<u64>,
+
+    /// Seconds a connection may stay open between two requests
+    ///
+    /// Longer than the load balancer in front keeps its idle connections, so that it is the one to close them.
+    /// Default: 60.
+    #[arg(long, value_name = "SECONDS", env = "BASALT_IDLE_TIMEOUT", help_heading = "Network")]
+    pub idle_timeout: Option<u64>,
 
     /// Seconds a stop waits for requests in flight before it closes their connections
     ///
@@ -252,6 +278,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "KIND", env = "BASALT_NEW_BUCKETS", help_heading = "Access")]
     pub new_buckets: Option<BucketKind>,
 
+    /// How many buckets have metrics of their own: the largest ones
+    ///
+    /// Whoever reaches the port can read the metrics, and so the names of these buckets. Default: 0.
+    #[arg(long, value_name = "COUNT", env = "BASALT_BUCKET_METRICS", help_heading = "Access")]
+    pub bucket_metrics: Option<usize>,
+
     /// Somebody to tell of events in buckets: a name, and where to post to
     ///
     /// A bucket's notification configuration names it as the last part of an ARN, such as
@@ -309,14 +341,17 @@ impl ServeOptions {
             adopt: self.adopt.or(other.adopt),
             shards: self.shards.or(other.shards),
             scrub_days: self.scrub_days.or(other.scrub_days),
+            lifecycle_day: self.lifecycle_day.or(other.lifecycle_day),
             evacuate_minutes: self.evacuate_minutes.or(other.evacuate_minutes),
             io: self.io.or(other.io),
             listen: self.listen.or(other.listen),
             region: self.region.or(other.region),
             domain: first_said(self.domain, other.domain),
             website_domain: first_said(self.website_domain, other.website_domain),
+            access_log_seconds: self.access_log_seconds.or(other.access_log_seconds),
             connections_max: self.connections_max.or(other.connections_max),
             header_timeout: self.header_timeout.or(other.header_timeout),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             memory: self.memory.or(other.memory),
             read_cache: self.read_cache.or(other.read_cache),
@@ -325,6 +360,7 @@ impl ServeOptions {
             secret_key: self.secret_key.or(other.secret_key),
             credentials: self.credentials.or(other.credentials),
             new_buckets: self.new_buckets.or(other.new_buckets),
+            bucket_metrics: self.bucket_metrics.or(other.bucket_metrics),
             webhook: first_said(self.webhook, other.webhook),
             webhook_queue: self.webhook_queue.or(other.webhook_queue),
             log: self.log.or(other.log),
@@ -415,6 +451,54 @@ pub enum AdminCommand {
     /// Accounts: each has a root, users and buckets of its own
     #[command(subcommand)]
     Account(AccountAction),
+    /// Buckets: what each holds, and how much it may
+    #[command(subcommand)]
+    Bucket(BucketAction),
+}
+
+#[derive(Subcommand, Clone, Debug, PartialEq)]
+pub enum BucketAction {
+    /// List the buckets of all accounts
+    List(ServerOptions),
+    /// Show what a bucket holds, and its quota
+    Show(NamedBucket),
+    /// Set how much a bucket may hold; without a bound, show it
+    ///
+    /// Writes that would exceed a bound are refused with 403 QuotaExceeded; what is there stays. Old versions and the
+    /// parts of uploads count too, delete markers do not.
+    Quota(QuotaOptions),
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct NamedBucket {
+    /// Name of the bucket
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    #[command(flatten)]
+    pub server: ServerOptions,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct QuotaOptions {
+    /// Name of the bucket
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Bytes of objects and uploads, such as 10GiB
+    #[arg(long, value_name = "SIZE")]
+    pub max_bytes: Option<Size>,
+
+    /// Objects, each version counted
+    #[arg(long, value_name = "COUNT")]
+    pub max_objects: Option<u64>,
+
+    /// Take all bounds away
+    #[arg(long, conflicts_with_all = ["max_bytes", "max_objects"])]
+    pub clear: bool,
+
+    #[command(flatten)]
+    pub server: ServerOptions,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]

@@ -63,8 +63,8 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn every_value_can_stand_in_the_file() {
     let config = resolve_with_file(
         "drives = ['/a', '/b', '/c']\nparity = 1\ncapacity = '10GiB'\nshards = 16\nio = 'threads'\n\
-         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\nconnections-max = 7\nheader-timeout = 3\n\
-         drain-seconds = 0\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
+         listen = '[::]:80'\nregion = 'here'\ndomain = ['a.b']\nwebsite-domain = ['Web.a.b.', 'www']\naccess-log-seconds = 9\nconnections-max = 7\nheader-timeout = 3\n\
+         drain-seconds = 0\nlifecycle-day = 2\nmemory = 134217728\nread-cache = 0\ncores = 2\n\
          access-key = 'AKEXAMPLE0000000'\nsecret-key = 'secret-secret-secret'\nnew-buckets = 'open'\nlog = 'debug'\n\
          log-format = 'json'\n",
         &[],
@@ -73,10 +73,40 @@ fn every_value_can_stand_in_the_file() {
     assert_eq!((config.parity, config.capacity_bytes, config.shards), (Some(1), Some(10 << 30), 16));
     assert_eq!((config.io, config.cores, config.read_cache_bytes), (IoChoice::Threads, Cores::Count(2), 0));
     assert_eq!((config.header_timeout.as_secs(), config.drain.as_secs()), (3, 0));
+    assert_eq!(config.lifecycle_day, crate::object::lifecycle::Day::of_seconds(2));
     assert!(matches!(config.credentials, CredentialsChoice::Given(_)));
+    assert_eq!(config.access_log_interval.as_secs(), 9);
     assert_eq!(config.website_domains, ["web.a.b", "www"]);
     assert_eq!(config.new_buckets, crate::s3::NewBuckets::Open);
     assert_eq!(config.log, LogConfig { filter: "debug".to_owned(), format: LogFormat::Json });
+}
+
+#[test]
+fn webhooks_are_said_by_flag_or_table_and_refused_by_name() {
+    let config =
+        resolve(&["/a", "--webhook", "one=http://h:1/x,two=discard", "--webhook-queue", "7"]).expect("both");
+    assert_eq!(config.webhooks.iter().map(|hook| hook.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(
+        (config.webhook_queue, resolve(&["/a"]).expect("none").webhook_queue),
+        (7, limits::EVENTS_DEFAULT)
+    );
+    let file = "webhook-queue = 9\n[webhook.three]\nurl = 'http://h/'\ntoken = 'geheim'\n";
+    let config = resolve_with_file(file, &["/a"]).expect("one");
+    assert_eq!((config.webhooks.len(), config.webhook_queue), (1, 9));
+    assert!(!format!("{config:?} {:?}", toml::from_str::<ServeOptions>(file)).contains("geheim"));
+    for (args, said) in [
+        (["--webhook", "x=https://h/"], "https"),
+        (["--webhook", "x=http://h/,x=http://g/"], "twice"),
+        (["--webhook", "x y=http://h/"], "name"),
+        (["--webhook-queue", "0"], "--webhook-queue 0"),
+    ] {
+        let message = refusal(resolve(&[&["/a"], &args[..]].concat()));
+        assert!(message.contains(said) && message.contains("--webhook"), "{message}");
+    }
+    assert!(
+        refusal(resolve_with_file("[webhook.x]\nurl = 'http://h/'\ncolour = 1\n", &["/a"]))
+            .contains("colour")
+    );
 }
 
 #[test]
@@ -100,7 +130,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_cannot_work_is_refused_with_its_name() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "no drives"),
         (&["/a", "--parity", "16"], "--parity 16"),
         (&["/a", "--memory", "1MiB"], "--memory 1MiB"),
@@ -110,10 +140,12 @@ fn what_cannot_work_is_refused_with_its_name() {
         (&["/a", "--region", "Mars!"], "--region Mars!"),
         (&["/a", "--domain", "http://s3"], "--domain http://s3"),
         (&["/a", "--domain", "a..b"], "--domain a..b"),
+        (&["/a", "--access-log-seconds", "0"], "--access-log-seconds 0"),
         (&["/a", "--website-domain", "a..b"], "--website-domain a..b"),
         (&["/a", "--domain", "a.b", "--website-domain", "A.b."], "--website-domain a.b"),
         (&["/a", "--connections-max", "0"], "--connections-max 0"),
         (&["/a", "--header-timeout", "0"], "--header-timeout 0"),
+        (&["/a", "--lifecycle-day", "0"], "--lifecycle-day 0"),
         (&["/a", "--access-key", "AKEXAMPLE0000000"], "belong together"),
         (&["/a", "--access-key", "short", "--secret-key", "secret-secret-secret"], "access key"),
         (

@@ -65,6 +65,15 @@ impl<C: Context> Wish<'_, C> {
     /// Something about a bucket, or about an object in it. `object` when the action is about an object
     /// that is there, and its ACL or owner may matter.
     pub fn is_allowed(&self, rules: &Rules, object: Option<&ObjectSide<'_>>) -> bool {
+        self.decide(rules, object, true)
+    }
+
+    /// Whether it is allowed because an ACL says so.
+    pub fn needs_acl(&self, rules: &Rules, object: Option<&ObjectSide<'_>>) -> bool {
+        rules.has_acls() && self.decide(rules, object, true) && !self.decide(rules, object, false)
+    }
+
+    fn decide(&self, rules: &Rules, object: Option<&ObjectSide<'_>>, acls: bool) -> bool {
         let is_owner = self.caller.is_root_of(&rules.owner);
         let foreign = object.filter(|object| object.owner != rules.owner);
         // Nearly every request ends here.
@@ -80,10 +89,12 @@ impl<C: Context> Wish<'_, C> {
         }
         let home = foreign.map_or(rules.owner.as_str(), |object| object.owner);
         let is_home = self.caller.canonical() == Some(home);
-        if foreign.is_some() || (!is_home && rules.public && rules.block.restrict_public_buckets) {
+        // A service of the store is no public.
+        let is_stranger = !is_home && !matches!(self.caller, Caller::Service(_));
+        if foreign.is_some() || (is_stranger && rules.public && rules.block.restrict_public_buckets) {
             policy = Opinion::default();
         }
-        let granted = self.granted(rules, object);
+        let granted = if acls { self.granted(rules, object) } else { Granted::default() };
         let direct = policy.allows || granted.direct;
         match self.caller {
             Caller::Anonymous | Caller::Service(_) => direct,

@@ -4,8 +4,10 @@
 //! that cannot be read, because another version wrote it, denies everything but its own replacement by the
 //! owner's root.
 
+use std::rc::Rc;
+
 use crate::codec::policy::Policy;
-use crate::codec::xml::{Grant, ObjectOwnership, Payer, PublicAccessBlock};
+use crate::codec::xml::{Grant, LogTarget, ObjectOwnership, Payer, PublicAccessBlock};
 use crate::object::buckets::Bucket;
 use crate::object::settings::BucketSettings;
 
@@ -23,8 +25,14 @@ pub struct Rules {
     pub grants: Option<Vec<Grant>>,
     pub ownership: ObjectOwnership,
     pub block: PublicAccessBlock,
+    /// Objects may have a date on which they expire.
+    pub expires: bool,
+    /// New objects are locked where nobody says how.
+    pub locks_by_default: bool,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
+    /// Where the log of requests goes.
+    pub logging: Option<Rc<LogTarget>>,
     /// Somebody is told of changes to objects.
     pub notifies: bool,
 }
@@ -53,7 +61,10 @@ impl Rules {
             grants: settings.acl.as_ref().map(|acl| acl.grants.clone()),
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
+            expires: settings.lifecycle.is_some(),
+            locks_by_default: settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some()),
             requester_pays: settings.payer == Some(Payer::Requester),
+            logging: settings.logging.as_ref().and_then(|logging| logging.target.clone()).map(Rc::new),
             notifies: settings.notification.is_some(),
         }
     }

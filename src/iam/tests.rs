@@ -150,7 +150,7 @@ fn who_comes_through_by_policies() {
         (user(ONE, &yes), refuses_all.clone(), false, "and for its users"),
         (Caller::Anonymous, refuses_all, false, "and wins over what is allowed"),
         (root(ONE), vec![of_bucket("Deny", &aws(TWO))], true, "another's denial"),
-        (Caller::Service(LOG_DELIVERY), everybody, false, "a service is not everybody"),
+        (Caller::Service(LOG_DELIVERY), everybody, true, "a service is one of everybody"),
         (
             Caller::Service(LOG_DELIVERY),
             lets(r#"{"Service": "logging.s3.amazonaws.com"}"#),

@@ -1,4 +1,5 @@
-//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found.
+//! What all cores know of scrubbing: whether one is wanted, how far it is, what it found; the figures of lifecycle;
+//! and what ends work for all: that the server stops, and that a log has.
 //!
 //! One for the process, shared by `Arc`; figures are atomics that change once for many blocks. Demands are
 //! counted, so that one that comes in the middle of a pass is followed by another pass. Nothing here decides
@@ -10,15 +11,18 @@ use tokio::sync::Notify;
 
 use crate::base::metrics::ScrubMetrics;
 use crate::base::time::Nanos;
+use crate::object::lifecycle::Figures;
 use crate::pool::mend::Mended;
 
 #[derive(Debug, Default)]
 pub struct Board {
+    pub lifecycle: Figures,
     demanded: AtomicU64,
     /// Demands that a pass has begun for.
     taken: AtomicU64,
     demand: Notify,
     closing: AtomicBool,
+    stopped: AtomicBool,
     closed: Notify,
     running: AtomicBool,
     checked: AtomicU64,
@@ -101,6 +105,15 @@ impl Board {
 
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// The log of a core has found no safe set of drives and takes nothing more before the next start.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     pub fn add(&self, mended: &Mended) {

@@ -109,9 +109,14 @@ impl Buckets {
         self.named.borrow().get(name).map(|entry| entry.bucket.clone())
     }
 
-    /// What the bucket of an id holds.
-    pub fn meter(&self, id: u64) -> Option<Arc<Meter>> {
-        self.meters.borrow().get(&id).cloned()
+    /// A change to what the bucket of an id holds became true. One that only adds was counted when it was
+    /// claimed, so it needs no look at the meter.
+    pub fn settle(&self, id: u64, change: Usage) {
+        if change.takes_away()
+            && let Some(meter) = self.meters.borrow().get(&id)
+        {
+            meter.settle(change);
+        }
     }
 
     /// Some buckets behind `after`, by name, whoever owns them.
@@ -119,6 +124,21 @@ impl Buckets {
         let buckets = self.named.borrow();
         let range = buckets.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
         range.take(limit).map(|(name, entry)| (name.clone(), entry.bucket.clone())).collect()
+    }
+
+    /// The buckets that hold the most bytes.
+    pub fn largest(&self, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        let buckets = self.named.borrow();
+        let mut all: Vec<(i64, &String, &Entry)> =
+            buckets.iter().map(|(name, entry)| (entry.bucket.meter.read().stored(), name, entry)).collect();
+        if all.len() > limit {
+            all.select_nth_unstable_by_key(limit, |(stored, ..)| std::cmp::Reverse(*stored));
+            all.truncate(limit);
+        }
+        all.into_iter().map(|(_, name, entry)| (name.clone(), entry.bucket.clone())).collect()
     }
 
     pub fn id(&self, name: &str) -> Option<u64> {
@@ -133,6 +153,17 @@ impl Buckets {
             Some(entry) if entry.bucket.value.id == id => Err(ObjectError::SlowDown),
             _ => Err(ObjectError::NoSuchBucket),
         }
+    }
+
+    /// The buckets whose settings are wanted.
+    pub fn select(&self, wanted: impl Fn(&BucketSettings) -> bool) -> Vec<(BucketRef, Arc<BucketSettings>)> {
+        let buckets = self.named.borrow();
+        let chosen = buckets.iter().filter(|(_, entry)| wanted(&entry.bucket.settings));
+        let named = |(name, entry): (&String, &Entry)| {
+            let named = BucketRef { name: name.clone(), id: entry.bucket.value.id };
+            (named, entry.bucket.settings.clone())
+        };
+        chosen.map(named).collect()
     }
 
     pub fn len(&self) -> usize {

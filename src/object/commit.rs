@@ -90,6 +90,10 @@ pub struct Change {
     pub usage: Usage,
 }
 
+/// What a put mostly has to say: the version, what becomes of the one it replaces, what the bucket holds more,
+/// and an event. One more is no error.
+const OPERATIONS_MOSTLY: usize = 4;
+
 impl Shard {
     /// Installs a version as the newest of its key. Space of a striped version is the shard's from
     /// the call on, whether it succeeds or not.
@@ -142,28 +146,42 @@ impl Shard {
             self.admit().await?;
         }
         self.log.admit_freeing().await?;
-        let guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
         loop {
             let bucket = self.bucket(&named)?;
-            let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
-                (None, Some(_)) => self.marking(&bucket, &name, &deletion).await?,
-                (id, _) => match self.removing(&bucket, &name, id.as_deref(), &deletion).await? {
-                    Some(removed) => removed,
-                    None => return Ok(Deleted { version_id: deletion.version_id, marker: false }),
-                },
-            };
-            let version_id = deleted.version_id.as_deref();
-            let subject = Subject { named: &named, key: &name, version_id, meta: None };
-            let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
-            let ticket = self.tell(&mut change.operations, &bucket, kind, subject, &deletion.origin)?;
-            if self.commit_under(&named, &bucket, change.operations, change.usage, &[]).await? {
-                drop((guard, ticket));
-                if change.garbage {
-                    self.collect_later();
-                }
+            if let Some(deleted) = self.delete_under(&named, &bucket, &name, &deletion).await? {
                 return Ok(deleted);
             }
         }
+    }
+
+    /// As `delete_version`, while the caller holds the lock of the key; `None`, and nothing is done, when the settings
+    /// are no longer those that `bucket` has.
+    pub async fn delete_under(
+        &self,
+        named: &BucketRef,
+        bucket: &Rc<Bucket>,
+        name: &str,
+        deletion: &Deletion,
+    ) -> Result<Option<Deleted>, ObjectError> {
+        let (mut change, deleted) = match (&deletion.version_id, bucket.settings.versioning) {
+            (None, Some(_)) => self.marking(bucket, name, deletion).await?,
+            (id, _) => match self.removing(bucket, name, id.as_deref(), deletion).await? {
+                Some(removed) => removed,
+                None => return Ok(Some(Deleted { version_id: id.clone(), marker: false })),
+            },
+        };
+        let version_id = deleted.version_id.as_deref();
+        let subject = Subject { named, key: name, version_id, meta: None };
+        let kind = deletion.origin.cause.of_removal(change.version_id.is_some());
+        let _ticket = self.tell(&mut change.operations, bucket, kind, subject, &deletion.origin)?;
+        if !self.commit_under(named, bucket, change.operations, change.usage, &[]).await? {
+            return Ok(None);
+        }
+        if change.garbage {
+            self.collect_later();
+        }
+        Ok(Some(deleted))
     }
 
     /// A delete marker as the newest version.
@@ -225,8 +243,10 @@ impl Shard {
         let order = versioning.map_or(ORDER_UNVERSIONED, |_| self.order_behind(newest.as_ref()));
         version.null = versioning != Some(Versioning::Enabled);
         let at = key::version(id, key, order);
+        let mut operations = Vec::with_capacity(OPERATIONS_MOSTLY);
+        operations.push(Operation::Put { key: at, value: version.encode() });
         let mut change = Change {
-            operations: vec![Operation::Put { key: at, value: version.encode() }],
+            operations,
             version_id: versioning.map(|_| versions::id(id, key, order, version.null)),
             garbage: false,
             usage: counted(version),

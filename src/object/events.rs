@@ -4,7 +4,8 @@
 //! without the other. Which rule wants it is decided by the owner of the key under the settings that hold at
 //! commit. The catalog holds the events; [`Events`] knows which there are, by target, and follows from records
 //! like everything else (`Shard::apply`, and a scan at start).
-//! Invariants: events of a key have ascending sequences in the order of their changes, over restarts too; no
+//! Invariants: events of a key have ascending sequences in the order of their changes, over restarts too; nobody
+//! is shown an event while one with a lower sequence may still come; no
 //! target has more events waiting in a shard than its bound, places of changes under way ([`Ticket`])
 //! included, and whoever finds none is refused before anything changes.
 
@@ -97,7 +98,7 @@ pub struct Events {
     targets: RefCell<BTreeMap<String, Waiting>>,
     last: Cell<Sequence>,
     bound: Cell<usize>,
-    /// Rung when there is something to tell.
+    /// Rung when there may be something to tell.
     bells: Arc<[Notify]>,
     shard: usize,
 }
@@ -105,8 +106,8 @@ pub struct Events {
 #[derive(Default)]
 struct Waiting {
     sequences: BTreeSet<u64>,
-    /// Places of changes that are not durable yet.
-    reserved: usize,
+    /// Of changes that are not durable yet.
+    reserved: BTreeSet<u64>,
     refused: u64,
 }
 
@@ -114,12 +115,17 @@ struct Waiting {
 pub struct Ticket<'e> {
     events: &'e Events,
     target: String,
+    sequence: u64,
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if let Some(waiting) = self.events.targets.borrow_mut().get_mut(&self.target) {
-            waiting.reserved -= 1;
+            waiting.reserved.remove(&self.sequence);
+        }
+        // What this change brought may be shown now, and what came behind it.
+        if let Some(bell) = self.events.bells.get(self.events.shard) {
+            bell.notify_one();
         }
     }
 }
@@ -144,9 +150,6 @@ impl Events {
             Some(waiting) => waiting.sequences.insert(sequence),
             None => targets.entry(target.to_owned()).or_default().sequences.insert(sequence),
         };
-        if let Some(bell) = self.bells.get(self.shard) {
-            bell.notify_one();
-        }
     }
 
     /// An event left the catalog.
@@ -157,16 +160,17 @@ impl Events {
         }
     }
 
-    fn reserve(&self, target: &str) -> Result<(Ticket<'_>, Sequence), ObjectError> {
+    fn reserve(&self, target: &str) -> Result<Ticket<'_>, ObjectError> {
         let mut targets = self.targets.borrow_mut();
         let waiting = targets.entry(target.to_owned()).or_default();
-        if waiting.sequences.len() + waiting.reserved >= self.bound.get() {
+        if waiting.sequences.len() + waiting.reserved.len() >= self.bound.get() {
             waiting.refused += 1;
             return Err(ObjectError::SlowDown);
         }
-        waiting.reserved += 1;
         self.last.set(self.last.get().next());
-        Ok((Ticket { events: self, target: target.to_owned() }, self.last.get()))
+        let sequence = self.last.get().0;
+        waiting.reserved.insert(sequence);
+        Ok(Ticket { events: self, target: target.to_owned(), sequence })
     }
 
     /// The targets for which something waits.
@@ -176,11 +180,15 @@ impl Events {
         busy.map(|(target, _)| target.clone()).collect()
     }
 
-    /// Sequences of what waits for a target behind `after`, oldest first.
+    /// Sequences of what waits for a target behind `after`, oldest first, up to a change that is under way: what
+    /// its key brings next must not come before it.
     fn behind(&self, target: &str, after: u64, limit: usize) -> Vec<u64> {
         let targets = self.targets.borrow();
         let Some(waiting) = targets.get(target) else { return Vec::new() };
-        waiting.sequences.range(after.saturating_add(1)..).take(limit).copied().collect()
+        let end = waiting.reserved.first().copied().unwrap_or(u64::MAX);
+        let shown =
+            waiting.sequences.range(after.saturating_add(1)..).take_while(|sequence| **sequence < end);
+        shown.take(limit).copied().collect()
     }
 
     pub fn metrics(&self) -> Vec<NotificationMetrics> {
@@ -207,7 +215,9 @@ impl Shard {
     ) -> Result<Option<Ticket<'_>>, ObjectError> {
         let Some(notification) = &bucket.settings.notification else { return Ok(None) };
         let Some(rule) = notification.matching(kind.name(), subject.key) else { return Ok(None) };
-        let (ticket, sequence) = self.events.reserve(rule.target())?;
+        let ticket = self.events.reserve(rule.target())?;
+        // Where there are no versions, an object has no id worth telling.
+        let version = subject.version_id.filter(|_| bucket.settings.versioning.is_some());
         let asked = origin.asked.as_deref().cloned().unwrap_or_default();
         let event = EventValue {
             kind,
@@ -217,13 +227,13 @@ impl Shard {
             region: bucket.value.region.clone(),
             rule: rule.id.clone(),
             key: subject.key.to_owned(),
-            version: subject.version_id.unwrap_or_default().to_owned(),
+            version: version.unwrap_or_default().to_owned(),
             object: subject.meta.map(|meta| (meta.size, meta.etag)),
             request: asked.request,
             source: asked.source,
             principal: asked.principal,
         };
-        let at = key::event(rule.target(), sequence.0);
+        let at = key::event(rule.target(), ticket.sequence);
         operations.push(Operation::Put { key: at, value: event.encode() });
         Ok(Some(ticket))
     }
@@ -281,22 +291,40 @@ mod tests {
     #[test]
     fn a_place_is_taken_from_its_reservation_until_the_event_is_told() {
         let events = events(2);
-        let (first, sequence) = events.reserve("t").expect("there is room");
-        let at = key::event("t", sequence.0);
+        let first = events.reserve("t").expect("there is room");
+        let (sequence, at) = (first.sequence, key::event("t", first.sequence));
         let second = events.reserve("t").expect("there is room");
-        assert!(second.1 > sequence && events.reserve("t").is_err());
+        assert!(second.sequence > sequence && events.reserve("t").is_err());
         assert!(events.reserve("another").is_ok(), "targets do not take each other's places");
         drop(second);
         events.note(&at);
         drop(first);
         assert_eq!(events.targets(), ["t"]);
-        assert_eq!(events.behind("t", 0, 9), [sequence.0]);
-        assert_eq!(events.behind("t", sequence.0, 9), [0; 0]);
-        let _second = events.reserve("t").expect("the second place was given back");
+        assert_eq!(events.behind("t", 0, 9), [sequence]);
+        assert_eq!(events.behind("t", sequence, 9), [0; 0]);
+        let second = events.reserve("t").expect("the second place was given back");
         assert!(events.reserve("t").is_err());
+        drop(second);
         events.forget(&at);
         assert!(events.reserve("t").is_ok() && events.targets().is_empty());
         assert_eq!(events.metrics().iter().map(|of| of.refused).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn what_overtook_a_change_under_way_is_not_shown_before_it() {
+        let events = events(9);
+        let [first, second, third] = [(); 3].map(|()| events.reserve("t").expect("there is room"));
+        let sequences = [&first, &second, &third].map(|ticket| ticket.sequence);
+        events.note(&key::event("t", sequences[0]));
+        drop(first);
+        events.note(&key::event("t", sequences[2]));
+        drop(third);
+        assert_eq!(events.behind("t", 0, 9), sequences[..1]);
+        assert_eq!(events.behind("t", sequences[0], 9), [0; 0]);
+        events.note(&key::event("t", sequences[1]));
+        drop(second);
+        assert_eq!(events.behind("t", sequences[0], 9), sequences[1..]);
+        assert_eq!(events.behind("t", 0, 2), sequences[..2]);
     }
 
     #[test]

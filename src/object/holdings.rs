@@ -11,13 +11,11 @@ use super::core::{Loan, Peers};
 use super::error::ObjectError;
 use super::pins::Held;
 use super::shard::{Shard, damaged};
+use crate::base::limits::HOLDINGS_LOOKED_AT;
 use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::value::{PackValue, PartValue, Storage, Version};
 use crate::pool::stripe::{Extent, Stripe};
-
-/// Values looked at in one turn of `holdings`.
-const PAGE_VALUES: usize = 256;
 
 /// An extent and the value that names it, readable until dropped.
 pub struct Holding {
@@ -42,7 +40,7 @@ impl Shard {
     pub async fn holdings(self: Rc<Self>, from: Vec<u8>) -> Result<Page, ObjectError> {
         let mut scan = self.index.scan(from, key::packs().1);
         let mut keys = Vec::new();
-        for _ in 0..PAGE_VALUES {
+        for _ in 0..HOLDINGS_LOOKED_AT {
             let Some((at, value)) = scan.next().await? else { return Ok(Page { keys, next: None }) };
             if extent_of(&at, &value).is_some() {
                 keys.push(at.to_vec());

@@ -16,6 +16,15 @@ use crate::catalog::replay::read_window;
 use crate::drive::segment::Mirror;
 use crate::pool::mend::Mended;
 
+/// What a look at a log segment found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    /// That were read.
+    pub bytes: u64,
+    /// It is to be emptied: until it is, what lives in it has fewer mirrors than it should.
+    pub is_weak: bool,
+}
+
 impl Shard {
     /// Numbers of the runs of the catalog.
     pub async fn run_ids(self: Rc<Self>) -> Result<Vec<u64>, ObjectError> {
@@ -44,31 +53,43 @@ impl Shard {
         Ok(found)
     }
 
-    /// The full log segments of the core that owns the shard.
+    /// The full log segments of the core that owns the shard. One that lacks mirrors is full at once.
     pub async fn log_segments(self: Rc<Self>) -> Result<Vec<LogId>, ObjectError> {
+        while !self.log.seal_weak(|mirrors| self.lacks_mirrors(mirrors)) {
+            self.log.barrier().await?;
+        }
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
     }
 
     /// Counts the mirrors of a full log segment, and reads them if asked to; marks it when it should be
-    /// emptied. Bytes that were read.
-    pub async fn check_log(self: Rc<Self>, id: LogId, reads: bool) -> Result<u64, ObjectError> {
-        let Some(sealed) = self.log.sealed().into_iter().find(|sealed| sealed.id == id) else { return Ok(0) };
-        let Some(mirrors) = self.log.mirrors(id) else { return Ok(0) };
-        let is_healthy = |mirror: &&Mirror| self.pool.drives.is_healthy(mirror.drive);
-        let healthy: Vec<Mirror> = mirrors.iter().filter(is_healthy).copied().collect();
-        let mut is_weak = self.pool.mirrors().is_ok_and(|wanted| healthy.len() < wanted);
-        let mut bytes = 0;
-        for mirror in healthy {
-            if is_weak || !reads {
+    /// emptied.
+    pub async fn check_log(self: Rc<Self>, id: LogId, reads: bool) -> Result<Checked, ObjectError> {
+        let mut checked = Checked::default();
+        let Some(sealed) = self.log.sealed().into_iter().find(|sealed| sealed.id == id) else {
+            return Ok(checked);
+        };
+        let Some(mirrors) = self.log.mirrors(id) else { return Ok(checked) };
+        checked.is_weak = self.lacks_mirrors(&mirrors);
+        for mirror in self.in_service(&mirrors).copied() {
+            if checked.is_weak || !reads {
                 break;
             }
-            bytes += u64::from(sealed.bytes);
-            is_weak |= !self.is_whole(&sealed, mirror).await;
+            checked.bytes += u64::from(sealed.bytes);
+            checked.is_weak |= !self.is_whole(&sealed, mirror).await;
         }
-        if is_weak {
+        if checked.is_weak {
             self.log.mark_weak(id);
         }
-        Ok(bytes)
+        Ok(checked)
+    }
+
+    fn in_service<'m>(&self, mirrors: &'m [Mirror]) -> impl Iterator<Item = &'m Mirror> {
+        mirrors.iter().filter(|mirror| self.pool.drives.is_healthy(mirror.drive))
+    }
+
+    /// Whether the pool can give a segment more mirrors than it has.
+    fn lacks_mirrors(&self, mirrors: &[Mirror]) -> bool {
+        self.pool.mirrors().is_ok_and(|wanted| self.in_service(mirrors).count() < wanted)
     }
 
     /// Whether one mirror holds every batch of the segment.

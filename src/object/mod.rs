@@ -1,4 +1,8 @@
 //! What S3 means, without HTTP: buckets, objects, listings, uploads, each decided by one owner.
+//!
+//! `store` is the way in, `core` and `shard` are where decisions are made, `open` brings it all up. Uses the catalog for
+//! names and the pool for bytes. Invariants: every decision about a key is made on the core that owns its shard, under
+//! the lock of the key, and takes effect only through a record.
 
 pub mod error;
 pub mod condition;
@@ -32,6 +36,7 @@ pub mod compact;
 pub mod tend;
 pub mod holdings;
 pub mod mending;
+pub mod lifecycle;
 pub mod board;
 pub mod open;
 pub mod store;

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -76,8 +75,6 @@ pub struct Shared {
     pub drives: Arc<[Arc<DriveShared>]>,
     pub tables: Arc<[SegmentTable]>,
     pub directory: LogDirectory,
-    /// Set when the log of any core has stopped.
-    pub stopped: Arc<AtomicBool>,
     pub board: Arc<Board>,
 }
 
@@ -158,7 +155,6 @@ pub async fn find(
         drives,
         tables: Arc::new([]),
         directory: LogDirectory::default(),
-        stopped: Arc::default(),
         board: Arc::default(),
     };
     let pool = open_pool(world, &shared);
@@ -296,7 +292,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     }
     let home = Home { index, role: Role::Data, peers, foreman, shards, common };
     let core = build_core(home, pool, &seed.shared, memory.buffers, memory.bodies, 0);
-    let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone(), seed.shared.stopped));
+    let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone()));
     let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
     let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
     let packing = Urgency::default();
@@ -394,9 +390,11 @@ fn build_core(
 
 /// Writes the log. When a record breaks an invariant while it is applied, memory and log no longer
 /// agree: the process ends, and the next start goes by the log.
-async fn write_log(log: Rc<Log>, core: Rc<Core>, stopped: Arc<AtomicBool>) {
-    let ended = tokio::task::spawn_local(log.clone().run(core)).await;
-    stopped.fetch_or(log.is_stopped(), Ordering::Relaxed);
+async fn write_log(log: Rc<Log>, core: Rc<Core>) {
+    let ended = tokio::task::spawn_local(log.clone().run(core.clone())).await;
+    if log.is_stopped() {
+        core.board.stop();
+    }
     if let Err(error) = ended {
         tracing::error!(%error, "the log writer ended by a broken invariant");
         std::process::abort();

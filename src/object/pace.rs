@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Core;
-use crate::base::limits::{PACE_REST_MS_MAX, REST_MS};
+use crate::base::limits::PACE_REST_MS_MAX;
 use crate::base::metrics::JobKind;
 
 /// Whether work may take its time; set by whoever wants it, on any thread.
@@ -28,11 +28,6 @@ impl Urgency {
     pub fn is_urgent(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// A pause in a long computation on a data thread, for the other tasks of the core: rule R1.
-pub async fn rest() {
-    tokio::time::sleep(Duration::from_millis(REST_MS)).await;
 }
 
 /// The background core is ending: the work stops where it is.

@@ -20,8 +20,9 @@ use super::pins::Held;
 use super::shard::Shard;
 use super::writer::ShardAllocator;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{PACK_BYTES, PACK_RECORD_BYTES, PAGE};
+use crate::base::limits::{MOVES_STEPS_MAX, PACK_BYTES, PACK_RECORD_BYTES, PAGE};
 use crate::base::metrics::JobKind;
+use crate::base::rest::Stint;
 use crate::catalog::batch::{self, Found};
 use crate::catalog::directory;
 use crate::catalog::key;
@@ -56,9 +57,6 @@ pub struct Move {
     pub to: u32,
     pub bytes: u32,
 }
-
-/// Objects looked up before other tasks get a turn: about 500 us when all of it is in memory.
-const MOVES_STEPS_MAX: usize = 256;
 
 type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
@@ -221,11 +219,10 @@ impl Shard {
         places: Vec<(Vec<u8>, Origin)>,
     ) -> Result<Vec<Option<usize>>, ObjectError> {
         let mut alive = Vec::with_capacity(places.len());
-        for (turn, (at, place)) in places.into_iter().enumerate() {
+        let mut stint = Stint::new(MOVES_STEPS_MAX);
+        for (at, place) in places {
             // Tiny objects come by the ten thousand, and what is in memory never waits.
-            if turn > 0 && turn.is_multiple_of(MOVES_STEPS_MAX) {
-                tokio::task::yield_now().await;
-            }
+            stint.step(1).await;
             let value = self.get(&at).await?;
             let stays = |value: &Bytes| {
                 Version::decode_storage(value).is_some_and(|storage| origin(&storage) == Some(place))
@@ -266,10 +263,9 @@ impl Shard {
         let mut left: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
         // One that is named twice moves once: counts decide when a pack is freed.
         let mut seen = BTreeSet::new();
-        for (turn, moved) in moves.into_iter().enumerate() {
-            if turn > 0 && turn.is_multiple_of(MOVES_STEPS_MAX) {
-                tokio::task::yield_now().await;
-            }
+        let mut stint = Stint::new(MOVES_STEPS_MAX);
+        for moved in moves {
+            stint.step(1).await;
             let Some(mut version) = self.version(&moved.key).await? else { continue };
             let (Storage::Inline { crc, .. } | Storage::Packed { crc, .. }) = version.storage else {
                 continue;

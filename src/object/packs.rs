@@ -123,6 +123,12 @@ impl Shard {
         }
     }
 
+    /// Whether objects live in a pack.
+    pub async fn is_inhabited(self: std::rc::Rc<Self>, pack: u64) -> Result<bool, ObjectError> {
+        let value = self.pack_value(pack).await?;
+        Ok(value.is_some_and(|value| self.packs.current(pack, &value).live > 0))
+    }
+
     /// Puts what left packs into their values. True when there was something, so that more may have
     /// come meanwhile; false at once when there was not.
     pub(super) async fn fold_packs(&self) -> Result<bool, ObjectError> {

@@ -6,46 +6,68 @@
 //! settings that depend on each other are judged, by the owner of the buckets, under the lock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::ObjectError;
-use crate::base::limits::SETTING_BYTES_MAX;
+use crate::base::limits::{INVENTORIES_MAX, SETTING_BYTES_MAX};
 use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::value::SettingValue;
 use crate::codec::xml::{
-    Acl, Configuration, Cors, Encryption, Lifecycle, Logging, Notification, ObjectLock, ObjectOwnership,
-    Payer, PublicAccessBlock, Quota, Tags, Versioning, Website, XmlError,
+    Acl, Configuration, Cors, Encryption, Inventory, InventoryRun, Lifecycle, Logging, Notification,
+    ObjectLock, ObjectOwnership, Payer, PublicAccessBlock, Quota, Tags, Versioning, Website, XmlError,
 };
 
 macro_rules! settings {
-    ($($tag:literal $name:ident $field:ident $type:ty;)*) => {
+    (
+        $($tag:literal $name:ident $field:ident $type:ty;)*
+        several: $($many_tag:literal $many_name:ident $many_field:ident $many_type:ty;)*
+    ) => {
         /// Which setting. The numbers stand on the drives.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum Kind { $($name = $tag,)* }
+        pub enum Kind { $($name = $tag,)* $($many_name = $many_tag,)* }
 
         /// A setting with what it is set to.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum Setting { $($name($type),)* }
+        pub enum Setting { $($name($type),)* $($many_name($many_type),)* }
 
         /// Everything that is set on a bucket; `None` where nobody set it.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct BucketSettings {
             $(pub $field: Option<$type>,)*
+            /// By their ids.
+            $(pub $many_field: BTreeMap<String, Arc<$many_type>>,)*
         }
 
         impl Setting {
             pub fn kind(&self) -> Kind {
-                match self { $(Setting::$name(_) => Kind::$name,)* }
+                match self {
+                    $(Setting::$name(_) => Kind::$name,)*
+                    $(Setting::$many_name(_) => Kind::$many_name,)*
+                }
+            }
+
+            pub fn id(&self) -> SettingId {
+                match self {
+                    $(Setting::$many_name(document) => {
+                        SettingId { kind: Kind::$many_name, name: document.id.clone() }
+                    })*
+                    _ => self.kind().into(),
+                }
             }
 
             fn render(&self) -> Vec<u8> {
-                match self { $(Setting::$name(document) => document.render(),)* }
+                match self {
+                    $(Setting::$name(document) => document.render(),)*
+                    $(Setting::$many_name(document) => document.render(),)*
+                }
             }
 
             fn parse(kind: u8, document: &[u8]) -> Option<Self> {
                 match kind {
                     $($tag => Some(Setting::$name(<$type>::parse(document).ok()?)),)*
+                    $($many_tag => Some(Setting::$many_name(<$many_type>::parse(document).ok()?)),)*
                     _ => None,
                 }
             }
@@ -53,17 +75,28 @@ macro_rules! settings {
 
         impl BucketSettings {
             pub fn set(&mut self, setting: Setting) {
-                match setting { $(Setting::$name(document) => self.$field = Some(document),)* }
+                match setting {
+                    $(Setting::$name(document) => self.$field = Some(document),)*
+                    $(Setting::$many_name(document) => {
+                        self.$many_field.insert(document.id.clone(), Arc::new(document));
+                    })*
+                }
             }
 
             pub fn remove(&mut self, id: &SettingId) {
-                match id.kind { $(Kind::$name => self.$field = None,)* }
+                match id.kind {
+                    $(Kind::$name => self.$field = None,)*
+                    $(Kind::$many_name => { self.$many_field.remove(&id.name); })*
+                }
             }
 
             /// What is set.
             pub fn ids(&self) -> Vec<SettingId> {
                 let mut ids = Vec::new();
                 $(ids.extend(self.$field.as_ref().map(|_| SettingId::from(Kind::$name)));)*
+                $(ids.extend(self.$many_field.keys().map(|name| {
+                    SettingId { kind: Kind::$many_name, name: name.clone() }
+                }));)*
                 ids
             }
         }
@@ -86,6 +119,9 @@ settings! {
     13 Lifecycle lifecycle Lifecycle;
     14 Notification notification Notification;
     15 Quota quota Quota;
+    several:
+    16 Inventory inventories Inventory;
+    17 InventoryRun inventory_runs InventoryRun;
 }
 
 /// Names one setting of a bucket.
@@ -120,10 +156,6 @@ impl Configuration for Policy {
 }
 
 impl Setting {
-    pub fn id(&self) -> SettingId {
-        self.kind().into()
-    }
-
     /// The operation that stores it, unless it is too large for every core to keep.
     pub(super) fn put(&self, bucket: u64) -> Result<Operation, ObjectError> {
         let document = self.render();
@@ -167,6 +199,17 @@ impl BucketSettings {
                     "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
                 ))
             }
+            Setting::Inventory(next) if !self.inventories.contains_key(&next.id) => {
+                match self.inventories.len() < INVENTORIES_MAX {
+                    true => Ok(()),
+                    false => Err(ObjectError::TooManyConfigurations(
+                        "You are attempting to create a new configuration but have already reached the 1,000-configuration limit.",
+                    )),
+                }
+            }
+            Setting::InventoryRun(run) if !self.inventories.contains_key(&run.id) => {
+                Err(ObjectError::InvalidBucketState("There is no such inventory any more"))
+            }
             Setting::ObjectLock(_) if !self.is_versioned() => Err(ObjectError::InvalidBucketState(
                 "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
             )),
@@ -191,6 +234,7 @@ pub(super) type Loaded = BTreeMap<u64, BucketSettings>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Nanos;
 
     fn stored(setting: &Setting) -> (u64, Setting) {
         let Ok(Operation::Put { key, value }) = setting.put(7) else { panic!("it is put") };
@@ -219,6 +263,30 @@ mod tests {
         ids.iter().for_each(|id| all.remove(id));
         assert_eq!(all, BucketSettings::default());
         assert_eq!(Setting::decode(0, &SettingValue { document: vec![] }.encode()), None);
+    }
+
+    #[test]
+    fn settings_of_a_kind_that_has_several_are_told_apart_by_name() {
+        let mut all = BucketSettings::default();
+        let run =
+            |id: &str, begun| Setting::InventoryRun(InventoryRun { id: id.into(), begun: Nanos(begun) });
+        assert!(all.admit(&run("a", 1)).is_err(), "of no inventory");
+        for setting in [run("a", 1), run("b", 2), run("a", 3)] {
+            assert_eq!(stored(&setting), (7, setting.clone()));
+            all.set(setting);
+        }
+        assert_eq!(all.inventory_runs.len(), 2);
+        assert_eq!(all.inventory_runs["a"].begun, Nanos(3));
+        let ids = all.ids();
+        assert_eq!(ids.iter().map(|id| id.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_ne!(run("a", 1).put(7).map(|put| key_of(&put)), run("b", 1).put(7).map(|put| key_of(&put)));
+        all.remove(&ids[0]);
+        assert_eq!(all.inventory_runs.len(), 1);
+    }
+
+    fn key_of(operation: &Operation) -> Vec<u8> {
+        let Operation::Put { key, .. } = operation else { panic!("it is put") };
+        key.clone()
     }
 
     #[test]

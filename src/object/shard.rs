@@ -212,7 +212,7 @@ impl Shard {
             Operation::Charge { bucket, usage } => {
                 self.tally.note(bucket, usage);
                 // While records are replayed no bucket is known: the meters begin with the sums of all shards.
-                self.bulletin.common.buckets.meter(bucket).iter().for_each(|meter| meter.settle(usage));
+                self.bulletin.common.buckets.settle(bucket, usage);
                 None
             }
         }
@@ -287,9 +287,14 @@ impl Shard {
         self.merging.lock().await
     }
 
+    /// No checkpoint begins while this is held, and none is under way.
+    pub(super) async fn no_checkpoint(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.flushing.lock().await
+    }
+
     /// Puts everything applied so far into runs and names them in the manifest.
     pub async fn checkpoint(&self) -> Result<(), ObjectError> {
-        let _flushing = self.flushing.lock().await;
+        let _flushing = self.no_checkpoint().await;
         if self.index.frozen_bytes() == 0 && self.applied.get() == self.flushed() {
             return Ok(());
         }

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::amend::Amendment;
 use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
@@ -22,11 +24,13 @@ use super::uploads::{self, UploadRef};
 use super::usage::Room;
 use super::versions::{self, Named};
 use crate::base::ids::ShardId;
-use crate::base::limits::{KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
+use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
+use crate::codec::checksum::Digests;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
@@ -317,6 +321,11 @@ impl Store {
         self.core.common.buckets.get(name).ok_or(ObjectError::NoSuchBucket)
     }
 
+    /// Buckets behind a name, whoever owns them.
+    pub fn all_buckets(&self, after: &str, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        self.core.common.buckets.page(after, limit)
+    }
+
     /// Sets durably; when it returns, every core goes by it.
     pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
         let bucket = self.bucket_ref(name)?;
@@ -387,15 +396,14 @@ impl Store {
 
     /// Opens a writer for an object; `size` is the decoded length when known.
     pub async fn put(&self, bucket: &str, key: &str, size: Option<u64>) -> Result<Writer> {
-        let target = self.target(bucket, key, None)?;
-        let room = self.room(&target, size).await?;
+        let (target, bucket) = self.target(bucket, key, None)?;
+        let room = self.room(&bucket, &target, size).await?;
         Ok(Writer::new(self.core.clone(), target, size, room))
     }
 
     /// The most bytes that the bucket takes in this place; an error when what is announced does not fit. What
     /// counts in the end is decided when the record is made: others write meanwhile.
-    async fn room(&self, target: &Target, size: Option<u64>) -> Result<u64> {
-        let bucket = self.settings(&target.bucket.name)?;
+    async fn room(&self, bucket: &Bucket, target: &Target, size: Option<u64>) -> Result<u64> {
         let Some(quota) = bucket.settings.quota else { return Ok(u64::MAX) };
         let objects = u64::from(!target.is_part());
         let fits = |room: Room| room.objects >= objects && size.is_none_or(|size| size <= room.bytes);
@@ -411,11 +419,47 @@ impl Store {
         if fits(room) { Ok(room.bytes) } else { Err(ObjectError::QuotaExceeded) }
     }
 
-    fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
+    /// Stores an object that this server itself made, whole. Hashing and writing are the background core's.
+    pub async fn deposit(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Bytes,
+        headers: Headers,
+        attached: Attached,
+    ) -> Result<Committed> {
+        let (target, bucket) = self.target(bucket, key, None)?;
+        let size = Some(body.len() as u64);
+        let room = self.room(&bucket, &target, size).await?;
+        let write = move |core: Rc<Core>| async move {
+            let mut writer = Writer::new(core, target, size, room);
+            let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
+            let mut rest = body;
+            while !rest.is_empty() {
+                let step = rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX));
+                digests.update(&step);
+                writer.write(step).await?;
+            }
+            let values = digests.finish();
+            let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
+            let checksum = values.checksum.map(|checksum| Checksum {
+                algorithm: checksum.algorithm(),
+                kind: ChecksumKind::FullObject,
+                value: checksum.bytes().to_vec(),
+                parts: 0,
+            });
+            writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+        };
+        self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
+    }
+
+    /// The place, and the bucket as it is now.
+    fn target(&self, name: &str, key: &str, part: Option<(u128, u16)>) -> Result<(Target, Rc<Bucket>)> {
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "checked at the edge");
-        let bucket = self.bucket_ref(bucket)?;
+        let found = self.settings(name)?;
+        let bucket = BucketRef { name: name.to_owned(), id: found.value.id };
         let shard = self.shard_of(bucket.id, key);
-        Ok(Target { bucket, key: key.to_owned(), shard, part })
+        Ok((Target { bucket, key: key.to_owned(), shard, part }, found))
     }
 
     /// The current version.
@@ -508,10 +552,9 @@ impl Store {
             _ => None,
         };
         let mut entries = Vec::with_capacity(rows.len());
-        for (index, row) in rows.into_iter().enumerate() {
-            if index % VERSIONS_TOLD_MAX == VERSIONS_TOLD_MAX - 1 {
-                tokio::task::yield_now().await;
-            }
+        let mut stint = Stint::new(VERSIONS_TOLD_MAX);
+        for row in rows {
+            stint.step(1).await;
             entries.push(match row {
                 Row::Prefix(name) => VersionEntry::Prefix(name),
                 Row::Key(key, version) => VersionEntry::Version(describe_version(id, key, version)),
@@ -576,7 +619,7 @@ impl Store {
     // ---- Uploads ----
 
     pub async fn create_upload(&self, bucket: &str, key: &str, new: NewUpload) -> Result<UploadInfo> {
-        let target = self.target(bucket, key, None)?;
+        let (target, _) = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
         let NewUpload { owner, headers, checksum, attached } = new;
@@ -612,8 +655,8 @@ impl Store {
         assert!((1..=PART_NUMBER_MAX).contains(&number), "checked at the edge");
         self.upload(bucket, key, upload_id).await?;
         let upload = parse_upload_id(upload_id).ok_or(ObjectError::NoSuchUpload)?;
-        let target = self.target(bucket, key, Some((upload, number)))?;
-        let room = self.room(&target, size).await?;
+        let (target, bucket) = self.target(bucket, key, Some((upload, number)))?;
+        let room = self.room(&bucket, &target, size).await?;
         Ok(Writer::new(self.core.clone(), target, size, room))
     }
 

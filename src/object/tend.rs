@@ -6,20 +6,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::compact;
 use super::core::Core;
 use super::pace::Urgency;
 use super::pack;
 use super::shard::Shard;
 use crate::base::ids::ShardId;
-use crate::base::limits::{COMPACT_TICKS, FOLD_TICKS, TEND_TICK_MS};
+use crate::base::limits::{
+    COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, SURRENDER_TICKS, TEND_TICK_MS,
+};
 use crate::catalog::log::Log;
-
-/// Turns of the tick between two looks at empty segments.
-const SURRENDER_TURNS: u32 = 400;
-
-/// Pause before a log segment that could not be emptied is tried again: each try reads it.
-const STUCK_PAUSE_MS: u64 = 250;
 
 /// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
 pub async fn tend_memtable(shard: Rc<Shard>) {
@@ -60,7 +58,7 @@ pub async fn tend_runs(shard: Rc<Shard>) {
         {
             tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
         }
-        if turn.is_multiple_of(SURRENDER_TURNS)
+        if turn.is_multiple_of(SURRENDER_TICKS)
             && let Err(error) = shard.space.surrender().await
         {
             tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
@@ -98,7 +96,7 @@ pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
 
 /// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
-    let mut was_stuck = false;
+    let (mut was_stuck, mut weak_next) = (false, Instant::now());
     loop {
         tick().await;
         if log.is_over() {
@@ -106,10 +104,12 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         log.set_stuck(stuck);
-        retire_weak(&core, &log, &urgency).await;
+        if Instant::now() >= weak_next && !retire_weak(&core, &log, &urgency).await {
+            weak_next = Instant::now() + Duration::from_millis(RETIRE_WEAK_PAUSE_MS);
+        }
         core.peers.pulses[core.index].set_full(log.is_full());
         if stuck {
-            tokio::time::sleep(Duration::from_millis(STUCK_PAUSE_MS)).await;
+            tokio::time::sleep(Duration::from_millis(RETIRE_PAUSE_MS)).await;
         }
         was_stuck = stuck;
     }
@@ -149,15 +149,20 @@ pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
     }
 }
 
-/// Empties segments before their turn that a scrub found wanting.
-async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
-    while !log.is_over()
-        && let Some(weak) = log.take_weak()
-    {
+/// Empties segments before their turn that a scrub found wanting; false when some are left, marked as before.
+async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) -> bool {
+    let mut is_done = true;
+    for weak in log.take_weak() {
+        if log.is_over() {
+            break;
+        }
         if let Err(error) = pack::retire(core, log, &weak, urgency).await {
-            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays as it is");
+            tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays for now");
+            log.mark_weak(weak.id);
+            is_done = false;
         }
     }
+    is_done
 }
 
 async fn tick() {

@@ -12,11 +12,11 @@ use super::commit::{BucketRef, Installed};
 use super::error::ObjectError;
 use super::events::Subject;
 use super::meta::{Checksum, ChecksumKind, ETag, ObjectMeta};
-use super::pace::rest;
 use super::shard::{Shard, damaged};
 use super::store::{Complete, Part, PartClaim};
 use super::usage::charge;
-use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN};
+use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_AT_ONCE};
+use crate::base::rest::rest;
 use crate::base::time::Nanos;
 use crate::catalog::event::EventKind;
 use crate::catalog::key;
@@ -24,9 +24,6 @@ use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{GarbageValue, PartRef, PartValue, Storage, UploadValue, Version};
 use crate::codec::checksum::{self, ChecksumAlgorithm, Combined, Composite};
-
-/// Parts looked at in one step.
-const PARTS_BATCH: usize = 64;
 
 /// Which upload a request is about.
 #[derive(Clone, Debug)]
@@ -133,10 +130,10 @@ impl Shard {
     async fn bare_parts(&self, upload: u128) -> Result<BTreeMap<u16, PartValue>, ObjectError> {
         let (mut all, mut after) = (BTreeMap::new(), 0);
         loop {
-            let parts = self.parts(upload, after, PARTS_BATCH).await?;
+            let parts = self.parts(upload, after, PARTS_AT_ONCE).await?;
             let Some((last, _)) = parts.last() else { return Ok(all) };
             after = *last;
-            let is_last = parts.len() < PARTS_BATCH;
+            let is_last = parts.len() < PARTS_AT_ONCE;
             all.extend(parts.into_iter().map(|(number, part)| (number, PartValue { extent: None, ..part })));
             if is_last {
                 return Ok(all);
@@ -254,7 +251,7 @@ impl Shard {
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
         let mut after = 0;
         loop {
-            let parts = self.parts(upload, after, PARTS_BATCH).await?;
+            let parts = self.parts(upload, after, PARTS_AT_ONCE).await?;
             let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
             for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
@@ -291,7 +288,7 @@ async fn link(
     let mut parts = Vec::with_capacity(complete.parts.len());
     let mut size = 0u64;
     for (index, claim) in complete.parts.iter().enumerate() {
-        if index > 0 && index.is_multiple_of(PARTS_BATCH) {
+        if index > 0 && index.is_multiple_of(PARTS_AT_ONCE) {
             rest().await;
         }
         let part = stored.get(&claim.number).ok_or(ObjectError::InvalidPart(claim.number))?;
@@ -378,9 +375,9 @@ async fn combine(
     let Some(sums) = sums else { return Ok(None) };
     let (value, count) = match (kind, Combined::new(algorithm)) {
         (ChecksumKind::FullObject, Some(mut combined)) => {
-            for steps in sums.chunks(PARTS_BATCH) {
+            for steps in sums.chunks(PARTS_AT_ONCE) {
                 steps.iter().for_each(|(sum, size)| combined.push(sum, *size));
-                if sums.len() > PARTS_BATCH {
+                if sums.len() > PARTS_AT_ONCE {
                     rest().await;
                 }
             }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::commit::PutVersion;
+use super::commit::{BucketRef, PutVersion};
 use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::meta::{Checksum, ETag, ObjectMeta};
@@ -16,6 +16,7 @@ use super::store::{Commit, Committed, Part, Result, Target};
 use super::uploads::UploadRef;
 use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{INLINE_BYTES_MAX, LARGE_BYTES_MIN, PUT_BYTES_MAX};
+use crate::catalog::key;
 use crate::catalog::value::{LogPosition, PartValue, Storage, Version};
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
@@ -45,6 +46,14 @@ impl Writer {
     /// `room` is the most bytes that the bucket takes.
     pub(super) fn new(core: Rc<Core>, target: Target, size: Option<u64>, room: u64) -> Self {
         Writer { core, target, sink: Sink::Small(Bytes::new()), size, taken: 0, room }
+    }
+
+    /// For work of the server's own, whose core may know no buckets: of a size that nobody knows, and judged by
+    /// the bucket when it is committed.
+    pub fn beside(core: Rc<Core>, bucket: BucketRef, key: String) -> Self {
+        let shard = key::shard_of(bucket.id, key.as_bytes(), core.shard_count());
+        let target = Target { bucket, key, shard, part: None };
+        Writer::new(core, target, None, u64::MAX)
     }
 
     /// Takes the next bytes of the body; waits when drives are slower than the client.

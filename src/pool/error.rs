@@ -1,5 +1,7 @@
-//! What can go wrong between an object and the drives of a pool. Contains the drive layer's error; the
-//! layers above contain this one.
+//! What can go wrong between an object and the drives of a pool.
+//!
+//! Contains the error of the drive layer; the layers above contain this one, and conversions go up only. The text is
+//! for operators: what clients are told is chosen at the edge (`s3::error`).
 
 use crate::base::ids::DriveId;
 use crate::drive::device::DriveError;

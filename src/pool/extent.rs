@@ -1,5 +1,7 @@
 //! Where bytes stand: an address on one drive, and a piece of space mirrored on several drives.
-//! Plain values; `pool::place` hands them out and `pool::mirror` reads and writes them.
+//!
+//! Plain values that stand in manifests and footers of runs. `pool::place` hands them out and `pool::mirror` reads and
+//! writes them; an address from a drive is checked by whoever uses it.
 
 use smallvec::SmallVec;
 

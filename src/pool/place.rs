@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::{DriveId, ShardId};
-use crate::base::limits::{PAGE, SPACE_MAPS_TRIED};
+use crate::base::limits::{PAGE, SPACE_MAPS_TRIED, SPARE_SEGMENTS_MAX};
 use crate::drive::bitmap;
 use crate::drive::device::{Drive, DriveSet};
 use crate::drive::segment;
@@ -25,9 +25,6 @@ use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::{Extent, Stripe};
-
-/// Empty segments a shard keeps on each drive before it gives one back.
-const SPARE_SEGMENTS: usize = 1;
 
 /// Reads what the catalog has of the map of a segment. The catalog is above this layer and stands in
 /// this very space, so it is handed down.
@@ -420,7 +417,9 @@ impl ShardSpace {
         for drive in self.pool.drives.iter().filter(|drive| drive.is_healthy()) {
             loop {
                 let index = usize::from(drive.id().0);
-                let Some(segment) = self.spaces.borrow_mut()[index].surrender(SPARE_SEGMENTS) else { break };
+                let Some(segment) = self.spaces.borrow_mut()[index].surrender(SPARE_SEGMENTS_MAX) else {
+                    break;
+                };
                 self.pool.give_back(drive, segment).await?;
             }
         }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::base::ids::PoolId;
-use crate::base::limits::{BLOCK_BYTES, READ_GROUPS_MAX, SLOW_GROUP_SECONDS};
+use crate::base::limits::{BLOCK_BYTES, GROUP_ROWS_MAX, READ_GROUPS_MAX, SLOW_GROUP_SECONDS};
 use crate::base::metrics::Counter;
 use crate::codec::erasure::ErasureCoder;
 use crate::codec::frame::FrameError;
@@ -31,7 +31,7 @@ use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 pub use crate::pool::gather::Hearer;
 use crate::pool::gather::{self, Suspects};
-use crate::pool::stripe::{Extent, GROUP_ROWS, Group};
+use crate::pool::stripe::{Extent, Group};
 
 const SLOW: Duration = Duration::from_secs(SLOW_GROUP_SECONDS);
 
@@ -185,7 +185,7 @@ impl ReadPath {
 
     /// Whether what a slow client keeps from being used again is to be given up for others who wait for memory.
     pub fn gives_way(&self) -> bool {
-        self.budget.gives_way(self.scheme().0 * GROUP_ROWS as usize * BLOCK_BYTES)
+        self.budget.gives_way(self.scheme().0 * GROUP_ROWS_MAX as usize * BLOCK_BYTES)
     }
 
     pub(super) fn report(&self, damage: &Damage) {

@@ -14,15 +14,12 @@ use smallvec::SmallVec;
 
 use crate::base::ids::DriveId;
 use crate::base::limits::{
-    BLOCK_BYTES, BLOCK_PAYLOAD_BYTES, CHUNK_BLOCKS_MAX, CHUNK_BYTES_MAX, OBJECT_BYTES_MAX, PAGE,
-    POOL_DRIVES_MAX, STRIPE_CHUNKS_MAX,
+    BLOCK_BYTES, BLOCK_PAYLOAD_BYTES, CHUNK_BLOCKS_MAX, CHUNK_BYTES_MAX, GROUP_ROWS_MAX, OBJECT_BYTES_MAX,
+    PAGE, POOL_DRIVES_MAX, STRIPE_CHUNKS_MAX,
 };
 use crate::codec::frame;
 use crate::codec::wire::{Put, Take};
 use crate::pool::extent::Address;
-
-/// Rows moved by one drive operation: half a MiB of each chunk.
-pub const GROUP_ROWS: u32 = 8;
 
 /// The bytes of one object, part or pack, spread over drives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +215,7 @@ impl Layout {
 
     /// Where the group that begins at row `first` ends, in a stripe that ends at row `until`.
     pub fn group_end(&self, first: u32, until: u32) -> u32 {
-        let end = (first + GROUP_ROWS).min(until);
+        let end = (first + GROUP_ROWS_MAX).min(until);
         let short_tail = end + 1 == self.rows() && end < until && self.shape(end) != RowShape::FULL;
         if short_tail { end + 1 } else { end }
     }
@@ -444,7 +441,7 @@ mod tests {
             let (mut at, mut read) = (range.start, Vec::new());
             for group in layout.groups(range.clone()) {
                 prop_assert_eq!(group.bytes.start, at);
-                prop_assert!(group.rows.len() as u32 <= GROUP_ROWS + 1);
+                prop_assert!(group.rows.len() as u32 <= GROUP_ROWS_MAX + 1);
                 let in_stripe = layout.stripe_rows(group.stripe);
                 prop_assert!(group.rows.start >= in_stripe.start && group.rows.end <= in_stripe.end);
                 at = group.bytes.end;

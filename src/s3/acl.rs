@@ -236,7 +236,7 @@ fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
 }
 
 /// Grantees are groups, and accounts that there are. The address of an account is its name.
-fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
+pub(super) fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
     if grants.len() > GRANTS_MAX {
         return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
     }

@@ -57,8 +57,15 @@ pub(super) async fn get_object_attributes(call: Call<'_>) -> Result<Reply> {
     let asked = Asked::read(&call)?;
     let limit = headers::number(call.headers, "x-amz-max-parts")?.unwrap_or(LIST_KEYS_MAX as u64);
     let marker = headers::number(call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
-    let found = call.edge.store.open_version(call.bucket, call.key, asked_version(call.query)).await;
-    let object = call.opened(Action::GetObjectAttributes, found)?;
+    let id = asked_version(call.query);
+    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
+    // S3 wants both, the second because of what attributes tell of the bytes.
+    let (attributes, bytes) = match id {
+        None => (Action::GetObjectAttributes, Action::GetObject),
+        Some(_) => (Action::GetObjectVersionAttributes, Action::GetObjectVersion),
+    };
+    let object = call.opened(attributes, found)?;
+    let object = call.opened(bytes, Ok(object))?;
     conditions::of_read(call.headers)?.check_read(object.meta())?;
     let meta = object.meta();
     let mut w = XmlWriter::new();

@@ -12,11 +12,11 @@ use std::rc::Rc;
 use http::HeaderMap;
 use smallvec::{SmallVec, smallvec};
 
-use super::error::{Code, Result};
+use super::error::{Code, Result, S3Error};
 use super::facts::Facts;
-use super::headers;
 use super::route::Operation;
 use super::service::Call;
+use super::{headers, multipart};
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Grant};
 use crate::iam::acl;
@@ -205,7 +205,12 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
-        _ => call.admit(&place, action),
+        _ => match call.admit(&place, action) {
+            Err(refusal) if matches!(operation, Operation::AbortMultipartUpload | Operation::ListParts) => {
+                call.admit_initiator(&place, action, refusal).await
+            }
+            result => result,
+        },
     }
 }
 
@@ -290,6 +295,19 @@ impl Call<'_> {
         }
     }
 
+    /// Who began an upload may look at it and abort it, unless somebody denies that.
+    async fn admit_initiator(&self, place: &Site<'_>, action: Action, refusal: S3Error) -> Result<()> {
+        let Some(caller) = self.caller.canonical() else { return Err(refusal) };
+        let id = multipart::upload_id(self.query);
+        match self.edge.store.upload(self.bucket, self.key, id).await {
+            Ok(upload) if upload.owner == caller => {
+                let side = ObjectSide { owner: &upload.owner, grants: &[] };
+                self.judge_side(place, action, Some(&side), None, None)
+            }
+            _ => Err(refusal),
+        }
+    }
+
     /// One key of a batch; `bypass`: whatever governance says.
     pub(super) fn admit_delete(&self, key: &str, version: Option<&str>, bypass: bool) -> Result<()> {
         let rules = self.rules()?;
@@ -349,7 +367,12 @@ impl Call<'_> {
         let resource = resource(place);
         let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
         match wish.is_allowed(place.rules, side) {
-            true => Ok(()),
+            true => {
+                if place.rules.logging.is_some() && place.bucket == self.bucket {
+                    self.trace.set_by_acl(wish.needs_acl(place.rules, side));
+                }
+                Ok(())
+            }
             false => Err(Code::AccessDenied.into()),
         }
     }

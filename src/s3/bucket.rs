@@ -13,13 +13,13 @@ use super::route::Operation;
 use super::service::Call;
 use super::{NewBuckets, acl, headers, versioning};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
+use crate::base::rest::rest;
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
 use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
-use crate::object::pace::rest;
 use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;
 

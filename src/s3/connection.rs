@@ -31,14 +31,12 @@ use super::Shared;
 use super::response::Body;
 use crate::base::limits::{
     BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_BYTES_MIN, BUFFER_LOOK_SECONDS,
-    CONNECTION_BUFFER_BYTES_MAX, IDLE_SECONDS_MAX, KIB, LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX,
-    REQUEST_HEADERS_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, KIB, LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
 use crate::io::socket;
 
 const WINDOW: Duration = Duration::from_secs(BODY_WINDOW_SECONDS);
 const LOOK: Duration = Duration::from_secs(BUFFER_LOOK_SECONDS);
-const IDLE: Duration = Duration::from_secs(IDLE_SECONDS_MAX);
 /// The watch looks at a connection once in the time a head may take, but no more often than this.
 const WATCH_MIN: Duration = Duration::from_millis(500);
 
@@ -91,7 +89,8 @@ where
     C: Future<Output = hyper::Result<()>> + GracefulShutdown,
 {
     let (mut connection, mut shutdown) = (std::pin::pin!(connection), std::pin::pin!(shutdown));
-    let pause = shared.settings.head_timeout.clamp(WATCH_MIN, LOOK);
+    let shortest = shared.settings.head_timeout.min(shared.settings.idle_timeout);
+    let pause = shortest.clamp(WATCH_MIN, LOOK);
     let mut watch = std::pin::pin!(tokio::time::sleep(pause));
     let mut stopping = false;
     poll_fn(|cx| {
@@ -237,7 +236,7 @@ impl Link {
         let elapsed = now - self.since.get();
         match self.phase.get() {
             Phase::Head => elapsed >= shared.settings.head_timeout,
-            Phase::Idle => elapsed >= IDLE && !self.write_blocked.get(),
+            Phase::Idle => elapsed >= shared.settings.idle_timeout && !self.write_blocked.get(),
             Phase::Busy => false,
         }
     }

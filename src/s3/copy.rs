@@ -9,9 +9,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 
+use super::access_log::{COPY_SOURCE, Note, PART_COPY_SOURCE};
 use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
+use super::expiration::expiration_header;
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
 use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
@@ -27,6 +30,7 @@ use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
+use crate::iam::rules::Rules;
 use crate::object::error::ObjectError;
 use crate::object::events::Cause;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
@@ -66,13 +70,31 @@ impl Source {
         Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), version })
     }
 
-    async fn open(&self, call: &Call<'_>) -> Result<Object> {
+    /// Reading it is a request of its own in the access log of its bucket.
+    async fn open(&self, call: &Call<'_>, operation: &str) -> Result<Object> {
         let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
             Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
             _ => error,
         })?;
+        let opened = self.find(call, &rules).await;
+        let code = opened.as_ref().err().map(S3Error::code);
+        let object = opened.as_ref().ok();
+        let note = Note {
+            bucket: &self.bucket,
+            operation,
+            key: &self.key,
+            version: object.and_then(Object::version_id).or(self.version.as_deref()),
+            status: code.map_or(StatusCode::OK, Code::status).as_u16(),
+            error: code.map(Code::name),
+            size: object.map(|object| object.meta().size),
+        };
+        call.note(&rules, &note);
+        opened
+    }
+
+    async fn find(&self, call: &Call<'_>, rules: &Rules) -> Result<Object> {
         let version = self.version.as_deref();
-        let site = Site { rules: &rules, bucket: &self.bucket, key: &self.key, version };
+        let site = Site { rules, bucket: &self.bucket, key: &self.key, version };
         let found = call.edge.store.open_version(&self.bucket, &self.key, version).await;
         let marker = match &found {
             Err(ObjectError::DeleteMarker { named, .. }) => Some(*named),
@@ -117,7 +139,8 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let mut attached = attached(&call)?;
     let origin = call.origin(Cause::Copy);
     let copies_tags = tagging::copies_tags(call.headers)?;
-    let object = source.open(&call).await?;
+    let object = source.open(&call, COPY_SOURCE).await?;
+    call.trace.set_size(object.meta().size);
     if copies_tags {
         attached.tags.clone_from(&object.meta().attached.tags);
     }
@@ -136,7 +159,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
         let committed = writer.commit(commit).await?;
         let meta = committed.meta;
         let text = document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object);
-        Ok((text, committed.version_id))
+        Ok((text, Some((meta, committed.version_id))))
     };
     answer(&call, source_version, work).await
 }
@@ -160,7 +183,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
-    let object = source.open(&call).await?;
+    let object = source.open(&call, PART_COPY_SOURCE).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     let range = match headers::text(call.headers, "x-amz-copy-source-range")? {
@@ -168,6 +191,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
         None => 0..size,
     };
     check_source_size(range.end - range.start)?;
+    call.trace.set_size(range.end - range.start);
     let wanted = upload.checksum.map(|(algorithm, _)| algorithm);
     let sums = match range == (0..size) {
         true => Sums::of_whole(object.meta(), wanted),
@@ -283,20 +307,26 @@ fn document(
     })
 }
 
+/// What a copy has made: an object and the id of its version, but for a part.
+type Made = Option<(ObjectMeta, Option<String>)>;
+
 /// Waits for the work in silence for a while, then answers while it goes on. The work gives the
-/// document and the version it made, which a header can only tell of an answer that waited.
+/// document and the version it made, if it made one, which headers can only tell of an answer that waited.
 async fn answer(
     call: &Call<'_>,
     source_version: Option<String>,
-    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+    work: impl Future<Output = Result<(Vec<u8>, Made)>> + 'static,
 ) -> Result<Reply> {
     let mut work = Box::pin(work);
     let silence = Duration::from_secs(COPY_SILENCE_SECONDS_MAX);
     let mut reply = match tokio::time::timeout(silence, &mut work).await {
         Ok(result) => {
-            let (document, version) = result?;
+            let (document, made) = result?;
             let mut reply = xml(document);
-            version_header(reply.headers_mut(), version.as_deref());
+            if let Some((meta, version)) = made {
+                version_header(reply.headers_mut(), version.as_deref());
+                expiration_header(reply.headers_mut(), call, &meta);
+            }
             reply
         }
         Err(_) => answer_late(call, silence, work),
@@ -310,7 +340,7 @@ async fn answer(
 fn answer_late(
     call: &Call<'_>,
     silence: Duration,
-    work: impl Future<Output = Result<(Vec<u8>, Option<String>)>> + 'static,
+    work: impl Future<Output = Result<(Vec<u8>, Made)>> + 'static,
 ) -> Reply {
     let (resource, request_id) = (call.path.to_owned(), call.request_id.to_owned());
     let (bucket, key) = (call.bucket.to_owned(), call.key.to_owned());

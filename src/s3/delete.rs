@@ -6,6 +6,7 @@
 
 use http::StatusCode;
 
+use super::access_log::{BATCH_DELETE, Note};
 use super::error::{Code, Result, S3Error};
 use super::response::{Reply, empty, xml};
 use super::route::check_key;
@@ -14,9 +15,9 @@ use super::versions::{asked_version, marker_header, version_header};
 use super::{conditions, lock};
 use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
+use crate::base::rest::rest;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
 use crate::object::events::Cause;
-use crate::object::pace::rest;
 use crate::object::store::{Deleted, Deletion};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {
@@ -46,7 +47,9 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
-        outcomes.extend(join_all(objects.iter().map(|object| delete_one(&call, object, bypass))).await);
+        let done = join_all(objects.iter().map(|object| delete_one(&call, object, bypass))).await;
+        note(&call, objects, &done)?;
+        outcomes.extend(done);
     }
     let pairs = || request.objects.iter().zip(&outcomes);
     let errors: Vec<FailedDelete<'_>> = pairs()
@@ -68,6 +71,29 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
         .collect();
     let result = DeleteResult { deleted: &deleted, errors: &errors };
     Ok(xml(documents::delete_result(&result, rest).await))
+}
+
+/// A line of the access log for each object.
+fn note(call: &Call<'_>, objects: &[DeleteObject], outcomes: &[Result<Deleted>]) -> Result<()> {
+    let rules = call.rules()?;
+    if rules.logging.is_none() {
+        return Ok(());
+    }
+    for (object, outcome) in objects.iter().zip(outcomes) {
+        let made = outcome.as_ref().ok().and_then(|deleted| deleted.version_id.as_deref());
+        let code = outcome.as_ref().err().map(S3Error::code);
+        let note = Note {
+            bucket: call.bucket,
+            operation: BATCH_DELETE,
+            key: &object.key,
+            version: made.or(object.version_id.as_deref()),
+            status: code.map_or(StatusCode::NO_CONTENT, Code::status).as_u16(),
+            error: code.map(Code::name),
+            size: None,
+        };
+        call.note(rules, &note);
+    }
+    Ok(())
 }
 
 async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Result<Deleted> {

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::conditions;
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::headers::{self, RangeAsked};
 use super::lock::lock_headers;
 use super::response::{
@@ -162,6 +163,10 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
     {
         let message = "Request specific response headers cannot be used for anonymous GET requests.";
         return Err(S3Error::with(Code::InvalidRequest, message));
+    }
+    // One that is asked for by its id may be an old one; where there are no versions it is not.
+    if object.version_id().is_none() || asked_version(call.query).is_none() {
+        expiration_header(headers, call, meta);
     }
     override_headers(headers, call.query)?;
     if found.partial {

@@ -75,6 +75,10 @@ const STORAGE_CLASSES: [&str; 12] = [
     "FSX_OPENZFS",
 ];
 
+/// Which objects lifecycle transitions leave alone unless a rule says otherwise, and the answer to it.
+pub(super) const TRANSITION_MINIMUM: &str = "x-amz-transition-default-minimum-object-size";
+pub(super) const TRANSITION_MINIMUM_SIZE: &str = "all_storage_classes_128K";
+
 /// False for a header, or a value of it, that asks for something that is not built.
 fn is_honoured(name: &str, value: &HeaderValue) -> bool {
     let is = |allowed: &[&str]| allowed.iter().any(|text| value.as_bytes() == text.as_bytes());
@@ -83,6 +87,8 @@ fn is_honoured(name: &str, value: &HeaderValue) -> bool {
         "x-amz-object-lock-mode" | "x-amz-object-lock-retain-until-date" | "x-amz-object-lock-legal-hold" => {
             true
         }
+        // Transitions there are none of leave small objects where they are.
+        TRANSITION_MINIMUM => is(&[TRANSITION_MINIMUM_SIZE]),
         "x-amz-mfa" | "x-amz-write-offset-bytes" | "x-amz-rename-source" | "x-amz-bucket-namespace" => false,
         _ => {
             !(name.starts_with("x-amz-server-side-encryption")
@@ -126,6 +132,9 @@ fn owned(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>> {
 
 /// `aws-chunked` says how the request travels, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
+    if !value.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(value.to_owned()).filter(|value| !value.is_empty());
+    }
     let kept: Vec<&str> = value
         .split(',')
         .map(str::trim)

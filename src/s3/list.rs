@@ -16,6 +16,7 @@ use super::error::{Result, S3Error};
 use super::response::{Reply, etag_text, xml};
 use super::service::Call;
 use crate::base::limits::LIST_KEYS_MAX;
+use crate::base::rest::rest;
 use crate::codec::date::{FixedText, iso8601_ms};
 use crate::codec::uri::Query;
 use crate::codec::xml::{
@@ -23,7 +24,6 @@ use crate::codec::xml::{
     list_objects_v1 as document_v1, list_objects_v2 as document_v2,
 };
 use crate::object::error::ObjectError;
-use crate::object::pace::rest;
 use crate::object::store::{
     ListEntry, ListPage, ListQuery, ListedObject, VersionEntry, VersionInfo, VersionPage, VersionQuery,
 };

@@ -3,12 +3,13 @@
 //! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
-//! `put`, `get`, `attributes`, `tagging`, `lock`, `versioning`, `delete`, `copy`, `list`, `multipart`,
+//! `put`, `get`, `attributes`, `tagging`, `lock`, `expiration`, `versioning`, `delete`, `copy`, `list`, `multipart`,
 //! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
 //! Failures become S3 errors in one table (`error`).
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
+mod access_log;
 mod acl;
 mod attributes;
 mod auth;
@@ -20,9 +21,11 @@ mod connection;
 mod copy;
 mod cors;
 mod delete;
+mod expiration;
 mod facts;
 mod get;
 mod headers;
+mod inventory;
 mod list;
 mod lock;
 mod multipart;
@@ -79,10 +82,14 @@ pub struct EdgeSettings {
     pub new_buckets: NewBuckets,
     /// From accept, or from the first byte of a further request, to the end of the head.
     pub head_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
     /// Memory that documents of requests may take.
     pub document_bytes: usize,
+    /// Memory that lines of access logs may take until they are delivered.
+    pub access_log_bytes: usize,
     /// Who may be told of events.
     pub webhooks: Arc<[Webhook]>,
     /// Random; request ids continue from it.
@@ -116,6 +123,7 @@ struct Shared {
     host_id: HeaderValue,
     /// KiB of memory for documents of requests.
     documents: Arc<Semaphore>,
+    log: Rc<access_log::AccessLog>,
 }
 
 impl Edge {
@@ -126,9 +134,30 @@ impl Edge {
             HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));
         let requests = std::cell::Cell::new(settings.request_seed);
         let documents = Arc::new(Semaphore::new(settings.document_bytes / KIB));
-        let shared =
-            Shared { store, settings, stats, operator, authenticator, tokens, requests, host_id, documents };
+        let log = access_log::AccessLog::new(settings.access_log_bytes, stats.clone());
+        let shared = Shared {
+            store,
+            settings,
+            stats,
+            operator,
+            authenticator,
+            tokens,
+            requests,
+            host_id,
+            documents,
+            log,
+        };
         Edge { shared: Rc::new(shared) }
+    }
+
+    /// Delivers access logs every `interval`, until `finish_logs` was called and everything is delivered.
+    pub fn deliver_logs(&self, interval: Duration) -> impl Future<Output = ()> + use<> {
+        access_log::run(self.shared.clone(), interval)
+    }
+
+    /// To be called when the last request has been answered.
+    pub fn finish_logs(&self) {
+        self.shared.log.close();
     }
 
     /// Serves one connection until it ends; after `shutdown` it ends with the request in flight.

@@ -10,6 +10,7 @@ use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
+use super::expiration::{abort_headers, expiration_header};
 use super::list::{Options, Owners, STANDARD, page_limit};
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
@@ -17,6 +18,7 @@ use super::service::{Call, location};
 use super::versions::version_header;
 use super::{conditions, headers};
 use crate::base::limits::PART_NUMBER_MAX;
+use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::Query;
@@ -27,7 +29,6 @@ use crate::codec::xml::{
 };
 use crate::object::events::Cause;
 use crate::object::meta::ETag;
-use crate::object::pace::rest;
 use crate::object::store::{
     Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
 };
@@ -59,6 +60,7 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     let mut reply = xml(documents::initiate_multipart_upload(&result));
     reply.headers_mut().insert(ALGORITHM, HeaderValue::from_static(algorithm.name()));
     reply.headers_mut().insert(TYPE, HeaderValue::from_static(kind.name()));
+    abort_headers(reply.headers_mut(), &call, upload.initiated);
     Ok(reply)
 }
 
@@ -182,6 +184,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     });
     let mut reply = xml(document);
     version_header(reply.headers_mut(), committed.version_id.as_deref());
+    expiration_header(reply.headers_mut(), &call, &meta);
     Ok(reply)
 }
 
@@ -243,7 +246,9 @@ pub(super) async fn list_parts(call: Call<'_>) -> Result<Reply> {
     let marker = part_marker(call.query)?;
     let id = upload_id(call.query);
     let page = call.edge.store.list_parts(call.bucket, call.key, id, marker, limit).await?;
-    Ok(xml(parts_document(&call, &page, marker, limit)))
+    let mut reply = xml(parts_document(&call, &page, marker, limit));
+    abort_headers(reply.headers_mut(), &call, page.upload.initiated);
+    Ok(reply)
 }
 
 /// A marker behind the last part there can be is a marker behind the last part.

@@ -112,8 +112,13 @@ async fn greet(call: &Call<'_>, next: &Notification) -> Result<()> {
     let body = message::test(call.bucket, call.request_id, &call.edge.settings.host_id, time);
     let greetings = news.filter_map(|rule| {
         let (target, body) = (webhook(call, rule.target())?.clone(), body.clone());
-        let sent = call.edge.store.in_background(move |_| webhook::greet(target, body));
-        Some(async move { (rule, sent.await) })
+        let sent = call.edge.store.in_background(move |core| async move {
+            tokio::select! {
+                answer = webhook::greet(target, body) => Some(answer),
+                () = core.retired() => None,
+            }
+        });
+        Some(async move { (rule, sent.await.flatten()) })
     });
     for (rule, answer) in join_all(greetings).await {
         match answer {

@@ -16,6 +16,7 @@ use super::auth::Proof;
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
 use super::response::{Reply, checksum_headers, empty, etag_text, etag_value, set, xml};
 use super::route::{Operation, check_key};
@@ -64,10 +65,14 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     headers::check_features(&asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
+    call.trace.meets(call.rules.as_ref(), call.caller, call.proof);
+    call.trace.set_key(call.key);
     authorize::admit(Operation::PutObject, &call).await?;
     settings::charged(&call)?;
-    let committed = store(call, &mut reader, length).await?;
-    Ok(answer(&fields, &bucket_url, &committed))
+    let (committed, call) = store(call, &mut reader, length).await?;
+    let mut reply = answer(&fields, &bucket_url, &committed);
+    expiration_header(reply.headers_mut(), &call, &committed.meta);
+    Ok(reply)
 }
 
 fn reader(headers: &HeaderMap) -> Result<FormReader> {
@@ -255,7 +260,11 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
     Ok(asked)
 }
 
-async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) -> Result<Committed> {
+async fn store<'r>(
+    call: Call<'r>,
+    reader: &mut FormReader,
+    (min, max): (u64, u64),
+) -> Result<(Committed, Call<'r>)> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
     let origin = call.origin(Cause::Post);
@@ -269,6 +278,7 @@ async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) 
             .field("ProposedSize", writer.len().to_string())
             .field("MinSizeAllowed", min.to_string()));
     }
+    call.trace.set_size(writer.len());
     let values = digests.finish();
     if claimed.is_some() && claimed != values.checksum {
         let message =
@@ -279,7 +289,7 @@ async fn store(call: Call<'_>, reader: &mut FormReader, (min, max): (u64, u64)) 
     let checksum = stored_checksum(values.checksum);
     let conditions = Conditions::default();
     let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
-    Ok(writer.commit(commit).await?)
+    Ok((writer.commit(commit).await?, call))
 }
 
 async fn take_file(

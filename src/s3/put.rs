@@ -9,6 +9,7 @@ use http::header::ETAG;
 
 use super::body::Payload;
 use super::error::{Code, Result, S3Error};
+use super::expiration::expiration_header;
 use super::response::{Reply, checksum_headers, empty, etag_value};
 use super::service::Call;
 use super::versions::version_header;
@@ -46,6 +47,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
         checksum_headers(reply.headers_mut(), checksum);
     }
     version_header(reply.headers_mut(), committed.version_id.as_deref());
+    expiration_header(reply.headers_mut(), &call, &committed.meta);
     Ok(reply)
 }
 

@@ -24,6 +24,7 @@ use super::connection::Busy;
 use super::error::S3Error;
 use super::stats::Ticket;
 use crate::base::time::Nanos;
+use crate::codec::checksum::composite_text;
 use crate::codec::date::http_date;
 use crate::object::error::ObjectError;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
@@ -154,7 +155,7 @@ pub(super) fn checksum_text(checksum: &Checksum) -> String {
     use base64::Engine;
     let value = base64::engine::general_purpose::STANDARD.encode(&checksum.value);
     match checksum.kind {
-        ChecksumKind::Composite if checksum.parts > 0 => format!("{value}-{}", checksum.parts),
+        ChecksumKind::Composite if checksum.parts > 0 => composite_text(&value, checksum.parts.into()),
         _ => value,
     }
 }

@@ -12,6 +12,7 @@ use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
 
+use super::access_log::{self, Trace};
 use super::auth::Proof;
 use super::body::{Intake, Payload, Promise};
 use super::connection::Link;
@@ -20,8 +21,8 @@ use super::response::{Body, Reply, failure};
 use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, list, lock, multipart,
-    policy, post, put, query, settings, tagging, versioning, website,
+    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, inventory, list, lock,
+    multipart, policy, post, put, query, settings, tagging, versioning, website,
 };
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
@@ -52,6 +53,7 @@ pub(super) struct Call<'r> {
     /// Of the bucket, when there is one.
     pub rules: Option<Rc<Rules>>,
     pub verified: &'r Verified,
+    pub trace: &'r Trace<'r>,
 }
 
 impl Call<'_> {
@@ -86,18 +88,19 @@ impl Shared {
         }
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
+        let id = request_id.to_str().unwrap_or("");
+        let trace = Trace::new(&parts, id, link.peer, ticket.started());
         let mut intake = Intake::new(incoming, self.documents.clone());
-        let site = website::bucket_of(host(&parts.headers, &parts.uri), &self.settings.website_domains);
+        let site = website::bucket_of(trace.host, &self.settings.website_domains);
         let (mut reply, error) = match &site {
             None => {
-                let result = self.answer(&parts, &mut intake, &mut ticket, &request_id, link).await;
+                let result = self.answer(&trace, &mut intake, &mut ticket, &request_id, link).await;
                 let error = result.as_ref().err().map(S3Error::code);
-                (result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id)), error)
+                (result.unwrap_or_else(|error| self.refuse(&error, &trace, &request_id)), error)
             }
             Some(bucket) => {
                 ticket.is_for(Operation::Website);
-                let id = request_id.to_str().unwrap_or("");
-                Box::pin(website::answer(self, bucket, &parts, &mut intake, id, link)).await
+                Box::pin(website::answer(self, bucket, &trace, &mut intake, link)).await
             }
         };
         if !settle(&mut intake, &parts.headers).await {
@@ -107,9 +110,12 @@ impl Shared {
             link.linger_after_answer();
         }
         ticket.bytes_in = intake.received;
+        if trace.may_be_logged(error, site.is_some()) {
+            let operation = ticket.operation();
+            ticket.line = access_log::line_of(self, &trace, operation, site.as_deref(), &reply, error);
+        }
         if parts.headers.contains_key(ORIGIN) && parts.method != Method::OPTIONS {
-            let address = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
-                .unwrap_or_default();
+            let address = target(trace.host, parts.uri.path(), &self.settings.domains).unwrap_or_default();
             let (bucket, method) = (site.as_deref().or(address.bucket.as_deref()), parts.method.as_str());
             cors::decorate(&self.store, bucket, method, &parts.headers, reply.headers_mut());
         }
@@ -129,15 +135,16 @@ impl Shared {
 
     async fn answer(
         &self,
-        parts: &http::request::Parts,
+        trace: &Trace<'_>,
         intake: &mut Intake,
         ticket: &mut Ticket,
         request_id: &HeaderValue,
         link: &Link,
     ) -> Result<Reply> {
+        let parts = trace.parts;
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
-        let Target { bucket, key } = target(host(&parts.headers, &parts.uri), path, &self.settings.domains)?;
+        let Target { bucket, key } = target(trace.host, path, &self.settings.domains)?;
         let target = Target { bucket, key };
         let operation = route(&parts.method, &target, &query, &parts.headers);
         if let Ok(operation) = operation {
@@ -162,6 +169,7 @@ impl Shared {
             Some(name) if operation != Operation::CreateBucket => Some(self.rules(name)?),
             _ => None,
         };
+        trace.meets(rules.as_ref(), &identified.caller, identified.proof);
         let call = Call {
             edge: self,
             bucket: target.bucket.as_deref().unwrap_or(""),
@@ -176,6 +184,7 @@ impl Shared {
             source: link.peer,
             rules,
             verified: &identified.verified,
+            trace,
         };
         authorize::admit(operation, &call).await?;
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
@@ -197,9 +206,9 @@ impl Shared {
 
     /// The error document, or only its status where the answer has no body.
     #[cold]
-    fn refuse(&self, error: &S3Error, parts: &http::request::Parts, request_id: &HeaderValue) -> Reply {
-        let target = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
-            .unwrap_or_default();
+    fn refuse(&self, error: &S3Error, trace: &Trace<'_>, request_id: &HeaderValue) -> Reply {
+        let parts = trace.parts;
+        let target = target(trace.host, parts.uri.path(), &self.settings.domains).unwrap_or_default();
         let place = Place {
             resource: parts.uri.path(),
             bucket: target.bucket.as_deref(),
@@ -234,7 +243,7 @@ impl Shared {
     }
 
     /// Sixteen hexadecimal digits that do not repeat in the life of the process.
-    fn next_request_id(&self) -> HeaderValue {
+    pub(super) fn next_request_id(&self) -> HeaderValue {
         let count = self.requests.get().wrapping_add(1);
         self.requests.set(count);
         let mut text = [0; 16];
@@ -321,7 +330,7 @@ async fn dispatch_rare(operation: Operation, call: Call<'_>) -> Result<Reply> {
             Access::Reads => settings::get(operation, call).await,
             Access::Sets => settings::put(operation, call).await,
             Access::Removes => settings::delete(operation, call).await,
-            Access::Inventory => settings::inventory(operation, call).await,
+            Access::Inventory => inventory::inventory(operation, call).await,
             Access::None => bucket::get_setting(operation),
         },
     }

@@ -1,12 +1,12 @@
 //! What a bucket is set to: the documents behind its sub-resources, read, stored, removed.
 //!
-//! A document is judged whole before anything is stored. What only works with something that is not
-//! there yet, such as work beside requests, is refused until it is: `has_runner` is the one table of that.
+//! A document is judged whole before anything is stored, so that what is stored is obeyed.
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::settings`.
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
@@ -15,22 +15,28 @@ use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
 use crate::base::limits::BUCKET_TAGS_MAX;
+use crate::base::rest::rest;
 use crate::codec::xml::{
-    Acl, Configuration, Cors, Encryption, Grantee, Inventory, Lifecycle, Logging, Notification,
-    ObjectOwnership, Payer, PublicAccessBlock, Tags, Website, XmlWriter, check_tags,
+    Acl, Configuration, Cors, Encryption, Grantee, Lifecycle, Logging, Notification, ObjectOwnership, Payer,
+    PublicAccessBlock, Tags, Website, check_tags,
 };
 use crate::object::settings::{BucketSettings, Kind, Setting};
-
-/// Whether that which obeys the setting is there.
-fn has_runner(kind: Kind) -> bool {
-    !matches!(kind, Kind::Lifecycle | Kind::Logging)
-}
 
 // ---- Reading ----
 
 pub(super) async fn get(operation: Operation, call: Call<'_>) -> Result<Reply> {
     let bucket = call.edge.store.settings(call.bucket)?;
-    current(operation, &bucket.settings).map(xml)
+    let mut reply = current(operation, &bucket.settings).map(xml)?;
+    if operation == Operation::GetBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
+}
+
+/// Part of every lifecycle configuration since 2024; some clients wait until it is told.
+fn tell_minimum(reply: &mut Reply) {
+    let (name, size) = (headers::TRANSITION_MINIMUM, headers::TRANSITION_MINIMUM_SIZE);
+    reply.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(size));
 }
 
 fn current(operation: Operation, settings: &BucketSettings) -> Result<Vec<u8>> {
@@ -82,8 +88,10 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutPublicAccessBlock => Setting::PublicAccess(PublicAccessBlock::parse(&document)?),
         Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
         Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
-        Operation::PutBucketLifecycleConfiguration => Setting::Lifecycle(Lifecycle::parse(&document)?),
-        Operation::PutBucketLogging => Setting::Logging(Logging::parse(&document)?),
+        Operation::PutBucketLifecycleConfiguration => {
+            Setting::Lifecycle(Lifecycle::read(&document, rest).await?)
+        }
+        Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {
             let next = Notification::parse(&document)?;
             notification::check(&call, &next).await?;
@@ -92,7 +100,11 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         _ => return Err(Code::NotImplemented.into()),
     };
     store(&call, setting).await?;
-    Ok(empty(StatusCode::OK))
+    let mut reply = empty(StatusCode::OK);
+    if operation == Operation::PutBucketLifecycleConfiguration {
+        tell_minimum(&mut reply);
+    }
+    Ok(reply)
 }
 
 /// One that says only what holds anyway need not run, and is kept as no setting.
@@ -105,7 +117,6 @@ async fn store(call: &Call<'_>, setting: Setting) -> Result<()> {
     };
     match off {
         true => call.edge.store.remove_setting(call.bucket, kind).await?,
-        false if !has_runner(kind) => return Err(S3Error::not_implemented(&format!("{kind:?}"))),
         false => call.edge.store.set_setting(call.bucket, setting).await?,
     }
     Ok(())
@@ -124,6 +135,14 @@ pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
 pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {
     check_tags(&tags.0, BUCKET_TAGS_MAX)?;
     Ok(tags)
+}
+
+fn logging(call: &Call<'_>, mut logging: Logging) -> Result<Logging> {
+    if let Some(target) = &mut logging.target {
+        check_grantees(call, target)?;
+        admit_target(call, target)?;
+    }
+    Ok(logging)
 }
 
 /// ACLs are not turned off while the ACL of the bucket lets others in.
@@ -174,33 +193,6 @@ pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
 }
 
 const PAYER: &str = "x-amz-request-payer";
-
-// ---- Inventories: there is nothing yet that makes them, so no bucket has any ----
-
-pub(super) async fn inventory(operation: Operation, mut call: Call<'_>) -> Result<Reply> {
-    call.edge.store.settings(call.bucket)?;
-    let id = call.query.get("id").unwrap_or("").to_owned();
-    match operation {
-        Operation::ListBucketInventoryConfigurations => {
-            let mut w = XmlWriter::new();
-            w.open_root("ListInventoryConfigurationsResult");
-            w.boolean("IsTruncated", false);
-            w.close("ListInventoryConfigurationsResult");
-            Ok(xml(w.finish()))
-        }
-        Operation::PutBucketInventoryConfiguration => {
-            let promise = call.promise()?;
-            let document = call.payload(promise, None).document().await?;
-            let inventory = Inventory::parse(&document)?;
-            if inventory.id != id {
-                let message = "The id of the document is not that of the request";
-                return Err(S3Error::argument("id", &id, message));
-            }
-            Err(S3Error::not_implemented("Inventory"))
-        }
-        _ => Err(Code::NoSuchConfiguration.into()),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,12 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
+use super::access_log::Pending;
 use super::error::Code;
 use super::route::Operation;
-use crate::base::metrics::{CODE_OK, ConnectionMetrics, Counter, Gauge, LocalHistogram, OperationMetrics};
+use crate::base::metrics::{
+    AccessLogMetrics, CODE_OK, ConnectionMetrics, Counter, Gauge, LocalHistogram, OperationMetrics,
+};
 
 /// The code under which requests are counted whose client went away before the answer.
 pub const CODE_ABORTED: &str = "ClientDisconnected";
@@ -21,6 +24,7 @@ pub const CODE_ABORTED: &str = "ClientDisconnected";
 pub struct Stats {
     operations: Box<[OperationStats]>,
     pub connections: ConnectionStats,
+    pub access_log: AccessLogStats,
 }
 
 /// Counters of one operation.
@@ -32,6 +36,20 @@ pub struct OperationStats {
     bytes_in: Counter,
     bytes_out: Counter,
     in_flight: Gauge,
+}
+
+/// Lines of access logs.
+#[derive(Debug, Default)]
+pub struct AccessLogStats {
+    pub delivered: Counter,
+    /// There was no room for them, or they could not be written before the end.
+    pub dropped: Counter,
+    /// Their target did not let them in.
+    pub denied: Counter,
+    /// Written with them.
+    pub objects: Counter,
+    /// Bytes that wait.
+    pub buffered: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +67,7 @@ pub struct ConnectionStats {
 impl Default for Stats {
     fn default() -> Self {
         let operations = Operation::ALL.iter().map(|_| OperationStats::default()).collect();
-        Stats { operations, connections: ConnectionStats::default() }
+        Stats { operations, connections: ConnectionStats::default(), access_log: AccessLogStats::default() }
     }
 }
 
@@ -85,6 +103,17 @@ impl Stats {
         }
     }
 
+    pub fn access_log(&self) -> AccessLogMetrics {
+        let AccessLogStats { delivered, dropped, denied, objects, buffered } = &self.access_log;
+        AccessLogMetrics {
+            delivered: delivered.get(),
+            dropped: dropped.get(),
+            denied: denied.get(),
+            objects: objects.get(),
+            buffered_bytes: buffered.get(),
+        }
+    }
+
     fn of(&self, operation: Operation) -> &OperationStats {
         &self.operations[operation.index()]
     }
@@ -113,6 +142,8 @@ pub(crate) struct Ticket {
     outcome: Outcome,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// For the access log of the bucket, where that has one.
+    pub(super) line: Option<Box<Pending>>,
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +158,15 @@ impl Ticket {
         let operation = Operation::Other;
         stats.of(operation).in_flight.add(1);
         let outcome = Outcome::Unanswered;
-        Ticket { stats, operation, started: Instant::now(), outcome, bytes_in: 0, bytes_out: 0 }
+        Ticket { stats, operation, started: Instant::now(), outcome, bytes_in: 0, bytes_out: 0, line: None }
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
     }
 
     /// Once it is known what the request wants.
@@ -162,6 +201,9 @@ impl Drop for Ticket {
                 let count = &stats.by_code[code.index()];
                 count.set(count.get() + 1);
             }
+        }
+        if let Some(line) = self.line.take() {
+            line.end(self.bytes_out, self.started);
         }
         stats.bytes_in.add(self.bytes_in);
         stats.bytes_out.add(self.bytes_out);

@@ -1,6 +1,7 @@
 //! Versions at the edge: the id a request asks for, and the headers that tell which one was meant.
 //!
-//! Pure. May use `codec::uri`. An id is opaque here: the store judges it.
+//! Pure. May use `codec::uri`. An id is opaque here: the store judges it, and what it does not know is an error of the
+//! store.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -16,6 +16,7 @@ use http::header::{ALLOW, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
+use super::access_log::Trace;
 use super::body::Intake;
 use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
@@ -58,18 +59,19 @@ struct Visit<'r> {
     intake: &'r mut Intake,
     request_id: &'r str,
     link: &'r Link,
+    trace: &'r Trace<'r>,
 }
 
 /// Answers whatever comes; an error is a page already.
 pub(super) async fn answer(
     edge: &Shared,
     bucket: &str,
-    parts: &Parts,
+    trace: &Trace<'_>,
     intake: &mut Intake,
-    request_id: &str,
     link: &Link,
 ) -> (Reply, Option<Code>) {
-    let mut visit = Visit { edge, bucket, parts, intake, request_id, link };
+    let (parts, request_id) = (trace.parts, trace.request_id);
+    let mut visit = Visit { edge, bucket, parts, intake, request_id, link, trace };
     match visit.look().await {
         Ok(found) => found,
         Err(error) => (visit.page(&error, "", None), Some(error.code())),
@@ -98,7 +100,11 @@ impl Visit<'_> {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         let key = decode_path(raw).map_err(|_| Code::InvalidURI)?;
         check_key(&key)?;
+        if !key.is_empty() {
+            self.trace.set_key(&key);
+        }
         let found = self.edge.store.settings(self.bucket)?;
+        self.trace.meets(Some(&self.edge.rules(self.bucket)?), &Caller::Anonymous, None);
         let Some(website) = &found.settings.website else {
             let error = S3Error::new(Code::NoSuchWebsiteConfiguration);
             return Err(error.field("BucketName", self.bucket));
@@ -127,6 +133,7 @@ impl Visit<'_> {
         }
         let name =
             if key.is_empty() || key.ends_with('/') { format!("{key}{index}") } else { key.to_owned() };
+        self.trace.set_key(&name);
         let asked = self.parts.headers.clone();
         let error = match self.object(&name, &asked, self.is_head()).await {
             Ok(reply) => return Ok((elsewhere(reply), None)),
@@ -172,6 +179,7 @@ impl Visit<'_> {
             source: self.link.peer,
             rules: Some(self.edge.rules(self.bucket)?),
             verified: &verified,
+            trace: self.trace,
         };
         authorize::admit(Operation::GetObject, &call).await?;
         settings::charged(&call)?;
@@ -201,7 +209,7 @@ impl Visit<'_> {
     }
 
     fn redirect(&self, status: StatusCode, way: &Way<'_>) -> Reply {
-        let host = super::service::host(&self.parts.headers, &self.parts.uri).unwrap_or("");
+        let host = self.trace.host.unwrap_or("");
         moved(status, &way.url(host))
     }
 

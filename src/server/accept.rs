@@ -12,9 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Facts;
+use crate::base::limits::ACCEPT_BACKLOG;
 
-/// Connections the kernel holds until they are accepted.
-const BACKLOG: i32 = 1024;
 /// Pause after a failed accept: usually too many open files, which passes when one closes.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +28,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<Socket> {
 }
 
 pub fn listen(socket: Socket) -> std::io::Result<TcpListener> {
-    socket.listen(BACKLOG)?;
+    socket.listen(ACCEPT_BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 

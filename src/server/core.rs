@@ -7,8 +7,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
@@ -18,17 +17,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase};
 use crate::admin::access::Access;
-use crate::admin::accounts;
-use crate::admin::operator::{AccountDoer, Act, Operator, Order};
+use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order, Unready};
+use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
-use crate::base::limits::{DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX};
+use crate::base::limits::{
+    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
+};
 use crate::base::metrics::{
-    CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
+    BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
 use crate::iam::accounts::root_account;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
+use crate::object::buckets::Bucket;
 use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
@@ -53,7 +55,6 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
-    let stopped = shared.stopped.clone();
     let mut running = match open::open_core(&world, seed, facts.memory).await {
         Ok(running) => running,
         Err(error) => {
@@ -78,12 +79,18 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
+        upkeep::lifecycle::start(&mut running, facts.config.lifecycle_day);
+        upkeep::inventory::start(&mut running, facts.config.lifecycle_day);
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
-    let edge = build_edge(&world, &facts, &running, stopped);
+    let edge = build_edge(&world, &facts, &running);
+    let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     drain(&connections, &mut phase).await;
+    // While the other cores still take what it writes.
+    edge.finish_logs();
+    let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
         gone(&connections).await;
@@ -148,7 +155,7 @@ async fn gone(connections: &Cell<usize>) {
     }
 }
 
-fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> Edge {
+fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
     let config = &facts.config;
     let settings = EdgeSettings {
         region: config.region.clone(),
@@ -160,14 +167,16 @@ fn build_edge(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atom
         },
         new_buckets: config.new_buckets,
         head_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
         document_bytes: document_bytes(facts),
+        access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
         webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
     };
     let stats = Rc::new(Stats::default());
     report_into(running, stats.clone());
-    let operator = operator(world, facts, running, stopped);
+    let operator = operator(world, facts, running);
     Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
 }
 
@@ -177,24 +186,21 @@ fn document_bytes(facts: &Facts) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX).clamp(XML_BODY_BYTES_MAX, GIB as usize)
 }
 
+/// Of this core.
+fn access_log_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / ACCESS_LOG_SHARE / facts.cores as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(ACCESS_LOG_BYTES_MIN, ACCESS_LOG_BYTES_MAX)
+}
+
 // ---- The operator's side ----
 
-fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<AtomicBool>) -> s3::Operator {
+fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
     let (core, gathered) = (running.core.clone(), facts.clone());
     let snapshot = Rc::new(move || -> Pin<Box<dyn Future<Output = Snapshot>>> {
         Box::pin(gather(core.clone(), gathered.clone()))
     });
     let core = running.core.clone();
-    let ready = Rc::new(move || match core.pool.mirrors() {
-        Ok(_) if stopped.load(Ordering::Relaxed) => Err("the log has stopped".to_owned()),
-        Ok(_) => match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
-            None => Ok(()),
-            Some(full) => Err(format!(
-                "the log of core {full} cannot be emptied and takes no writes: are the drives full?"
-            )),
-        },
-        Err(error) => Err(error.to_string()),
-    });
+    let ready = Rc::new(move || readiness(&core));
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
     let core = running.core.clone();
@@ -215,7 +221,12 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
         let store = store.clone();
         Box::pin(async move { accounts::run(&store, command).await })
     });
-    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts));
+    let store = Store::new(running.core.clone());
+    let buckets: BucketDoer = Rc::new(move |command| {
+        let store = store.clone();
+        Box::pin(async move { buckets::run(&store, command).await })
+    });
+    let operator = Rc::new(Operator::new(snapshot, ready, act, access, accounts, buckets));
     Rc::new(move |request: Request<Incoming>| {
         let operator = operator.clone();
         Box::pin(async move {
@@ -223,6 +234,25 @@ fn operator(world: &World, facts: &Facts, running: &Running, stopped: Arc<Atomic
             operator.handle(&parts).await.map(s3::Body::full)
         })
     })
+}
+
+/// A log that stopped goes on only with the next start: it alone finds out what the drives have of the last
+/// batch. As long as there is no safe set of drives, that start would fail, and reads would end with it.
+fn readiness(core: &Core) -> Result<(), Unready> {
+    if let Err(error) = core.pool.mirrors() {
+        return Err(error.to_string().into());
+    }
+    if core.board.has_stopped() {
+        let reason = "the log has stopped, and there are drives again to go on with".to_owned();
+        return Err(Unready { reason, wants_restart: true });
+    }
+    match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
+        None => Ok(()),
+        Some(full) => {
+            let text = "cannot be emptied and takes no writes: are the drives full?";
+            Err(format!("the log of core {full} {text}").into())
+        }
+    }
 }
 
 /// Asks every core for its figures.
@@ -255,8 +285,28 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
         recovery: facts.recovery,
         memory_bytes_max: facts.config.memory_bytes,
         scrub: core.board.metrics(),
+        bucket_usages: core
+            .common
+            .buckets
+            .largest(facts.config.bucket_metrics)
+            .iter()
+            .map(usage_of)
+            .collect(),
+        lifecycle: core.board.lifecycle.metrics(),
         process: Default::default(),
         totals,
+    }
+}
+
+fn usage_of((name, bucket): &(String, Rc<Bucket>)) -> BucketMetrics {
+    let (usage, quota) = (bucket.meter.read(), bucket.settings.quota.unwrap_or_default());
+    BucketMetrics {
+        bucket: name.clone(),
+        objects: usage.objects.unsigned_abs(),
+        bytes: usage.bytes.unsigned_abs(),
+        uploading_bytes: usage.uploading.unsigned_abs(),
+        quota_bytes: quota.max_bytes,
+        quota_objects: quota.max_objects,
     }
 }
 
@@ -284,6 +334,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             notifications: notifications(&core),
             operations: stats.operations(),
             connections: stats.connections(),
+            access_log: stats.access_log(),
             buckets: 0,
         }
     }));

@@ -7,13 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::ids::ShardId;
+use crate::base::limits::{BUSY_PAUSE_MS, BUSY_TRIES_MAX};
 use crate::object::core::Core;
 use crate::object::error::ObjectError;
 use crate::object::shard::Shard;
-
-/// Tries to reach a busy owner before the asker goes on without what it was to say.
-const BUSY_TRIES: usize = 100;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the owner of a shard, again while its inbox is full.
 pub async fn ask<T, F, W>(core: &Rc<Core>, shard: ShardId, work: W) -> Result<T, ObjectError>
@@ -22,14 +19,19 @@ where
     F: Future<Output = Result<T, ObjectError>> + 'static,
     W: FnOnce(Rc<Shard>) -> F + Clone + Send + 'static,
 {
-    for _ in 0..BUSY_TRIES {
+    for _ in 0..BUSY_TRIES_MAX {
         if core.board.is_closing() {
             break;
         }
         match core.on_shard_whole(shard, work.clone()).await {
-            Err(ObjectError::SlowDown) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(ObjectError::SlowDown) => pause().await,
             answer => return answer,
         }
     }
     Err(ObjectError::SlowDown)
+}
+
+/// Before an owner whose inbox was full is asked again.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(BUSY_PAUSE_MS)).await;
 }

@@ -1,9 +1,12 @@
-//! Work nobody waits for: repairing what readers found, scrubbing everything, telling who listens.
+//! Work nobody waits for: repairing what readers found, scrubbing everything, removing what is due, telling who
+//! listens.
 //!
 //! Asynchronous functions over a core, which may own shards or not: what a shard has to say is asked of its
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
+pub mod inventory;
+pub mod lifecycle;
 pub mod notify;
 pub mod evacuate;
 pub mod pace;

@@ -34,5 +34,7 @@ pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
         return Err(format!("drive {id} changed its state meanwhile"));
     }
     core.board.demand();
-    Ok(format!("drive {id} is back in service, and a full scrub follows"))
+    let stopped = core.board.has_stopped();
+    let restart = if stopped { "; the log had stopped: restart the server to write again" } else { "" };
+    Ok(format!("drive {id} is back in service, and a full scrub follows{restart}"))
 }

@@ -5,8 +5,8 @@
 //! nobody aborts, on a background core where there is one.
 
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::ask;
 use super::pace::Pace;
 use crate::base::ids::ShardId;
 use crate::object::core::Core;
@@ -14,9 +14,6 @@ use crate::object::error::ObjectError;
 use crate::object::holdings::Holding;
 use crate::object::spots::Spot;
 use crate::pool::mend::{self, Mended};
-
-/// Pause before an owner whose inbox was full is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Repairs what readers of this core found, until the server stops.
 pub async fn repair_spots(core: Rc<Core>) {
@@ -49,7 +46,7 @@ pub async fn hold(core: &Rc<Core>, shard: ShardId, key: &[u8]) -> Result<Option<
     loop {
         let (at, peers) = (key.to_vec(), core.peers.clone());
         match core.on_shard(shard, move |home| home.hold(at, peers)).await {
-            Err(ObjectError::SlowDown) if !core.board.is_closing() => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(ObjectError::SlowDown) if !core.board.is_closing() => ask::pause().await,
             held => return held,
         }
     }

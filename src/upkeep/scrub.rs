@@ -16,7 +16,7 @@ use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -42,10 +42,11 @@ pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
         }
         let mut wait = interval.unwrap_or(Duration::MAX).min(LOOK);
         if evacuate::is_owed(&core.pool) {
-            if core.in_background(evacuate).await == Some(true) || core.board.is_closing() {
+            let owed = core.in_background(evacuate).await;
+            if owed == Some(None) || core.board.is_closing() {
                 continue;
             }
-            wait = wait.min(Duration::from_secs(EVACUATION_RETRY_SECONDS));
+            wait = wait.min(owed.flatten().unwrap_or(RETRY));
         }
         let _ = tokio::time::timeout(wait, core.board.demands()).await;
     }
@@ -67,7 +68,7 @@ async fn scrub(core: Rc<Core>) -> bool {
     let mut pass = Pass::new(&core, Scope::Everything);
     pass.shards().await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
-    if is_full && pass.narrow == 0 {
+    if is_full && pass.narrow == 0 && pass.weak == 0 {
         evacuate::done(&core.pool, &given_up);
     }
     let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
@@ -81,22 +82,24 @@ async fn scrub(core: Rc<Core>) -> bool {
     is_full
 }
 
-/// Writes anew what lacks width because of drives that were given up; whether nothing is left to do.
-async fn evacuate(core: Rc<Core>) -> bool {
+/// Writes anew what lacks width because of drives that were given up. `None` when nothing is left to do, or how
+/// long to wait with the next pass: not long for what is only on its way.
+async fn evacuate(core: Rc<Core>) -> Option<Duration> {
     let given_up = evacuate::given_up(&core.pool);
     tracing::info!(?given_up, "evacuation begins: what stands on these drives is written anew");
     let mut pass = Pass::new(&core, Scope::GivenUp);
     pass.shards().await;
-    let Pass { missed, narrow, .. } = pass;
-    let is_done = missed == 0 && narrow == 0 && !core.board.is_closing();
-    tracing::info!(missed, narrow, is_done, "evacuation ends");
+    let Pass { missed, narrow, weak, .. } = pass;
+    let is_done = missed == 0 && narrow == 0 && weak == 0 && !core.board.is_closing();
+    tracing::info!(missed, narrow, weak, is_done, "evacuation ends");
     if is_done {
         evacuate::done(&core.pool, &given_up);
+        return None;
     }
-    is_done
+    Some(if narrow == 0 { RETRY } else { Duration::from_secs(EVACUATION_RETRY_SECONDS) })
 }
 
-/// Pause before a pass that was not full is followed by another.
+/// Pause before a pass that was not full, or found log segments to be emptied, is followed by another.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// What a pass looks at.
@@ -116,6 +119,8 @@ struct Pass {
     missed: u64,
     /// Values that have less than the pool could give them, for want of room.
     narrow: u64,
+    /// Log segments that lack mirrors, and are emptied soon.
+    weak: u64,
     /// Log segments that were looked at: shards of one core share them.
     seen: BTreeSet<LogId>,
 }
@@ -123,7 +128,16 @@ struct Pass {
 impl Pass {
     fn new(core: &Rc<Core>, scope: Scope) -> Pass {
         let (core, pace) = (core.clone(), Pace::new(core.clone()));
-        Pass { core, scope, pace, found: Mended::default(), missed: 0, narrow: 0, seen: BTreeSet::new() }
+        Pass {
+            core,
+            scope,
+            pace,
+            found: Mended::default(),
+            missed: 0,
+            narrow: 0,
+            weak: 0,
+            seen: BTreeSet::new(),
+        }
     }
 
     async fn shards(&mut self) {
@@ -192,11 +206,17 @@ impl Pass {
     /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
     async fn logs(&mut self, shard: ShardId) {
         let reads = self.scope == Scope::Everything;
-        let ids = ask(&self.core, shard, Shard::log_segments).await.unwrap_or_default();
+        let ids = match ask(&self.core, shard, Shard::log_segments).await {
+            Ok(ids) => ids,
+            Err(error) => return self.miss(shard, &error),
+        };
         for id in ids {
             if self.seen.insert(id) {
                 match ask(&self.core, shard, move |home| home.check_log(id, reads)).await {
-                    Ok(bytes) => self.pace.step(bytes).await,
+                    Ok(checked) => {
+                        self.weak += u64::from(checked.is_weak);
+                        self.pace.step(checked.bytes).await;
+                    }
                     Err(error) => self.miss(shard, &error),
                 }
             }
@@ -266,7 +286,12 @@ impl Pass {
             Ok(())
         };
         self.core.on_shard(shard, mark).await?;
-        compact::compact(&self.core, shard).await.map(|emptied| emptied > 0)
+        let emptied = compact::compact(&self.core, shard).await?;
+        // Others may have been emptied in its place.
+        if ask(&self.core, shard, move |home| home.is_inhabited(pack)).await? {
+            return Err(ObjectError::Unreadable(format!("pack {pack} could not be emptied")));
+        }
+        Ok(emptied > 0)
     }
 
     /// Copies an extent to a new one and lets the value name that.
@@ -281,7 +306,7 @@ impl Pass {
             let piece = piece?;
             since += piece.len() as u64;
             writer.write(piece).await?;
-            if since >= STEP_BYTES {
+            if since >= SCRUB_STEP_BYTES {
                 self.pace.step(2 * std::mem::take(&mut since)).await;
             }
             if core.board.is_closing() {
@@ -300,6 +325,3 @@ impl Pass {
         core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
     }
 }
-
-/// Bytes copied between two pauses.
-const STEP_BYTES: u64 = 1 << 20;

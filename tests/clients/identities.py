@@ -10,7 +10,7 @@ import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from .process import BINARY, REGION
+from .process import BINARY, REGION, STYLE
 
 _numbers = itertools.count()
 OPEN = {"BlockPublicAcls": False, "IgnorePublicAcls": False, "BlockPublicPolicy": False,
@@ -23,9 +23,10 @@ class Who:
 
     def client(self, service):
         version = "s3v4" if service == "s3" else "v4"
-        config = Config(signature_version=version, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"},
+        config = Config(signature_version=version, s3={"addressing_style": STYLE}, retries={"total_max_attempts": 1, "mode": "standard"},
                         connect_timeout=10, read_timeout=120)
-        return boto3.client(service, endpoint_url=self.basalt.endpoint, region_name=REGION,
+        endpoint = self.basalt.endpoint_of(STYLE) if service == "s3" else self.basalt.endpoint
+        return boto3.client(service, endpoint_url=endpoint, region_name=REGION,
                             aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key, config=config)
 
     @property
@@ -73,9 +74,9 @@ def account(basalt, name=None):
 
 
 def anonymous(basalt):
-    config = Config(signature_version=UNSIGNED, s3={"addressing_style": "path"},
+    config = Config(signature_version=UNSIGNED, s3={"addressing_style": STYLE},
                     retries={"total_max_attempts": 1, "mode": "standard"})
-    return boto3.client("s3", endpoint_url=basalt.endpoint, region_name=REGION, config=config)
+    return boto3.client("s3", endpoint_url=basalt.endpoint_of(STYLE), region_name=REGION, config=config)
 
 
 def policy(*statements):

@@ -24,6 +24,8 @@ ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "us-east-1"
 DOMAIN = "s3.localhost"
+# How the clients of a run address buckets, where a test does not choose: `path` or `virtual`.
+STYLE = os.environ.get("BASALT_STYLE", "path")
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -51,6 +53,10 @@ class Basalt:
     @property
     def endpoint(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def endpoint_of(self, style):
+        """What a client of this style is told: names of buckets are put before a name, not before an address."""
+        return self.endpoint if style == "path" else f"http://{DOMAIN}:{self.port}"
 
     @property
     def pid(self):
@@ -155,14 +161,13 @@ class Basalt:
         """A raw connection that signs by itself."""
         return Wire("127.0.0.1", self.port, self.access_key, self.secret_key, **options)
 
-    def s3(self, style="path", keys=None, region=REGION, attempts=1, pool=40, timeout=60, **settings):
+    def s3(self, style=STYLE, keys=None, region=REGION, attempts=1, pool=40, timeout=60, **settings):
         """A boto3 client. `style` is `path` or `virtual`; nothing is retried unless `attempts` says so."""
         access_key, secret_key = keys or (self.access_key, self.secret_key)
-        host = "127.0.0.1" if style == "path" else DOMAIN
         config = Config(
             signature_version="s3v4", s3={"addressing_style": style}, max_pool_connections=pool,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             connect_timeout=10, read_timeout=timeout, **settings)
         return boto3.client(
-            "s3", endpoint_url=f"http://{host}:{self.port}", region_name=region, config=config,
+            "s3", endpoint_url=self.endpoint_of(style), region_name=region, config=config,
             aws_access_key_id=access_key, aws_secret_access_key=secret_key)

@@ -120,6 +120,17 @@ def test_a_slow_head_is_given_up(new_basalt):
     healthy(server)
 
 
+def test_a_connection_without_a_request_is_closed_in_the_time_that_was_said(new_basalt):
+    server = new_basalt(options=["--idle-timeout", "1"]).start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_SECONDS) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /-/health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert b"live" in connection.recv(4000)
+        # The server closes it; this end would wait for much longer.
+        assert connection.recv(4000) == b""
+    healthy(server)
+
+
 def test_a_slow_body_is_given_up_and_leaves_nothing(new_basalt):
     server = new_basalt().start()
     s3 = server.s3()

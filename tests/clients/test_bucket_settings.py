@@ -1,14 +1,10 @@
-"""What a bucket is set to: tags, encryption, payment, ownership, access block; what waits for a runner."""
+"""What a bucket is set to: tags, encryption, payment, ownership, access block; what is off."""
 import base64
 import hashlib
 import http.client
 
-import pytest
-
 from .errors import refused
 from .wire import object_path
-
-RULE = {"ID": "r", "Filter": {"Prefix": "p/"}, "Status": "Enabled", "Expiration": {"Days": 1}}
 
 
 def test_tags_come_and_go(s3, bucket):
@@ -107,38 +103,11 @@ def test_nobody_in_particular_cannot_pay(open_basalt):
         assert get({"x-amz-request-payer": "requester"}) == 403
 
 
-@pytest.mark.parametrize("name", ["lifecycle", "logging", "notification"])
-def test_what_nothing_would_obey_is_refused_and_what_is_off_is_said(s3, bucket, name):
-    if name == "lifecycle":
-        with refused("InvalidArgument", 400):
-            bad = {**RULE, "Expiration": {"Days": 0}}
-            s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [bad]})
-        with refused("NotImplemented", 501):
-            s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [RULE]})
-        with refused("NoSuchLifecycleConfiguration", 404):
-            s3.get_bucket_lifecycle_configuration(Bucket=bucket)
-        s3.delete_bucket_lifecycle(Bucket=bucket)
-    elif name == "logging":
-        assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
-        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
-        with refused("NotImplemented", 501):
-            target = {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": ""}}
-            s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=target)
-    else:
-        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-        with refused("InvalidArgument", 400):
-            topic = {"TopicArn": "arn:aws:sns:us-east-1:1:t", "Events": ["s3:ObjectCreated:*"]}
-            configuration = {"TopicConfigurations": [topic]}
-            s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
-        assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
-
-
-def test_there_are_no_inventories_yet(s3, bucket):
-    assert "InventoryConfigurationList" not in s3.list_bucket_inventory_configurations(Bucket=bucket)
-    with refused("NoSuchConfiguration", 404):
-        s3.get_bucket_inventory_configuration(Bucket=bucket, Id="a")
-    with refused("NoSuchConfiguration", 404):
-        s3.delete_bucket_inventory_configuration(Bucket=bucket, Id="a")
+def test_what_is_off_is_said(s3, bucket):
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
 
 
 def test_settings_survive_a_kill_and_go_with_the_bucket(new_basalt):

@@ -5,6 +5,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from .errors import refused
+from .process import DOMAIN, STYLE
 
 GOOD_NAMES = ["abc", "a" * 63, "with-dashes-1", "with.dots.2", "0starts-with-digit"]
 BAD_NAMES = ["ab", "a" * 64, "Upper", "under_score", "two..dots", "-dash", "dash-", ".dot", "192.168.0.1", "a.-b"]
@@ -142,7 +143,8 @@ def test_a_refused_deletion_does_not_make_writers_believe_that_the_bucket_is_gon
 
 def test_what_is_not_built_says_so(s3, bucket):
     """Nothing is accepted and then ignored."""
-    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""},
+            "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}
     calls = [
         lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}),
         lambda: s3.put_bucket_accelerate_configuration(
@@ -167,3 +169,15 @@ def test_errors_have_the_body_of_s3(wire, bucket):
         assert part in answer.body, answer.body
     head = wire.request("HEAD", f"/{bucket}/missing")
     assert (head.status, head.body) == (404, b"")
+
+
+def test_requests_go_where_the_style_of_the_run_says(basalt, s3, bucket):
+    """BASALT_STYLE decides for all suites; each of the two is also asked for by name."""
+    for style, client in ((STYLE, s3), ("path", basalt.s3(style="path")), ("virtual", basalt.s3(style="virtual"))):
+        seen = []
+        client.meta.events.register("before-send.s3.PutObject", lambda request, **_: seen.append(request.url))
+        client.put_object(Bucket=bucket, Key="a/b c", Body=style.encode())
+        host = {"path": "127.0.0.1", "virtual": f"{bucket}.{DOMAIN}"}[style]
+        path = {"path": f"/{bucket}/a/b%20c", "virtual": "/a/b%20c"}[style]
+        assert seen[0].split("?")[0] == f"http://{host}:{basalt.port}{path}"
+        assert s3.get_object(Bucket=bucket, Key="a/b c")["Body"].read() == style.encode()

@@ -1,5 +1,6 @@
 """Notifications: webhooks hear of every change they asked for, at least once and in the order of each key, whatever
 they or the server do meanwhile; what cannot be told is refused before it changes anything."""
+import random
 import threading
 from urllib.parse import unquote_plus
 
@@ -157,6 +158,34 @@ def test_versions_and_delete_markers(told, hook):
     assert sequencers == sorted(sequencers) and len(set(sequencers)) == 5
 
 
+def test_what_expires_is_told_as_such_and_asked_for_by_nobody(told, hook):
+    server = told("--lifecycle-day", "1").start()
+    s3 = listening(server, hook)
+    s3.put_object(Bucket="told", Key="plain", Body=b"")
+    lay_down(s3, "told", Days=1)
+    hook.wait(2)
+    s3.delete_bucket_lifecycle(Bucket="told")
+    s3.put_bucket_versioning(Bucket="told", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="told", Key="kept", Body=b"")
+    lay_down(s3, "told", Days=1)
+    records = hook.wait(4)
+    s3.delete_bucket_lifecycle(Bucket="told")
+    assert hook.names() == [
+        ("ObjectCreated:Put", "plain"), ("LifecycleExpiration:Delete", "plain"),
+        ("ObjectCreated:Put", "kept"), ("LifecycleExpiration:DeleteMarkerCreated", "kept")]
+    for record in (records[1], records[3]):
+        assert record["userIdentity"]["principalId"] == record["requestParameters"]["sourceIPAddress"] == "s3.amazonaws.com"
+        assert record["eventVersion"] == "2.3"
+    marker, = s3.list_object_versions(Bucket="told")["DeleteMarkers"]
+    assert "versionId" not in records[1]["s3"]["object"]
+    assert records[3]["s3"]["object"]["versionId"] == marker["VersionId"]
+
+
+def lay_down(s3, bucket, **expiration):
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": expiration}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+
 def test_filters_and_kinds_choose_the_rule(told, hook):
     server = told().start()
     s3 = server.s3()
@@ -261,6 +290,33 @@ def test_a_target_that_was_down_hears_everything_in_order(told, hook):
     until(lambda: queued(server) == 0, 30, "the queue to be empty")
     sizes = [r["s3"]["object"]["size"] for r in hook.records() if r["s3"]["object"]["key"] == "k"]
     assert sizes == [0, 1, 2, 3, 4]
+
+
+def test_many_writers_at_once_are_told_in_the_order_of_each_key(told, hook):
+    server = told("--shards", "1").start()
+    s3 = listening(server, hook)
+    dice, lock = random.Random(5), threading.Lock()
+
+    def answer(message):
+        with lock:
+            return dice.choice([200, 200, 200, 404])
+
+    def write(key):
+        for size in range(15):
+            s3.put_object(Bucket="told", Key=key, Body=b"x" * size)
+
+    hook.answer = answer
+    writers = [threading.Thread(target=write, args=(f"k{n}",)) for n in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    hook.wait(8 * 15, 120)
+    for n in range(8):
+        told_of = [r["s3"]["object"] for r in hook.records() if r["s3"]["object"]["key"] == f"k{n}"]
+        assert [o["size"] for o in told_of] == list(range(15)), n
+        sequencers = [o["sequencer"] for o in told_of]
+        assert sequencers == sorted(set(sequencers))
 
 
 def test_an_overloaded_target_is_told_again(told, hook):

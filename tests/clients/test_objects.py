@@ -228,3 +228,14 @@ def test_a_put_too_large_is_refused_before_its_body(wire, bucket):
     target, headers, _ = wire.head("PUT", object_path(bucket, "k"))
     answer = wire.send("PUT", target, {**headers, "content-length": str(5 * 1024 ** 3 + 1)})
     answer.expect(400, "EntityTooLarge")
+
+
+@pytest.mark.parametrize("given, kept", [
+    ("deflate, gzip", "deflate, gzip"), ("gzip, aws-chunked", "gzip"), ("aws-chunked, gzip", "gzip"), ("aws-chunked", None)])
+def test_aws_chunked_is_no_encoding_of_an_object(s3, wire, bucket, given, kept):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v", ContentEncoding=given)
+    found = s3.get_object(Bucket=bucket, Key="k")
+    assert (found.get("ContentEncoding"), found["Body"].read()) == (kept, b"v")
+    if "aws-chunked" in given:
+        headers = {"content-encoding": given, "x-amz-decoded-content-length": "1"}
+        wire.put(bucket, "k", b"1\r\nw\r\n0\r\n\r\n", headers).expect(400, "InvalidRequest")

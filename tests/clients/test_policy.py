@@ -53,7 +53,8 @@ def test_a_policy_is_kept_as_it_was_sent_and_removed(one, bucket):
     lambda s: s.update(Condition={"StringIs": {"aws:Referer": "x"}}), lambda s: s.update(Action="s3:ListBucket"),
     lambda s: s.update(Condition={"StringEquals": {"s3:unknown": "x"}}),
     lambda s: s.update(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/99"}}),
-    lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}})])
+    lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}}),
+    lambda s: s.update(NotPrincipal=s.pop("Principal"))])
 def test_a_malformed_policy_is_refused_and_changes_nothing(one, bucket, change):
     good = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn}))
     one.s3.put_bucket_policy(Bucket=bucket, Policy=good)
@@ -241,10 +242,7 @@ def test_parts_of_an_upload_are_writes(one, two, bucket):
     put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
     upload = two.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
     tag = two.s3.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
-    with refused("AccessDenied", 403):
-        two.s3.list_parts(Bucket=bucket, Key="m", UploadId=upload)
-    with refused("AccessDenied", 403):
-        two.s3.abort_multipart_upload(Bucket=bucket, Key="m", UploadId=upload)
+    assert [p["ETag"] for p in two.s3.list_parts(Bucket=bucket, Key="m", UploadId=upload)["Parts"]] == [tag]
     parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
     two.s3.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=parts)
     with refused("AccessDenied", 403):
@@ -391,3 +389,38 @@ def test_what_comes_along_with_an_object_is_its_writers_to_say(one, two, bucket)
     put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
     with refused("AccessDenied", 403):
         two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", Tagging="level=low")
+
+
+def test_who_began_an_upload_may_end_it(one, two, bucket):
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
+    mine, theirs = (who.s3.create_multipart_upload(Bucket=bucket, Key="u")["UploadId"] for who in (one, two))
+    assert two.s3.list_parts(Bucket=bucket, Key="u", UploadId=theirs)["Owner"]["ID"] == two.canonical
+    for call in (two.s3.list_parts, two.s3.abort_multipart_upload):
+        with refused("AccessDenied", 403):
+            call(Bucket=bucket, Key="u", UploadId=mine)
+    put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}),
+        deny("s3:AbortMultipartUpload", objects(bucket), Principal="*"))
+    with refused("AccessDenied", 403):
+        two.s3.abort_multipart_upload(Bucket=bucket, Key="u", UploadId=theirs)
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    two.s3.abort_multipart_upload(Bucket=bucket, Key="u", UploadId=theirs)
+    assert [u["UploadId"] for u in one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [mine]
+
+
+def test_attributes_need_leave_to_read_too(one, two, bucket):
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    version = one.s3.put_object(Bucket=bucket, Key="k", Body=b"w")["VersionId"]
+
+    def may_ask(**which):
+        try:
+            return two.s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectSize"], **which)["ObjectSize"] == 1
+        except two.s3.exceptions.ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDenied", error
+            return False
+
+    for actions, current, named in [
+            (["s3:GetObjectAttributes"], False, False), (["s3:GetObject"], False, False),
+            (["s3:GetObjectAttributes", "s3:GetObject"], True, False),
+            (["s3:GetObjectVersionAttributes", "s3:GetObjectVersion"], False, True)]:
+        put(one, bucket, allow(actions, objects(bucket), Principal={"AWS": two.id}))
+        assert (may_ask(), may_ask(VersionId=version)) == (current, named), actions

@@ -206,3 +206,11 @@ def test_what_is_no_form(poster):
     much = poster.post([*good, ("x-ignore-much", "x" * 40_000)])
     assert much == (400, "MaxPostPreDataLengthExceededError")
     assert poster.post(poster.v4([("key", "up/" + "k" * 1100)], KEY)) == (400, "KeyTooLongError")
+
+
+def test_a_checksum_needs_no_leave(s3, poster):
+    digest = base64.b64encode(hashlib.sha256(b"v").digest()).decode()
+    fields = poster.v4([("key", "up/k")], KEY)
+    assert poster.post([*fields, ("x-amz-checksum-sha256", digest)], body=b"w") == (400, "BadDigest")
+    assert poster.post([*fields, ("x-amz-checksum-sha256", digest)], body=b"v") == (204, None)
+    assert s3.head_object(Bucket=poster.bucket, Key="up/k", ChecksumMode="ENABLED")["ChecksumSHA256"] == digest

@@ -12,7 +12,7 @@ use basalt::drive::superblock::{COPIES, Superblock};
 use basalt::io::sim::{Fault, OpKind};
 use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{Chance, body, fresh_on, paths, request, run, start, until, world};
+use crate::harness::{BUCKET, Chance, body, fresh_on, paths, request, run, start, until, world};
 
 #[test]
 fn with_m_drives_gone_everything_reads_and_writes() {
@@ -93,6 +93,28 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
         server.check(&model).await;
         server.stop().await;
     });
+}
+
+/// Also where it fails under the header of a new log segment: the log once took that for a want of room and refused
+/// writes for a moment.
+#[test]
+fn a_drive_that_fails_at_any_write_costs_no_client_anything() {
+    for nth in 0..30 {
+        run(async move {
+            let sim = world(100 + nth, 3);
+            let server = start(&sim, &request(3, 1)).await.expect("a fresh pool");
+            sim.inject(paths(3)[1].join("basalt.meta"), OpKind::Write, nth, Fault::Fail(5));
+            server.store().create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+            let mut model = BTreeMap::new();
+            for version in 0..30 {
+                let (key, body) = (format!("k/{version}"), body("k", version, 3_000));
+                server.put(&key, body.clone()).await.expect("a put");
+                model.insert(key, body);
+            }
+            server.check(&model).await;
+            server.stop().await;
+        });
+    }
 }
 
 #[test]

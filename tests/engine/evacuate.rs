@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use basalt::base::ids::DriveId;
 use basalt::base::metrics::{DriveState, Evacuation};
+use basalt::catalog::key;
+use basalt::catalog::value::Storage;
 use basalt::io::sim::SimWorld;
 use basalt::object::error::ObjectError;
 use basalt::pool::format::Request;
@@ -124,6 +126,45 @@ fn without_drives_to_spare_the_catalog_is_written_anew_and_objects_wait() {
                 .collect::<Vec<_>>()
         });
         assert!(copies.min() == Some(3), "m + 1 copies of the catalog stand on the others");
+        server.check(&model).await;
+        server.stop().await;
+    });
+}
+
+/// Mirrors in service of the log segment that a small object stands in; `None` when it stands elsewhere.
+async fn mirrors_of(server: &Server, name: &str) -> Option<Vec<DriveId>> {
+    let bucket = server.store().settings(BUCKET).expect("the bucket").value.id;
+    let owner = key::shard_of(bucket, name.as_bytes(), server.core().shard_count());
+    let shard = server.shards().find(|shard| shard.id == owner).expect("all shards are here").clone();
+    let at = key::version(bucket, name, key::ORDER_UNVERSIONED);
+    let version = shard.version(&at).await.expect("a look").expect("it is there");
+    let Storage::Inline { at, .. } = version.storage else { return None };
+    let mirrors = shard.log.mirrors(at.log).expect("the segment is there");
+    let is_in = |drive: &DriveId| server.shared.drives[usize::from(drive.0)].state() == DriveState::Healthy;
+    Some(mirrors.iter().map(|mirror| mirror.drive).filter(is_in).collect())
+}
+
+/// Nothing is written any more that would end the segment.
+#[test]
+fn a_drive_is_evacuated_when_small_objects_have_their_mirrors_again() {
+    run(async {
+        let (sim, request) = (world(86, 6), wide_request(6, 2));
+        let server = grown(&sim, &request).await;
+        let mut model = Model::new();
+        for number in 0..40 {
+            let (key, body) = (format!("small/{number}"), body("small", number, 100));
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        }
+        let lost = mirrors_of(&server, "small/0").await.expect("it is in the log")[0];
+        let drive = &server.shared.drives[usize::from(lost.0)];
+        sim.kill(&request.paths[usize::from(lost.0)]);
+        drive.latch("it is gone");
+        until("the evacuation", || drive.evacuation() == Evacuation::Done).await;
+        for key in model.keys() {
+            let mirrors = mirrors_of(&server, key).await;
+            assert!(mirrors.as_ref().is_none_or(|mirrors| mirrors.len() >= 3), "{key}: {mirrors:?}");
+        }
         server.check(&model).await;
         server.stop().await;
     });

@@ -11,15 +11,12 @@ use super::output::Output;
 use super::{Drive, text};
 use crate::admin::table::grouped;
 use crate::base::ids::LogId;
-use crate::base::limits::{BATCH_BYTES, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_WINDOW_BYTES, PAGE};
 use crate::catalog::batch::{self, Found};
 use crate::catalog::record::{Head, Sequence};
 use crate::drive::device::Area;
 use crate::drive::segment::{Mirror, Owner};
 use crate::io::buffer::AlignedBuf;
-
-/// Bytes read at a time.
-const WINDOW_BYTES: usize = 4 * BATCH_BYTES;
 
 /// What a walk meets, with offsets from the start of the segment.
 enum Piece {
@@ -153,7 +150,7 @@ impl<'a> Walk<'a> {
         if held >= left.min(BATCH_BYTES) {
             return;
         }
-        let (len, offset) = (left.min(WINDOW_BYTES), self.start + u64::from(self.at));
+        let (len, offset) = (left.min(LOG_WINDOW_BYTES), self.start + u64::from(self.at));
         let (window, lost) = self.drive.media.salvage(Area::Meta, len, offset).await;
         pieces.extend(lost.into_iter().map(|(at, error)| Piece::Unreadable {
             offset: u32::try_from(at - self.start).unwrap_or(u32::MAX),

@@ -12,15 +12,12 @@ use super::output::Output;
 use super::{Drive, catalog, log, text};
 use crate::admin::table::{grouped, size};
 use crate::base::join::join_all;
-use crate::base::limits::PAGE;
+use crate::base::limits::{HEADERS_READ_AT_ONCE, PAGE};
 use crate::codec::wire::Broken;
 use crate::drive::device::Area;
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Superblock;
 use crate::io::buffer::AlignedBuf;
-
-/// Headers read at a time.
-const SCAN_WIDTH: usize = 64;
 
 /// A segment that is not free.
 pub struct Segment {
@@ -46,8 +43,9 @@ pub async fn read(media: &Media, superblock: &Superblock, out: &mut Output<'_>) 
     for area in media.areas() {
         let inside = media.len(*area).saturating_sub(segment::SEGMENTS_OFFSET).div_ceil(bytes);
         let count = u32::try_from(inside).unwrap_or(u32::MAX).min(superblock.segments);
-        for start in (0..count).step_by(SCAN_WIDTH) {
-            let indexes: Vec<u32> = (start..count.min(start.saturating_add(SCAN_WIDTH as u32))).collect();
+        for start in (0..count).step_by(HEADERS_READ_AT_ONCE) {
+            let indexes: Vec<u32> =
+                (start..count.min(start.saturating_add(HEADERS_READ_AT_ONCE as u32))).collect();
             let reads = indexes.iter().map(|index| media.read(*area, PAGE, segment::offset(*index, bytes)));
             for (index, page) in indexes.iter().zip(join_all(reads).await) {
                 let Some(header) = judge(media, superblock, *area, *index, page) else { continue };

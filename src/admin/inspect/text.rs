@@ -7,6 +7,7 @@ use super::moment;
 use crate::admin::table::{grouped, size};
 use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
+use crate::catalog::event::EventValue;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
 use crate::catalog::meta::Attached;
@@ -110,6 +111,8 @@ pub fn key(bytes: &[u8]) -> String {
         format!("{family} {pack:016x}")
     } else if let Some(upload) = key::parse_garbage(bytes) {
         format!("{family} {upload:032x}")
+    } else if let Some((target, sequence)) = key::parse_event(bytes) {
+        format!("{family} {sequence:016x} for {target:?}")
     } else {
         format!("{family} {}", unknown(bytes))
     }
@@ -157,6 +160,15 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
         let pack = PackValue::decode(bytes)?;
         let live = count(pack.live.into(), "object");
         Some(format!("{live} live, {} of {} bytes, {}", pack.live_bytes, pack.bodies, extent(&pack.extent)))
+    } else if key::is_event(key) {
+        let event = EventValue::decode(bytes)?;
+        Some(format!(
+            "{} of {:?} in {:?} at {}",
+            event.kind.name(),
+            event.key,
+            event.bucket,
+            moment(event.time)
+        ))
     } else {
         key::parse_garbage(key)?;
         Some(format!("parts of upload {:032x}", GarbageValue::decode(bytes)?.upload))

@@ -72,7 +72,8 @@ impl Principal {
             (false, _) => Meant::Not,
         };
         match self {
-            Principal::Everyone => direct(!matches!(asker, Asker::Service(_))),
+            // Services too: a Deny for everybody keeps logs out, unless it asks for aws:PrincipalIsAWSService.
+            Principal::Everyone => Meant::Direct,
             Principal::Account(id) => account(asker.account() == Some(id)),
             Principal::Canonical(id) => account(asker.canonical() == Some(id)),
             Principal::Arn(wanted) => direct(matches!(asker, Asker::User { arn, .. } if *arn == &**wanted)),
@@ -186,7 +187,7 @@ mod tests {
         let by_id = format!(r#"{{"CanonicalUser": "{}"}}"#, CANONICAL.to_uppercase());
         assert_eq!((meant(&by_id, root), meant(&by_id, user)), (Meant::Direct, Meant::Account));
         assert_eq!(meant(r#"{"Service": "logging.s3.amazonaws.com"}"#, log), Meant::Direct);
-        assert_eq!(meant(r#""*""#, log), Meant::Not);
+        assert_eq!(meant(r#""*""#, log), Meant::Direct);
     }
 
     #[test]

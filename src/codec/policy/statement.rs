@@ -143,6 +143,9 @@ fn principals<'j>(
         Holder::Identity => Ok((None, false)),
         Holder::Bucket(_) => {
             let (element, other) = pair(get, "Principal", "NotPrincipal")?;
+            if other && effect(get("Effect"))? {
+                return Err(PolicyError::new("Allow with NotPrincipal is not allowed."));
+            }
             Ok((Some(principal::parse(element)?), other))
         }
     }

@@ -187,9 +187,9 @@ fn what_is_public() {
     assert!(public(PUBLIC_READ));
     assert!(!public(&PUBLIC_READ.replace("Allow", "Deny")));
     assert!(!public(&PUBLIC_READ.replace("\"*\"", r#"{"AWS": "111122223333"}"#)));
-    assert!(public(
-        &PUBLIC_READ.replace("\"Principal\": \"*\"", r#""NotPrincipal": {"AWS": "111122223333"}"#)
-    ));
+    let all_but_one =
+        PUBLIC_READ.replace("\"Principal\": \"*\"", r#""NotPrincipal": {"AWS": "111122223333"}"#);
+    assert!(Policy::of_bucket(document(&all_but_one).as_bytes(), BUCKET).is_err());
     assert!(!with(r#"{"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#));
     assert!(with(r#"{"IpAddress": {"aws:SourceIp": "0.0.0.0/1"}}"#));
     assert!(with(r#"{"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#));

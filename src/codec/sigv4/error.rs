@@ -80,7 +80,7 @@ pub struct Mismatch {
 }
 
 impl AuthError {
-    /// The S3 error code.
+    /// The S3 error code, for answers to operators. What clients of S3 are told stands in `s3::error`.
     pub fn code(&self) -> &'static str {
         match self {
             AuthError::HeaderMalformed { .. } => "AuthorizationHeaderMalformed",

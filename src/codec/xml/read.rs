@@ -44,8 +44,9 @@ pub enum Fault {
 }
 
 impl XmlError {
-    /// The S3 error code.
-    pub fn code(&self) -> &'static str {
+    /// The S3 error code, by which tests name an error. What clients are told stands in `s3::error` alone.
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             XmlError::Malformed(_) => "MalformedXML",
             XmlError::Unsupported(_) => "NotImplemented",

@@ -81,7 +81,7 @@ impl Queue {
 
     /// Tells everything that waits, oldest first.
     async fn round(&mut self) -> Result<(), Down> {
-        let mut after = 0;
+        let (mut after, begun) = (0, Instant::now());
         loop {
             let target = self.target.clone();
             let page = ask(&self.core, self.shard, move |home| home.event_page(target, after, EVENTS_PAGE));
@@ -89,14 +89,20 @@ impl Queue {
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = *last;
             let mut told = Vec::with_capacity(page.len());
-            let result = self.tell_page(page, &mut told).await;
+            let result = self.tell_page(page, begun, &mut told).await;
             self.forget(told).await;
             result?;
         }
     }
 
-    /// `told` gets what may be deleted, whatever the result is.
-    async fn tell_page(&mut self, page: Vec<(u64, Vec<u8>)>, told: &mut Vec<u64>) -> Result<(), Down> {
+    /// `told` gets what may be deleted, whatever the result is. A key that pauses when the round begins, or begins to
+    /// pause in it, pauses for the whole round: its later events stand further back.
+    async fn tell_page(
+        &mut self,
+        page: Vec<(u64, Vec<u8>)>,
+        begun: Instant,
+        told: &mut Vec<u64>,
+    ) -> Result<(), Down> {
         for (sequence, value) in page {
             let Some(event) = EventValue::decode(&value) else {
                 tracing::error!(webhook = self.target, sequence, "a damaged event is given up");
@@ -110,7 +116,7 @@ impl Queue {
                 continue;
             }
             let key = (event.bucket.clone(), event.key.clone());
-            if self.refused.get(&key).is_some_and(|refusal| refusal.due > Instant::now()) {
+            if self.refused.get(&key).is_some_and(|refusal| refusal.due > begun) {
                 continue;
             }
             match self.client.post(message::of(&event, sequence)).await {

@@ -195,16 +195,15 @@ impl Client {
         request.body(Full::new(body)).map_err(down)
     }
 
-    /// What the status says; the connection is kept when the answer is short.
+    /// What the status says; the connection is kept when the rest of the answer is short and comes soon.
     async fn judge(
         &mut self,
         open: SendRequest<Full<Bytes>>,
         answer: hyper::Response<Incoming>,
     ) -> Result<(), Failure> {
         let status = answer.status();
-        if is_short(answer.into_body()).await {
-            self.open = Some(open);
-        }
+        let drained = tokio::time::timeout(DRAIN, is_short(answer.into_body())).await;
+        self.open = Some(open).filter(|_| drained == Ok(true));
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::TOO_MANY_REQUESTS => Err(down(format!("it answered with status {status}"))),
@@ -249,10 +248,14 @@ impl Client {
     }
 }
 
+/// How long the rest of an answer may take before its connection is given up.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Reads an answer to its end, if that is near.
 async fn is_short(mut body: Incoming) -> bool {
     let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         read += frame.data_ref().map_or(0, Bytes::len);
         if read > WEBHOOK_ANSWER_BYTES_MAX {
             return false;
@@ -325,5 +328,59 @@ mod tests {
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer geheim");
         assert!(!format!("{request:?}").contains("geheim"));
         assert!(refusal("w", "http://host", Some("a\nb")).contains("token"));
+    }
+
+    /// Answers the requests of one connection after the other with these bytes. All but the first are closed
+    /// then: what that one still owes stays owed.
+    async fn serve(listener: tokio::net::TcpListener, answers: Vec<Vec<&'static [u8]>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut first = None;
+        for answers in answers {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            for answer in answers {
+                let mut request = Vec::new();
+                while !request.ends_with(b"{}") {
+                    let read = stream.read_buf(&mut request).await.expect("a request");
+                    assert!(read > 0, "the request is whole");
+                }
+                stream.write_all(answer).await.expect("it listens");
+            }
+            first.get_or_insert(stream);
+        }
+    }
+
+    fn with_server(answers: Vec<Vec<&'static [u8]>>, test: impl AsyncFnOnce(Client) + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(tokio::task::LocalSet::new().run_until(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://localhost:{}/", listener.local_addr().expect("an address").port());
+            let server = tokio::task::spawn_local(serve(listener, answers));
+            test(Client::new(Webhook::new("w", &url, None).expect("it is one"))).await;
+            server.await.expect("it served all it was to");
+        }));
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    const EMPTY: &[u8] = b"HTTP/1.1 204 Fine\r\n\r\n";
+    /// The rest of the body never comes.
+    const HALF: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 5\r\n\r\nx";
+    const REFUSED: &[u8] = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n";
+    const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+    const NOISE: &[u8] = b"SSH-2.0-x\r\n\r\n";
+
+    #[test]
+    fn the_status_decides_and_a_connection_is_kept_or_made_anew() {
+        let answers = vec![vec![OK, EMPTY, HALF], vec![REFUSED, BUSY, OK], vec![NOISE], vec![OK]];
+        with_server(answers, async |mut client| {
+            let mut post = async || client.post(Bytes::from_static(b"{}")).await;
+            assert_eq!(post().await, Ok(()));
+            assert_eq!(post().await, Ok(()));
+            assert_eq!(post().await, Ok(()), "the rest of the answer is not waited for");
+            assert_eq!(post().await, Err(Failure::Refused(404)));
+            assert!(matches!(post().await, Err(Failure::Down(said)) if said.contains("503")));
+            assert_eq!(post().await, Ok(()));
+            assert!(matches!(post().await, Err(Failure::Down(_))), "the second connection was closed");
+            assert_eq!(post().await, Ok(()));
+        });
     }
 }

@@ -1,12 +1,16 @@
 //! InventoryConfiguration: lists of a bucket's objects, made again and again.
 //!
 //! A bucket has several, told apart by their id. Lists are CSV: the other formats, and encrypting a
-//! list on its own, are refused.
+//! list on its own, are refused, and so are fields of which this server has nothing to tell. Beside it stands
+//! a document of ours: when a list was last made.
 
-use super::super::read::{BAD_WORD, Document, Fault, MISSING, UNEXPECTED, XmlError, once, parse_bool, texts};
+use super::super::read::{
+    BAD_WORD, Document, Fault, MISSING, UNEXPECTED, XmlError, once, parse_bool, parse_number, texts,
+};
 use super::super::write::XmlWriter;
 use super::Configuration;
-use crate::base::limits::INVENTORY_ID_BYTES_MAX;
+use crate::base::limits::{INVENTORY_ID_BYTES_MAX, INVENTORY_PREFIX_BYTES_MAX, KEY_BYTES_MAX};
+use crate::base::time::Nanos;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inventory {
@@ -23,25 +27,48 @@ pub struct Inventory {
     pub fields: Vec<String>,
 }
 
+/// When the newest report of an inventory was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InventoryRun {
+    pub id: String,
+    pub begun: Nanos,
+}
+
 const FIELDS: &[&str] = &[
     "Size",
     "LastModifiedDate",
     "StorageClass",
     "ETag",
     "IsMultipartUploaded",
-    "ReplicationStatus",
     "EncryptionStatus",
     "ObjectLockRetainUntilDate",
     "ObjectLockMode",
     "ObjectLockLegalHoldStatus",
-    "IntelligentTieringAccessTier",
-    "BucketKeyStatus",
     "ChecksumAlgorithm",
-    "ObjectAccessControlList",
     "ObjectOwner",
 ];
 
+/// Known to S3, of which there is nothing here.
+const FIELDS_ABSENT: &[&str] = &[
+    "ReplicationStatus",
+    "IntelligentTieringAccessTier",
+    "BucketKeyStatus",
+    "ObjectAccessControlList",
+    "LifecycleExpirationDate",
+];
+
+const ARN: &str = "arn:aws:s3:::";
+
 impl Inventory {
+    /// Name of the bucket that the lists go to.
+    pub fn destination(&self) -> &str {
+        self.bucket.strip_prefix(ARN).unwrap_or(&self.bucket)
+    }
+
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.iter().any(|found| found == field)
+    }
+
     /// The elements without a root, as one document or as part of a list.
     pub fn write(&self, w: &mut XmlWriter) {
         w.open("Destination");
@@ -91,13 +118,20 @@ impl Configuration for Inventory {
         document.close()?;
         let [account, bucket, prefix] = target.ok_or(MISSING)?;
         let [frequency] = schedule.ok_or(MISSING)?;
+        let bucket = bucket.ok_or(MISSING)?;
+        if bucket.strip_prefix(ARN).is_none_or(|name| name.is_empty() || name.contains(['/', ':'])) {
+            return Err(XmlError::Invalid(Fault::Argument, "Invalid bucket ARN.".into()));
+        }
+        let filter = filter.map(|[prefix]| prefix.ok_or(MISSING)).transpose()?;
+        check_length(filter.as_deref(), KEY_BYTES_MAX)?;
+        check_length(prefix.as_deref(), INVENTORY_PREFIX_BYTES_MAX)?;
         Ok(Inventory {
             id: checked_id(id.ok_or(MISSING)?)?,
             enabled: enabled.ok_or(MISSING)?,
-            bucket: bucket.ok_or(MISSING)?,
+            bucket,
             account,
             prefix,
-            filter: filter.map(|[prefix]| prefix.ok_or(MISSING)).transpose()?,
+            filter,
             all_versions: word(versions, ["All", "Current"])?,
             weekly: word(frequency, ["Weekly", "Daily"])?,
             fields: fields.unwrap_or_default(),
@@ -110,6 +144,34 @@ impl Configuration for Inventory {
         self.write(&mut w);
         w.close("InventoryConfiguration");
         w.finish()
+    }
+}
+
+impl Configuration for InventoryRun {
+    fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut document = Document::open(body, "InventoryRun")?;
+        let [id, begun] = texts(&mut document, &[b"Id", b"Begun"])?;
+        document.close()?;
+        Ok(InventoryRun {
+            id: checked_id(id.ok_or(MISSING)?)?,
+            begun: Nanos(parse_number(&begun.ok_or(MISSING)?)?),
+        })
+    }
+
+    fn render(&self) -> Vec<u8> {
+        let mut w = XmlWriter::new();
+        w.open_root("InventoryRun");
+        w.text("Id", &self.id);
+        w.number("Begun", self.begun.0);
+        w.close("InventoryRun");
+        w.finish()
+    }
+}
+
+fn check_length(prefix: Option<&str>, bytes_max: usize) -> Result<(), XmlError> {
+    match prefix.is_none_or(|prefix| prefix.len() <= bytes_max) {
+        true => Ok(()),
+        false => Err(XmlError::Invalid(Fault::Argument, "The prefix is too long".into())),
     }
 }
 
@@ -167,6 +229,9 @@ fn read_fields(document: &mut Document<'_>) -> Result<Vec<String>, XmlError> {
             return Err(UNEXPECTED);
         }
         let field = document.text()?;
+        if FIELDS_ABSENT.contains(&field.as_str()) {
+            return Err(XmlError::Unsupported(field));
+        }
         if !FIELDS.contains(&field.as_str()) || fields.contains(&field) {
             return Err(BAD_WORD);
         }
@@ -209,6 +274,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_read_as_it_was_written() {
+        let run = InventoryRun { id: "list-1".into(), begun: Nanos(u64::MAX) };
+        assert_eq!(InventoryRun::parse(&run.render()), Ok(run));
+        assert_eq!(inventory().destination(), "lists");
+    }
+
+    #[test]
     fn what_is_refused() {
         let text = String::from_utf8(inventory().render()).unwrap();
         for (from, to, code) in [
@@ -219,6 +291,9 @@ mod tests {
             ("Daily", "Hourly", "MalformedXML"),
             (">All<", ">Some<", "MalformedXML"),
             ("<Field>ETag</Field>", "<Field>Size</Field>", "MalformedXML"),
+            ("<Field>ETag</Field>", "<Field>BucketKeyStatus</Field>", "NotImplemented"),
+            ("arn:aws:s3:::lists", "lists", "InvalidArgument"),
+            ("arn:aws:s3:::lists", "arn:aws:s3:::lists/x", "InvalidArgument"),
             ("<IsEnabled>true</IsEnabled>", "", "MalformedXML"),
             ("<Filter><Prefix>only/</Prefix></Filter>", "<Filter/>", "MalformedXML"),
         ] {

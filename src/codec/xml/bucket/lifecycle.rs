@@ -1,10 +1,14 @@
 //! LifecycleConfiguration: what is removed by itself, and when.
 //!
 //! Bounds and messages are AWS's. There are no other storage classes, so transitions are refused.
-//! A rule without an id gets one that follows from its place and content.
+//! A rule without an id gets one that follows from its place and content. More generous than AWS in one thing: a
+//! filter may name a prefix, a tag and sizes side by side without `And`; all of them must hold then, as inside it.
+//! A document of a thousand rules is longer than what may be read at once: `Lifecycle::read` rests between rules.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
 
 use std::collections::HashSet;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use super::super::read::{
     BAD_WORD, Document, Fault, MISSING, UNEXPECTED, XmlError, once, parse_bool, parse_number, texts,
@@ -16,10 +20,13 @@ use crate::base::limits::{KEY_BYTES_MAX, LIFECYCLE_RULES_MAX, NONCURRENT_VERSION
 use crate::base::time::Nanos;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm};
 use crate::codec::date::{iso8601_ms, parse_iso8601};
+use crate::codec::prefixes::Prefixes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifecycle {
-    pub rules: Vec<LifecycleRule>,
+    rules: Vec<LifecycleRule>,
+    /// Of the rules that are enabled.
+    prefixes: Prefixes,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,16 +76,38 @@ pub struct NoncurrentExpiration {
     pub keep: Option<u32>,
 }
 
-impl Configuration for Lifecycle {
-    fn parse(body: &[u8]) -> Result<Self, XmlError> {
+impl Lifecycle {
+    pub fn new(rules: Vec<LifecycleRule>) -> Self {
+        let enabled = rules.iter().enumerate().filter(|(_, rule)| rule.enabled);
+        let prefixes = Prefixes::new(enabled.map(|(at, rule)| (at as u32, rule.filter.prefix())));
+        Lifecycle { rules, prefixes }
+    }
+
+    pub fn rules(&self) -> &[LifecycleRule] {
+        &self.rules
+    }
+
+    /// The enabled rules whose prefix `key` has.
+    pub fn under<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'s LifecycleRule> {
+        self.prefixes.of(key).filter_map(|at| self.rules.get(at as usize))
+    }
+
+    /// Reads a document of any length that is allowed; rests now and then.
+    pub async fn read(body: &[u8], rest: impl AsyncFn()) -> Result<Self, XmlError> {
         let mut document = Document::open(body, "LifecycleConfiguration")?;
-        let mut rules = Vec::new();
-        while let Some(element) = document.child()? {
+        let (mut rules, mut ids) = (Vec::new(), HashSet::new());
+        while let Some(element) = document.entry(&rest).await? {
             match element.name() {
                 b"Rule" if rules.len() == LIFECYCLE_RULES_MAX => {
                     return Err(XmlError::Malformed("it has too many rules"));
                 }
-                b"Rule" => rules.push(read_rule(&mut document)?),
+                b"Rule" => {
+                    let rule = named(read_rule(&mut document)?, rules.len());
+                    if !ids.insert(rule.id.clone()) {
+                        return argument("Rule ID must be unique. Found same ID for more than one rule");
+                    }
+                    rules.push(rule);
+                }
                 _ => return Err(UNEXPECTED),
             }
         }
@@ -86,8 +115,24 @@ impl Configuration for Lifecycle {
         if rules.is_empty() {
             return Err(MISSING);
         }
-        name_rules(&mut rules)?;
-        Ok(Lifecycle { rules })
+        Ok(Lifecycle::new(rules))
+    }
+}
+
+impl LifecycleFilter {
+    /// Empty where there is none.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or("")
+    }
+}
+
+impl Configuration for Lifecycle {
+    fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        // Nothing is waited for but rests, and there are none.
+        match pin!(Lifecycle::read(body, async || {})).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(read) => read,
+            Poll::Pending => unreachable!("a rest that returns at once is never pending"),
+        }
     }
 
     fn render(&self) -> Vec<u8> {
@@ -99,22 +144,16 @@ impl Configuration for Lifecycle {
     }
 }
 
-/// Every rule has an id, and no two the same.
-fn name_rules(rules: &mut [LifecycleRule]) -> Result<(), XmlError> {
-    let mut ids = HashSet::new();
-    for (place, rule) in rules.iter_mut().enumerate() {
-        if rule.id.is_empty() {
-            let mut w = XmlWriter::new();
-            w.number("Place", place as u64);
-            write_rule(&mut w, rule);
-            let sum = Checksum::of(ChecksumAlgorithm::Crc64Nvme, &w.finish());
-            rule.id = format!("rule-{}", hex::encode(sum.bytes()));
-        }
-        if !ids.insert(rule.id.clone()) {
-            return argument("Rule ID must be unique. Found same ID for more than one rule");
-        }
+/// A rule without an id gets one.
+fn named(mut rule: LifecycleRule, place: usize) -> LifecycleRule {
+    if rule.id.is_empty() {
+        let mut w = XmlWriter::new();
+        w.number("Place", place as u64);
+        write_rule(&mut w, &rule);
+        let sum = Checksum::of(ChecksumAlgorithm::Crc64Nvme, &w.finish());
+        rule.id = format!("rule-{}", hex::encode(sum.bytes()));
     }
-    Ok(())
+    rule
 }
 
 fn read_rule(document: &mut Document<'_>) -> Result<LifecycleRule, XmlError> {
@@ -183,23 +222,20 @@ fn check(rule: &LifecycleRule) -> Result<(), XmlError> {
     Ok(())
 }
 
-/// One predicate, several inside `And`, or none at all.
+/// Predicates, or several inside `And`, or none at all. Several tags stand inside `And` only.
 fn read_filter(document: &mut Document<'_>) -> Result<LifecycleFilter, XmlError> {
-    let mut filter = LifecycleFilter::default();
-    let mut count = 0;
+    let (mut filter, mut joined, mut count) = (LifecycleFilter::default(), None, 0);
     while let Some(element) = document.child()? {
         count += 1;
         match element.name() {
-            b"And" => {
-                filter = read_and(document)?;
-                filter.form = FilterForm::And;
-            }
+            b"And" => once(&mut joined, read_and(document)?)?,
             name => read_predicate(document, name, &mut filter)?,
         }
     }
-    match count {
-        0 | 1 => Ok(filter),
-        _ => Err(XmlError::Malformed("a filter has more than one predicate and no And")),
+    match joined {
+        Some(joined) if count == 1 => Ok(LifecycleFilter { form: FilterForm::And, ..joined }),
+        None if filter.tags.len() <= 1 => Ok(filter),
+        _ => Err(XmlError::Malformed("a filter has more predicates than may stand without And")),
     }
 }
 
@@ -394,7 +430,7 @@ mod tests {
                 abort_days: (place < 2).then_some(7),
             }
         });
-        let lifecycle = Lifecycle { rules: rules.collect() };
+        let lifecycle = Lifecycle::new(rules.collect());
         assert_eq!(Lifecycle::parse(&lifecycle.render()), Ok(lifecycle));
     }
 
@@ -431,7 +467,8 @@ mod tests {
             (format!("<Rule><Prefix/><Status>enabled</Status>{days}</Rule>"), "MalformedXML"),
             (rule(&format!("<ID>{}</ID>{days}", "x".repeat(256))), "InvalidArgument"),
             (rule(&format!("<ID>a</ID>{days}")).repeat(2), "InvalidArgument"),
-            (filtered(&format!("<Prefix/>{tag}"), days), "MalformedXML"),
+            (filtered(&tag.repeat(2), days), "MalformedXML"),
+            (filtered(&format!("<Prefix/><And>{tag}<Prefix/></And>"), days), "MalformedXML"),
             (filtered(&format!("<And>{tag}</And>"), days), "MalformedXML"),
             (filtered(&format!("<And>{tag}{tag}</And>"), days), "InvalidRequest"),
             (filtered(tag, abort), "InvalidRequest"),
@@ -440,7 +477,31 @@ mod tests {
         ] {
             assert_eq!(parse(&rules), Err(code), "{rules:.300}");
         }
+        let together = parse(&filtered(&format!("<Prefix>p</Prefix>{tag}"), days)).expect("both must hold");
+        assert_eq!(Lifecycle::parse(&together.render()), Ok(together));
         let sizes = "<And><ObjectSizeGreaterThan>5</ObjectSizeGreaterThan><ObjectSizeLessThan>5</ObjectSizeLessThan></And>";
         assert_eq!(parse(&filtered(sizes, days)), Err("InvalidRequest"));
+    }
+    #[test]
+    fn a_document_of_all_the_rules_there_may_be_is_read_in_pieces() {
+        use crate::base::limits::XML_PIECE_BYTES_MAX;
+        let one = |n: usize| {
+            let name = format!("{n:04}{}", "n".repeat(200));
+            format!(
+                "<Rule><ID>{name}</ID><Filter><Prefix>{name}/</Prefix></Filter><Status>Enabled</Status>\
+                 <Expiration><Days>1</Days></Expiration></Rule>"
+            )
+        };
+        let rules: String = (0..LIFECYCLE_RULES_MAX).map(one).collect();
+        let body = format!("<LifecycleConfiguration>{rules}</LifecycleConfiguration>");
+        let rests = std::cell::Cell::new(0);
+        let read = Lifecycle::read(body.as_bytes(), async || rests.set(rests.get() + 1));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let lifecycle = runtime.block_on(read).unwrap();
+        assert!(rests.get() >= body.len() / XML_PIECE_BYTES_MAX, "it rested {} times", rests.get());
+        assert_eq!(Lifecycle::parse(&lifecycle.render()).as_ref(), Ok(&lifecycle));
+        let key = format!("0007{}/k", "n".repeat(200));
+        let under: Vec<_> = lifecycle.under(&key).map(|rule| &rule.id[..4]).collect();
+        assert_eq!(under, ["0007"]);
     }
 }

@@ -24,7 +24,7 @@ pub use access::{ObjectOwnership, PublicAccessBlock};
 pub use acl::{Acl, AclOwner, Grant, Grantee, Group, Permission};
 pub use cors::{Cors, CorsRule};
 pub use encryption::{Encryption, Payer};
-pub use inventory::Inventory;
+pub use inventory::{Inventory, InventoryRun};
 pub use lifecycle::{
     Expiration, FilterForm, Lifecycle, LifecycleFilter, LifecycleRule, NoncurrentExpiration,
 };

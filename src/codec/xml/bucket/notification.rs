@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::super::read::{Document, Fault, MISSING, UNEXPECTED, XmlError, once, texts};
 use super::super::write::XmlWriter;
 use super::Configuration;
-use crate::base::limits::{KEY_BYTES_MAX, NOTIFICATIONS_MAX, RULE_ID_CHARS_MAX};
+use crate::base::limits::{KEY_BYTES_MAX, NOTIFICATIONS_MAX, RULE_ID_CHARS_MAX, WEBHOOK_NAME_BYTES_MAX};
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm};
 
 /// An empty one turns notifications off.
@@ -153,7 +153,12 @@ fn read_rule(document: &mut Document<'_>, kind: TargetKind) -> Result<Notificati
         return argument("The ID of a configuration is too long".into());
     }
     let (prefix, suffix) = filter.unwrap_or_default();
-    Ok(NotificationRule { id, kind, arn: arn.ok_or(MISSING)?, events, prefix, suffix })
+    let rule = NotificationRule { id, kind, arn: arn.ok_or(MISSING)?, events, prefix, suffix };
+    // Its name is part of keys of the catalog.
+    match rule.target().len() <= WEBHOOK_NAME_BYTES_MAX {
+        true => Ok(rule),
+        false => argument("The ARN could not be parsed".into()),
+    }
 }
 
 type Affixes = (Option<String>, Option<String>);
@@ -308,11 +313,20 @@ mod tests {
             (topic(put, &filter(&rule("prefix", "x").repeat(2))), "InvalidArgument"),
             (topic(put, "") + &topic("s3:ObjectCreated:*", ""), "InvalidArgument"),
             (topic(put, "<Id>a</Id>") + &topic("s3:ObjectRemoved:*", "<Id>a</Id>"), "InvalidArgument"),
+            (topic(put, "").replace("arn:t", &format!("arn:{}", "t".repeat(65))), "InvalidArgument"),
             ("<EventBridgeConfiguration/>".into(), "NotImplemented"),
             ("<Other/>".into(), "MalformedXML"),
         ] {
             assert_eq!(parse(&rules), Err(code), "{rules}");
         }
+        let suffix = topic("s3:ObjectCreated:*", &filter(&rule("suffix", ".jpg")));
+        let found = parse(&suffix).unwrap();
+        let told = |event, key| found.matching(event, key).map(NotificationRule::target);
+        assert_eq!(told("ObjectCreated:Copy", "a.jpg"), Some("t"));
+        assert_eq!(
+            (told("ObjectCreated:Copy", "a.png"), told("ObjectRemoved:Delete", "a.jpg")),
+            (None, None)
+        );
         let apart = topic(put, &filter(&rule("prefix", "a/"))) + &topic(put, &filter(&rule("Prefix", "b/")));
         assert_eq!(parse(&apart).unwrap().rules.len(), 2);
     }
