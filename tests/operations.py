@@ -33,8 +33,7 @@ OLD_NAMES = {
 # S3 tells it from ListBuckets by the host alone, and here there is one host.
 SAME_REQUEST = {"ListDirectoryBuckets": "ListBuckets"}
 # Reads of what nobody can set here, as long as that is so; the answer is always that there is none.
-NEVER_SET = {"GetBucketReplication", "GetBucketLifecycleConfiguration", "GetBucketWebsite",
-             "GetBucketInventoryConfiguration", "DeleteBucketInventoryConfiguration"}
+NEVER_SET = {"GetBucketReplication", "GetBucketLifecycleConfiguration", "GetBucketWebsite"}
 UNSET = "test_operations.py::test_what_nobody_can_set_is_not_set"
 # Served, and no operation of the model: shown by tests that speak HTTP themselves.
 OUTSIDE = {"PostObject": "test_post_object.py::test_a_form_stores_its_file",

@@ -105,6 +105,15 @@ pub const BODY_WINDOW_SECONDS: u64 = 20;
 /// What must move in a window in which we waited for the client: 1 KiB a second, slower than any
 /// link an uploader lives behind.
 pub const BODY_WINDOW_BYTES_MIN: u64 = 1024 * BODY_WINDOW_SECONDS;
+/// Memory of transfers that a client keeps waiting so long, row by row of blocks, is given up when others wait
+/// for it: at two data chunks that is a client of less than 13 KiB a second, where all memory is taken.
+pub const BUFFER_PATIENCE_SECONDS: u64 = 10;
+/// How often that is looked at, and the least a client takes of an answer in between when others wait.
+pub const BUFFER_LOOK_SECONDS: u64 = 5;
+pub const BUFFER_LOOK_BYTES_MIN: u64 = 13 * 1024 * BUFFER_LOOK_SECONDS;
+/// A client that takes or fills a group of rows in no less than this is slow, and gets one row at a time: an
+/// eighth of the memory, and drives that wait for it anyway.
+pub const SLOW_GROUP_SECONDS: u64 = 1;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
@@ -213,6 +222,7 @@ pub const INSPECT_DAMAGE_MAX: usize = 1000;
 const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 const _: () = assert!(DRAIN_SECONDS_DEFAULT <= TIMEOUT_SECONDS_MAX);
+const _: () = assert!(BODY_WINDOW_SECONDS.is_multiple_of(BUFFER_LOOK_SECONDS));
 const _: () =
     assert!(ACCESS_KEY_BYTES_MIN <= ACCESS_KEY_BYTES_NEW && ACCESS_KEY_BYTES_NEW <= ACCESS_KEY_BYTES_MAX);
 const _: () =
@@ -485,8 +495,9 @@ pub const SCRUB_DAYS_MAX: u64 = 3650;
 
 // ---- Inventories ----
 
-/// How often it is looked whether a report is due; a short lifecycle day is looked at four times.
-pub const INVENTORY_LOOK_SECONDS: u64 = 60;
+/// How often it is looked whether a report is due: 0.1 ms for as many buckets as there may be. A short lifecycle day is
+/// looked at four times.
+pub const INVENTORY_LOOK_SECONDS: u64 = 5;
 /// Lines of one file of a report: 200 bytes each before they are compressed.
 pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
 /// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.

@@ -39,6 +39,11 @@ impl Usage {
         self.bytes.saturating_add(self.uploading)
     }
 
+    /// Whether some figure gets smaller.
+    pub fn takes_away(&self) -> bool {
+        self.objects < 0 || self.stored() < 0 || self.uploading < 0
+    }
+
     /// Without what is below zero, which only damage can have brought about.
     pub fn clamped(self) -> Usage {
         Usage { objects: self.objects.max(0), bytes: self.bytes.max(0), uploading: self.uploading.max(0) }

@@ -27,6 +27,8 @@ pub struct Rules {
     pub block: PublicAccessBlock,
     /// Objects may have a date on which they expire.
     pub expires: bool,
+    /// New objects are locked where nobody says how.
+    pub locks_by_default: bool,
     /// Others say in each request that they pay for it.
     pub requester_pays: bool,
     /// Where the log of requests goes.
@@ -60,6 +62,7 @@ impl Rules {
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
             expires: settings.lifecycle.is_some(),
+            locks_by_default: settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some()),
             requester_pays: settings.payer == Some(Payer::Requester),
             logging: settings.logging.as_ref().and_then(|logging| logging.target.clone()).map(Rc::new),
             notifies: settings.notification.is_some(),

@@ -110,9 +110,14 @@ impl Buckets {
         self.named.borrow().get(name).map(|entry| entry.bucket.clone())
     }
 
-    /// What the bucket of an id holds.
-    pub fn meter(&self, id: u64) -> Option<Arc<Meter>> {
-        self.meters.borrow().get(&id).cloned()
+    /// A change to what the bucket of an id holds became true. One that only adds was counted when it was
+    /// claimed, so it needs no look at the meter.
+    pub fn settle(&self, id: u64, change: Usage) {
+        if change.takes_away()
+            && let Some(meter) = self.meters.borrow().get(&id)
+        {
+            meter.settle(change);
+        }
     }
 
     /// Some buckets behind `after`, by name, whoever owns them.
@@ -124,6 +129,9 @@ impl Buckets {
 
     /// The buckets that hold the most bytes.
     pub fn largest(&self, limit: usize) -> Vec<(String, Rc<Bucket>)> {
+        if limit == 0 {
+            return Vec::new();
+        }
         let buckets = self.named.borrow();
         let mut all: Vec<(i64, &String, &Entry)> =
             buckets.iter().map(|(name, entry)| (entry.bucket.meter.read().stored(), name, entry)).collect();

@@ -90,6 +90,10 @@ pub struct Change {
     pub usage: Usage,
 }
 
+/// What a put mostly has to say: the version, what becomes of the one it replaces, what the bucket holds more,
+/// and an event. One more is no error.
+const OPERATIONS_MOSTLY: usize = 4;
+
 impl Shard {
     /// Installs a version as the newest of its key. Space of a striped version is the shard's from
     /// the call on, whether it succeeds or not.
@@ -239,8 +243,10 @@ impl Shard {
         let order = versioning.map_or(ORDER_UNVERSIONED, |_| self.order_behind(newest.as_ref()));
         version.null = versioning != Some(Versioning::Enabled);
         let at = key::version(id, key, order);
+        let mut operations = Vec::with_capacity(OPERATIONS_MOSTLY);
+        operations.push(Operation::Put { key: at, value: version.encode() });
         let mut change = Change {
-            operations: vec![Operation::Put { key: at, value: version.encode() }],
+            operations,
             version_id: versioning.map(|_| versions::id(id, key, order, version.null)),
             garbage: false,
             usage: counted(version),

@@ -212,7 +212,7 @@ impl Shard {
             Operation::Charge { bucket, usage } => {
                 self.tally.note(bucket, usage);
                 // While records are replayed no bucket is known: the meters begin with the sums of all shards.
-                self.bulletin.common.buckets.meter(bucket).iter().for_each(|meter| meter.settle(usage));
+                self.bulletin.common.buckets.settle(bucket, usage);
                 None
             }
         }

@@ -246,6 +246,12 @@ impl Store {
         self.core.pool.world.now()
     }
 
+    /// Whether a client that hardly reads keeps memory from others who wait for it: then its answer is to be
+    /// broken off.
+    pub fn reading_gives_way(&self) -> bool {
+        self.core.reads.gives_way()
+    }
+
     pub fn identities(&self) -> &Rc<Identities> {
         &self.core.common.identities
     }
@@ -397,15 +403,14 @@ impl Store {
 
     /// Opens a writer for an object; `size` is the decoded length when known.
     pub async fn put(&self, bucket: &str, key: &str, size: Option<u64>) -> Result<Writer> {
-        let target = self.target(bucket, key, None)?;
-        let room = self.room(&target, size).await?;
+        let (target, bucket) = self.target(bucket, key, None)?;
+        let room = self.room(&bucket, &target, size).await?;
         Ok(Writer::new(self.core.clone(), target, size, room))
     }
 
     /// The most bytes that the bucket takes in this place; an error when what is announced does not fit. What
     /// counts in the end is decided when the record is made: others write meanwhile.
-    async fn room(&self, target: &Target, size: Option<u64>) -> Result<u64> {
-        let bucket = self.settings(&target.bucket.name)?;
+    async fn room(&self, bucket: &Bucket, target: &Target, size: Option<u64>) -> Result<u64> {
         let Some(quota) = bucket.settings.quota else { return Ok(u64::MAX) };
         let objects = u64::from(!target.is_part());
         let fits = |room: Room| room.objects >= objects && size.is_none_or(|size| size <= room.bytes);
@@ -430,9 +435,9 @@ impl Store {
         headers: Headers,
         attached: Attached,
     ) -> Result<Committed> {
-        let target = self.target(bucket, key, None)?;
+        let (target, bucket) = self.target(bucket, key, None)?;
         let size = Some(body.len() as u64);
-        let room = self.room(&target, size).await?;
+        let room = self.room(&bucket, &target, size).await?;
         let write = move |core: Rc<Core>| async move {
             let mut writer = Writer::new(core, target, size, room);
             let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
@@ -455,11 +460,13 @@ impl Store {
         self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
     }
 
-    fn target(&self, bucket: &str, key: &str, part: Option<(u128, u16)>) -> Result<Target> {
+    /// The place, and the bucket as it is now.
+    fn target(&self, name: &str, key: &str, part: Option<(u128, u16)>) -> Result<(Target, Rc<Bucket>)> {
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "checked at the edge");
-        let bucket = self.bucket_ref(bucket)?;
+        let found = self.settings(name)?;
+        let bucket = BucketRef { name: name.to_owned(), id: found.value.id };
         let shard = self.shard_of(bucket.id, key);
-        Ok(Target { bucket, key: key.to_owned(), shard, part })
+        Ok((Target { bucket, key: key.to_owned(), shard, part }, found))
     }
 
     /// The current version.
@@ -619,7 +626,7 @@ impl Store {
     // ---- Uploads ----
 
     pub async fn create_upload(&self, bucket: &str, key: &str, new: NewUpload) -> Result<UploadInfo> {
-        let target = self.target(bucket, key, None)?;
+        let (target, _) = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
         let NewUpload { owner, headers, checksum, attached } = new;
@@ -655,8 +662,8 @@ impl Store {
         assert!((1..=PART_NUMBER_MAX).contains(&number), "checked at the edge");
         self.upload(bucket, key, upload_id).await?;
         let upload = parse_upload_id(upload_id).ok_or(ObjectError::NoSuchUpload)?;
-        let target = self.target(bucket, key, Some((upload, number)))?;
-        let room = self.room(&target, size).await?;
+        let (target, bucket) = self.target(bucket, key, Some((upload, number)))?;
+        let room = self.room(&bucket, &target, size).await?;
         Ok(Writer::new(self.core.clone(), target, size, room))
     }
 

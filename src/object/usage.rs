@@ -153,7 +153,7 @@ impl Meter {
     }
 
     /// Adds what a change adds, if that fits; given back when the claim is dropped and was not kept.
-    pub fn claim(self: &Arc<Self>, change: Usage, quota: Option<&Quota>) -> Result<Claim, ObjectError> {
+    pub fn claim(&self, change: Usage, quota: Option<&Quota>) -> Result<Claim<'_>, ObjectError> {
         let max = |bound: fn(&Quota) -> Option<u64>| {
             quota.and_then(bound).map(|max| i64::try_from(max).unwrap_or(i64::MAX))
         };
@@ -165,7 +165,7 @@ impl Meter {
             return Err(ObjectError::QuotaExceeded);
         }
         add(&self.uploading, change.uploading.max(0));
-        Ok(Claim { meter: self.clone(), change, kept: false })
+        Ok(Claim { meter: self, change, kept: false })
     }
 
     /// A change became true: what it takes away is gone.
@@ -217,20 +217,20 @@ fn raise(level: &AtomicI64, change: i64, max: Option<i64>) -> bool {
 
 /// Room that a record in the making has taken.
 #[derive(Debug)]
-pub struct Claim {
-    meter: Arc<Meter>,
+pub struct Claim<'a> {
+    meter: &'a Meter,
     change: Usage,
     kept: bool,
 }
 
-impl Claim {
+impl Claim<'_> {
     /// The record is durable.
     pub fn keep(mut self) {
         self.kept = true;
     }
 }
 
-impl Drop for Claim {
+impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if !self.kept {
             add(&self.meter.stored, -self.change.stored().max(0));
@@ -246,6 +246,25 @@ mod tests {
 
     fn quota(max_bytes: Option<u64>, max_objects: Option<u64>) -> Quota {
         Quota { max_bytes, max_objects }
+    }
+
+    #[test]
+    fn only_what_takes_away_concerns_a_meter_that_was_claimed_from() {
+        let replaced = Usage::version(3) - Usage::version(5);
+        let completed = Usage::version(5) - Usage::parts(5);
+        for (change, takes) in [
+            (Usage::NONE, false),
+            (Usage::version(7), false),
+            (Usage::parts(7), false),
+            (replaced, true),
+            (completed, true),
+            (Usage::NONE - Usage::version(0), true),
+        ] {
+            let meter = Meter::new(Usage { objects: 9, bytes: 90, uploading: 9 });
+            let before = meter.read();
+            meter.settle(change);
+            assert_eq!((change.takes_away(), meter.read() != before), (takes, takes), "{change:?}");
+        }
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Writer {
         path.extent(allocator, nonce, Some(self.size.unwrap_or(PUT_BYTES_MAX)))
     }
 
+    /// To be asked while nothing comes: whether others wait for the memory that this holds. It is to be dropped then.
+    pub fn gives_way(&self) -> bool {
+        matches!(&self.sink, Sink::Stripes(stripes) if stripes.gives_way())
+    }
+
     /// Bytes taken so far.
     pub fn len(&self) -> u64 {
         self.taken

@@ -3,8 +3,11 @@
 //! Owns [`BufferBudget`], a fair semaphore over pages. Waiting for it is the backpressure of the data path.
 //! Invariant against deadlock: whoever holds a permit and waits for another one holds it only for
 //! operations that end by themselves. Reading and writing use a budget each, because a copy waits for
-//! its own writer while it holds what its reader delivered.
+//! its own writer while it holds what its reader delivered. Who holds a permit while a client takes its time asks
+//! now and then whether to [give way](BufferBudget::gives_way), because clients do not end by themselves.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +18,33 @@ use crate::base::limits::PAGE;
 pub struct BufferBudget {
     free: Arc<Semaphore>,
     pages: u32,
+    queue: Rc<Queue>,
+}
+
+/// Pages that are waited for, and how many of these holders have promised to give back.
+#[derive(Debug, Default)]
+struct Queue {
+    wanted: Cell<u64>,
+    promised: Cell<u64>,
+}
+
+/// A place in the queue, also when its owner stops waiting.
+struct Waiting<'a>(&'a Queue, u64);
+
+impl<'a> Waiting<'a> {
+    fn new(queue: &'a Queue, pages: u32) -> Self {
+        queue.wanted.set(queue.wanted.get() + u64::from(pages));
+        Waiting(queue, u64::from(pages))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Queue { wanted, promised } = self.0;
+        wanted.set(wanted.get() - self.1);
+        // What was promised and not needed frees nobody from giving way to those who come later.
+        promised.set(if wanted.get() == 0 { 0 } else { promised.get().saturating_sub(self.1) });
+    }
 }
 
 /// A share of the budget, given back when dropped.
@@ -24,14 +54,34 @@ pub struct Permit(Option<OwnedSemaphorePermit>);
 impl BufferBudget {
     pub fn new(bytes: usize) -> Self {
         let pages = u32::try_from(bytes / PAGE).unwrap_or(u32::MAX).max(1);
-        BufferBudget { free: Arc::new(Semaphore::new(pages as usize)), pages }
+        BufferBudget { free: Arc::new(Semaphore::new(pages as usize)), pages, queue: Rc::default() }
     }
 
     /// Waits for `bytes`, first come, first served. What is larger than the whole budget waits for the
     /// whole budget.
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let pages = pages_of(bytes).min(self.pages);
+        if let Ok(permit) = self.free.clone().try_acquire_many_owned(pages) {
+            return Permit(Some(permit));
+        }
+        let _waiting = Waiting::new(&self.queue, pages);
         Permit(self.free.clone().acquire_many_owned(pages).await.ok())
+    }
+
+    /// To be asked by who holds `bytes` for a client that takes its time: whether others wait for more than has been
+    /// promised to them. If so this is a promise.
+    pub fn gives_way(&self, bytes: usize) -> bool {
+        let Queue { wanted, promised } = &*self.queue;
+        let is_asked = wanted.get() > promised.get();
+        if is_asked {
+            promised.set(promised.get() + u64::from(pages_of(bytes)));
+        }
+        is_asked
+    }
+
+    /// Less than a quarter is left.
+    pub fn is_scarce(&self) -> bool {
+        self.free.available_permits() < self.pages as usize / 4
     }
 
     pub fn bytes_max(&self) -> usize {
@@ -47,6 +97,10 @@ impl Permit {
     /// A share of the budget that is not one: for memory that the budget does not cover.
     pub fn none() -> Self {
         Permit(None)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.num_permits() * PAGE)
     }
 
     /// Takes `bytes` out of this permit, or as much as there is.
@@ -77,5 +131,29 @@ mod tests {
         assert_eq!(budget.bytes_used(), 10 * PAGE, "more than everything is everything");
         drop(whole);
         assert_eq!(budget.bytes_used(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_give_way_than_are_waited_for() {
+        let budget = BufferBudget::new(4 * PAGE);
+        let held = [budget.acquire(2 * PAGE).await, budget.acquire(2 * PAGE).await];
+        assert!(!budget.gives_way(2 * PAGE), "nobody waits");
+        let mut waiter = std::pin::pin!(budget.acquire(PAGE));
+        assert!(is_waiting(waiter.as_mut()));
+        assert!(budget.gives_way(2 * PAGE) && !budget.gives_way(2 * PAGE), "one is enough");
+        drop(held);
+        drop(waiter.await);
+        assert_eq!((budget.queue.wanted.get(), budget.queue.promised.get()), (0, 0));
+        let all = budget.acquire(4 * PAGE).await;
+        {
+            let mut left = std::pin::pin!(budget.acquire(3 * PAGE));
+            assert!(is_waiting(left.as_mut()) && budget.gives_way(PAGE));
+        }
+        assert!(!budget.gives_way(PAGE), "who waited has left");
+        drop(all);
+    }
+
+    fn is_waiting<T>(waiting: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+        waiting.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
     }
 }

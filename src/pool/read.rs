@@ -14,12 +14,14 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::base::ids::PoolId;
-use crate::base::limits::READ_GROUPS_MAX;
+use crate::base::limits::{BLOCK_BYTES, GROUP_ROWS_MAX, READ_GROUPS_MAX, SLOW_GROUP_SECONDS};
 use crate::base::metrics::Counter;
 use crate::codec::erasure::ErasureCoder;
 use crate::codec::frame::FrameError;
@@ -30,6 +32,8 @@ use crate::pool::extent::Address;
 pub use crate::pool::gather::Hearer;
 use crate::pool::gather::{self, Suspects};
 use crate::pool::stripe::{Extent, Group};
+
+const SLOW: Duration = Duration::from_secs(SLOW_GROUP_SECONDS);
 
 /// What the readers of one core share.
 pub struct ReadPath {
@@ -81,6 +85,9 @@ pub struct RangeReader {
     /// Groups asked for, in order.
     ahead: VecDeque<Ahead>,
     pieces: VecDeque<Bytes>,
+    /// When these came, and whether those before them were taken slowly.
+    gathered: Option<Instant>,
+    slow: bool,
     suspects: Suspects,
     /// Ended by an error.
     failed: bool,
@@ -127,6 +134,8 @@ impl ReadPath {
             groups,
             ahead: VecDeque::new(),
             pieces: VecDeque::new(),
+            gathered: None,
+            slow: false,
             suspects: Suspects::default(),
             failed: false,
         }
@@ -174,6 +183,11 @@ impl ReadPath {
         &self.budget
     }
 
+    /// Whether what a slow client keeps from being used again is to be given up for others who wait for memory.
+    pub fn gives_way(&self) -> bool {
+        self.budget.gives_way(self.scheme().0 * GROUP_ROWS_MAX as usize * BLOCK_BYTES)
+    }
+
     pub(super) fn report(&self, damage: &Damage) {
         if let (DamageCause::Frame(_), Ok(drive)) = (&damage.cause, self.drives.get(damage.address.drive)) {
             drive.count_corrupt();
@@ -202,12 +216,16 @@ impl RangeReader {
             if self.failed {
                 return Poll::Ready(None);
             }
+            self.slow = self.gathered.take().map_or(self.slow, |gathered| gathered.elapsed() >= SLOW);
             self.look_ahead();
             let Some(first) = self.ahead.front_mut() else { return Poll::Ready(None) };
             let gathered = ready!(first.poll(context));
             self.ahead.pop_front();
             match gathered {
-                Ok(pieces) => self.pieces = pieces.into(),
+                Ok(pieces) => {
+                    self.pieces = pieces.into();
+                    self.gathered = Some(Instant::now());
+                }
                 Err(error) => {
                     self.failed = true;
                     self.ahead.clear();
@@ -217,15 +235,18 @@ impl RangeReader {
         }
     }
 
-    /// Asks for groups until enough are on their way.
+    /// Asks for groups until enough are on their way. For a consumer that is slow one row is enough: it waits for
+    /// nothing, and others get the memory.
     fn look_ahead(&mut self) {
-        while self.ahead.len() < READ_GROUPS_MAX
+        let (most, rows) = if self.slow { (1, 1) } else { (READ_GROUPS_MAX, u32::MAX) };
+        while self.ahead.len() < most
             && let Some(group) = self.upcoming.take()
         {
-            self.upcoming = self.groups.next();
+            let (group, rest) = group.cut(&self.extent.layout(), rows);
+            self.upcoming = rest.or_else(|| self.groups.next());
             let (path, extent) = (self.path.clone(), self.extent.clone());
             let gather = gather::gather(path, extent, group, self.suspects.clone());
-            let is_only = self.ahead.is_empty() && self.upcoming.is_none();
+            let is_only = self.ahead.is_empty() && (self.upcoming.is_none() || self.slow);
             self.ahead.push_back(match is_only {
                 true => Ahead::Here(Box::pin(gather)),
                 false => Ahead::Task(Task(tokio::task::spawn_local(gather))),

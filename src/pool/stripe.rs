@@ -72,6 +72,19 @@ pub struct Group {
     pub bytes: Range<u64>,
 }
 
+impl Group {
+    /// Its first `rows` rows, and what is left of it.
+    pub fn cut(self, layout: &Layout, rows: u32) -> (Group, Option<Group>) {
+        let end = self.rows.start.saturating_add(rows);
+        if end >= self.rows.end {
+            return (self, None);
+        }
+        let at = layout.bytes_of(end).start;
+        let rest = Group { rows: end..self.rows.end, bytes: at..self.bytes.end, ..self };
+        (Group { rows: self.rows.start..end, bytes: self.bytes.start..at, ..self }, Some(rest))
+    }
+}
+
 /// Where one object byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {

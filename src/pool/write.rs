@@ -10,23 +10,26 @@
 //! Invariants: space is given back only when no write to it is in flight, also when the writer is
 //! dropped; a chunk that failed to be written becomes a hole, and an extent with more holes than drives
 //! that are out is refused; nothing is durable before [`Written::flush`]; memory is taken from the budget
-//! before it is used, and waiting for it holds nothing but writes that end by themselves.
+//! before it is used, and waiting for it holds nothing but writes that end by themselves. A group that waits for its
+//! bytes holds memory for a client: when that takes long it becomes small, and gives way when asked.
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::base::ids::PoolId;
 use crate::base::join::join_all;
 use crate::base::limits::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, CHUNK_BLOCKS_MAX, OBJECT_BYTES_MAX, PAGE, STRIPE_CHUNKS_MAX,
-    WRITE_GROUPS_MAX,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BUFFER_PATIENCE_SECONDS, CHUNK_BLOCKS_MAX, OBJECT_BYTES_MAX, PAGE,
+    SLOW_GROUP_SECONDS, STRIPE_CHUNKS_MAX, WRITE_GROUPS_MAX,
 };
 use crate::codec::erasure::ErasureCoder;
 use crate::codec::frame::{self, BlockIdentity};
@@ -36,6 +39,9 @@ use crate::pool::budget::{BufferBudget, Permit};
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 use crate::pool::stripe::{Extent, Layout, Stripe};
+
+const PATIENCE: Duration = Duration::from_secs(BUFFER_PATIENCE_SECONDS);
+const SLOW: Duration = Duration::from_secs(SLOW_GROUP_SECONDS);
 
 /// Where chunks are put. A handle that is cheap to hold; a writer keeps it until its last write ends.
 pub trait Allocator {
@@ -80,6 +86,8 @@ pub struct ExtentWriter<A: Allocator + 'static> {
     stripes: Vec<Stripe>,
     filling: Option<Filling>,
     flying: VecDeque<JoinHandle<Flown>>,
+    /// The last group took its time: the next ones are a row each.
+    slow: bool,
     /// A call is under way, or ended badly: nothing can follow it.
     broken: bool,
 }
@@ -97,6 +105,7 @@ struct Filling {
     rows: Range<u32>,
     columns: SmallVec<[AlignedBuf; 4]>,
     permit: Permit,
+    begun: Instant,
 }
 
 /// A group that was written: the columns that failed.
@@ -138,6 +147,7 @@ impl WritePath {
             stripes: Vec::new(),
             filling: None,
             flying: VecDeque::new(),
+            slow: false,
             broken: false,
         }
     }
@@ -179,13 +189,21 @@ impl<A: Allocator + 'static> ExtentWriter<A> {
             rest = &rest[count..];
             if self.taken == self.plan.bytes_of(row).end {
                 self.end_row(row, &self.plan.clone());
-                if self.filling.as_ref().is_some_and(|group| group.rows.end == row + 1) {
+                if self.ends_group(row) {
                     self.submit().await?;
                 }
             }
         }
         self.broken = false;
         Ok(())
+    }
+
+    /// Whether memory that waits here for more bytes should go to others who wait for it: the writer is to be
+    /// dropped then.
+    pub fn gives_way(&self) -> bool {
+        self.filling.as_ref().is_some_and(|group| {
+            group.begun.elapsed() >= PATIENCE && self.path.budget.gives_way(group.permit.bytes())
+        })
     }
 
     /// Object bytes taken so far.
@@ -236,13 +254,29 @@ impl<A: Allocator + 'static> ExtentWriter<A> {
             self.path.check(&placed)?;
             self.stripes.push(placed);
         }
-        let rows = row..self.plan.group_end(row, self.plan.stripe_rows(stripe).end);
+        // Who has not shown yet how fast it is begins with little when there is little.
+        let is_small = self.slow || (self.taken == 0 && self.path.budget.is_scarce());
+        let end = match is_small {
+            true => row + 1,
+            false => self.plan.group_end(row, self.plan.stripe_rows(stripe).end),
+        };
+        let rows = row..end;
         let bytes = self.plan.rows_bytes(rows.clone());
         let permit = self.path.budget.acquire(bytes * self.plan.columns()).await;
         // Every byte of a block is written before it leaves: payload, zeros behind it, header, padding.
         let columns = (0..self.plan.columns()).map(|_| AlignedBuf::uninit_for_read(bytes)).collect();
-        self.filling = Some(Filling { stripe, rows, columns, permit });
+        self.filling = Some(Filling { stripe, rows, columns, permit, begun: Instant::now() });
         Ok(())
+    }
+
+    /// Whether the group is full with `row`. One that is filled slowly ends with any row.
+    fn ends_group(&mut self, row: u32) -> bool {
+        let group = self.filling.as_mut().expect("a row ends in its group");
+        self.slow = group.begun.elapsed() >= SLOW;
+        if self.slow {
+            group.rows.end = row + 1;
+        }
+        group.rows.end == row + 1
     }
 
     /// Copies to the current block as much of `bytes` as it has room for; answers how much that was.

@@ -52,8 +52,12 @@ const DAY_SECONDS: u64 = 86_400;
 pub(super) struct Trace<'r> {
     pub parts: &'r Parts,
     pub request_id: &'r str,
+    /// As the client named it.
+    pub host: Option<&'r str>,
     peer: Option<IpAddr>,
     started: Instant,
+    /// It is known which bucket is asked for, and so whether it has a log.
+    met: Cell<bool>,
     /// Of the bucket, where it has a log.
     rules: RefCell<Option<Rc<Rules>>>,
     who: RefCell<Option<(Caller, Option<Proof>)>>,
@@ -81,8 +85,10 @@ impl<'r> Trace<'r> {
         Trace {
             parts,
             request_id,
+            host: host(&parts.headers, &parts.uri),
             peer,
             started,
+            met: Cell::default(),
             rules: RefCell::default(),
             who: RefCell::default(),
             key: RefCell::default(),
@@ -94,7 +100,9 @@ impl<'r> Trace<'r> {
     /// It is known who asks, and of which bucket.
     #[inline]
     pub(super) fn meets(&self, rules: Option<&Rc<Rules>>, caller: &Caller, proof: Option<Proof>) {
-        if let Some(rules) = rules.filter(|rules| rules.logging.is_some()) {
+        let Some(rules) = rules else { return };
+        self.met.set(true);
+        if rules.logging.is_some() {
             self.rules.replace(Some(rules.clone()));
             self.who.replace(Some((caller.clone(), proof)));
         }
@@ -113,11 +121,14 @@ impl<'r> Trace<'r> {
         self.by_acl.set(by_acl);
     }
 
-    /// Whether there may be a line to write: a bucket with a log was met, or nothing was met because the
-    /// request was refused or is none of the API.
+    /// Whether there may be a line to write: a bucket with a log was met, or none was met because the
+    /// request was refused before or is none of the API.
     #[inline]
     pub(super) fn may_be_logged(&self, error: Option<Code>, is_site: bool) -> bool {
-        error.is_some() || is_site || self.parts.method == Method::OPTIONS || self.rules.borrow().is_some()
+        match self.met.get() {
+            true => self.rules.borrow().is_some(),
+            false => error.is_some() || is_site || self.parts.method == Method::OPTIONS,
+        }
     }
 
     fn line<'a>(&'a self, edge: &'a Shared, rules: &'a Rules, bucket: &'a str) -> Line<'a> {
@@ -135,7 +146,7 @@ impl<'r> Trace<'r> {
             referer: header("referer"),
             agent: header("user-agent"),
             host_id: &edge.settings.host_id,
-            host: host(&self.parts.headers, &self.parts.uri),
+            host: self.host,
             turn_around_ms: elapsed / 1_000_000,
             by_acl: self.by_acl.get(),
             ..Line::default()
@@ -203,8 +214,7 @@ pub(super) fn line_of(
     error: Option<Code>,
 ) -> Option<Box<Pending>> {
     let parts = trace.parts;
-    let asked = host(&parts.headers, &parts.uri);
-    let found = address(asked, parts.uri.path(), &edge.settings.domains).unwrap_or_default();
+    let found = address(trace.host, parts.uri.path(), &edge.settings.domains).unwrap_or_default();
     let bucket = site.or(found.bucket.as_deref())?;
     // Who was refused before the bucket was looked at is in its log all the same.
     let rules = trace.rules.borrow().clone().or_else(|| edge.rules(bucket).ok())?;
@@ -376,6 +386,8 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::xml::Logging;
+    use crate::object::settings::BucketSettings;
 
     fn target(prefix: &str, format: Option<LogKeyFormat>) -> Rc<LogTarget> {
         Rc::new(LogTarget { bucket: "logs".into(), prefix: prefix.into(), grants: vec![], format })
@@ -415,6 +427,26 @@ mod tests {
         let again = log.take(false);
         assert_eq!((again.len(), again[0].count, log.bytes.get()), (1, 1, bytes));
         assert!(log.take(true).is_empty());
+    }
+
+    #[test]
+    fn only_what_met_no_bucket_or_one_with_a_log_is_looked_at_again() {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let logged = Logging { target: Some((*target("", None)).clone()) };
+        let rules =
+            |logging| Rc::new(Rules::new("b", "o", &BucketSettings { logging, ..BucketSettings::default() }));
+        let missing = Some(Code::NoSuchKey);
+        for (met, error, looked_at) in [
+            (None, missing, true),
+            (None, None, false),
+            (Some(rules(None)), missing, false),
+            (Some(rules(None)), None, false),
+            (Some(rules(Some(logged))), missing, true),
+        ] {
+            let trace = Trace::new(&parts, "id", None, Instant::now());
+            trace.meets(met.as_ref(), &Caller::Anonymous, None);
+            assert_eq!(trace.may_be_logged(error, false), looked_at);
+        }
     }
 
     #[test]

@@ -24,8 +24,8 @@ use tokio::time::{Instant, Sleep};
 use super::error::{Code, Result, S3Error};
 use super::headers;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX, KIB,
-    XML_BODY_BYTES_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX,
+    HASH_STEP_BYTES_MAX, KIB, XML_BODY_BYTES_MAX,
 };
 use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
@@ -75,11 +75,17 @@ impl Intake {
 
     /// The next bytes; `RequestTimeout` when the client is slower than the bounds allow.
     pub(super) async fn frame(&mut self) -> Result<Option<Bytes>> {
+        self.frame_for(&|| false).await
+    }
+
+    /// The same for who holds memory meanwhile; `SlowDown` when that is to be given up, as `gives_way` says now
+    /// and then.
+    pub(super) async fn frame_for(&mut self, gives_way: &impl Fn() -> bool) -> Result<Option<Bytes>> {
         while !self.ended {
             self.asked = true;
             let frame = poll_fn(|cx| match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-                Poll::Pending => self.pace.poll_too_slow(cx).map(Err),
+                Poll::Pending => self.pace.poll_too_slow(cx, gives_way).map(Err),
             });
             let Some(frame) = frame.await? else {
                 self.ended = true;
@@ -115,7 +121,7 @@ impl Intake {
     }
 }
 
-/// Judges once a window whether the client sends fast enough. Costs nothing while frames are ready
+/// Judges once a window whether the client sends fast enough, and more often whether others need its memory. Costs nothing while frames are ready
 /// and one timer for a whole body otherwise.
 #[derive(Default)]
 struct Pace {
@@ -124,24 +130,34 @@ struct Pace {
     /// Of this window, how long we waited for the client and not for our own drives.
     waited: Duration,
     bytes: u64,
+    looks: u64,
 }
 
+const LOOK: Duration = Duration::from_secs(BUFFER_LOOK_SECONDS);
+const WINDOW_LOOKS: u64 = BODY_WINDOW_SECONDS / BUFFER_LOOK_SECONDS;
 const WINDOW: Duration = Duration::from_secs(BODY_WINDOW_SECONDS);
 
 impl Pace {
     /// To be called when nothing has arrived. Ready when the client is too slow.
-    fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<S3Error> {
+    fn poll_too_slow(&mut self, cx: &mut Context<'_>, gives_way: &impl Fn() -> bool) -> Poll<S3Error> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(WINDOW)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            if gives_way() {
+                return Poll::Ready(Code::SlowDown.into());
+            }
+            timer.as_mut().reset(now + LOOK);
+            self.looks += 1;
+            if !self.looks.is_multiple_of(WINDOW_LOOKS) {
+                continue;
+            }
             let waited = self.waited + (now - since);
             if waited >= WINDOW / 2 && self.bytes < BODY_WINDOW_BYTES_MIN {
                 return Poll::Ready(Code::RequestTimeout.into());
             }
             (self.waited, self.bytes) = (Duration::ZERO, 0);
             self.waiting_since = Some(now);
-            timer.as_mut().reset(now + WINDOW);
         }
         Poll::Pending
     }
@@ -371,6 +387,11 @@ impl<'i> Payload<'i> {
 
     /// The next bytes of the object, hashed; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.next_for(&|| false).await
+    }
+
+    /// The same for who holds memory meanwhile, as `Intake::frame_for`.
+    pub(super) async fn next_for(&mut self, gives_way: &impl Fn() -> bool) -> Result<Option<Bytes>> {
         loop {
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.pending)?
@@ -378,7 +399,7 @@ impl<'i> Payload<'i> {
                 self.hash(&data);
                 return Ok(Some(data));
             }
-            let Some(frame) = self.intake.frame().await? else { return Ok(None) };
+            let Some(frame) = self.intake.frame_for(gives_way).await? else { return Ok(None) };
             if self.decoder.is_some() {
                 self.pending = frame;
             } else if !frame.is_empty() {

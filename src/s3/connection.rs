@@ -30,12 +30,13 @@ use tokio::time::Instant;
 use super::Shared;
 use super::response::Body;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, CONNECTION_BUFFER_BYTES_MAX, KIB, LINGER_BYTES_MAX,
-    REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_BYTES_MIN, BUFFER_LOOK_SECONDS,
+    CONNECTION_BUFFER_BYTES_MAX, KIB, LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
 use crate::io::socket;
 
 const WINDOW: Duration = Duration::from_secs(BODY_WINDOW_SECONDS);
+const LOOK: Duration = Duration::from_secs(BUFFER_LOOK_SECONDS);
 /// The watch looks at a connection once in the time a head may take, but no more often than this.
 const WATCH_MIN: Duration = Duration::from_millis(500);
 
@@ -54,6 +55,7 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, shutdown: impl 
             async move {
                 let busy = Busy::new(link.clone());
                 let mut response = shared.handle(request, &link).await;
+                link.streams.set(matches!(response.body(), Body::Stream(_)));
                 response.body_mut().keep(busy);
                 Ok::<Response<Body>, Infallible>(response)
             }
@@ -88,7 +90,7 @@ where
 {
     let (mut connection, mut shutdown) = (std::pin::pin!(connection), std::pin::pin!(shutdown));
     let shortest = shared.settings.head_timeout.min(shared.settings.idle_timeout);
-    let pause = shortest.clamp(WATCH_MIN, WINDOW);
+    let pause = shortest.clamp(WATCH_MIN, LOOK);
     let mut watch = std::pin::pin!(tokio::time::sleep(pause));
     let mut stopping = false;
     poll_fn(|cx| {
@@ -168,6 +170,11 @@ pub(super) struct Link {
     window: Cell<Instant>,
     /// An answer waits for the client to read.
     write_blocked: Cell<bool>,
+    /// The answer is an object, which takes memory of transfers while the client reads it.
+    streams: Cell<bool>,
+    /// When it was last looked at whether that memory is wanted elsewhere, and what the client took since.
+    looked: Cell<Instant>,
+    taken: Cell<u64>,
     /// A body was left unread: read on after the answer, so that it arrives.
     linger: Cell<bool>,
 }
@@ -193,6 +200,9 @@ impl Link {
             sent: Cell::new(0),
             window: Cell::new(now),
             write_blocked: Cell::new(false),
+            streams: Cell::new(false),
+            looked: Cell::new(now),
+            taken: Cell::new(0),
             linger: Cell::new(false),
         }
     }
@@ -206,13 +216,20 @@ impl Link {
         self.since.set(Instant::now());
     }
 
-    /// Is the client slower than the bounds allow?
+    /// Is the client slower than the bounds allow, or than others who wait for its memory can bear?
     fn is_overdue(&self, shared: &Shared) -> bool {
         let now = Instant::now();
         if now - self.window.get() >= WINDOW {
             self.window.set(now);
             let sent = self.sent.replace(0);
             if self.write_blocked.get() && sent < BODY_WINDOW_BYTES_MIN {
+                return true;
+            }
+        }
+        if now - self.looked.get() >= LOOK {
+            self.looked.set(now);
+            let is_slow = self.taken.replace(0) < BUFFER_LOOK_BYTES_MIN;
+            if self.write_blocked.get() && self.streams.get() && is_slow && shared.store.reading_gives_way() {
                 return true;
             }
         }
@@ -234,6 +251,7 @@ impl Link {
         self.write_blocked.set(polled.is_pending());
         if let Poll::Ready(Ok(sent)) = polled {
             self.sent.set(self.sent.get() + *sent as u64);
+            self.taken.set(self.taken.get() + *sent as u64);
         }
     }
 

@@ -100,10 +100,8 @@ fn needs_digest(headers: &HeaderMap, message: &'static str) -> Result<()> {
 
 /// For a PutObject whose object will be locked, by its headers or by the default of the bucket.
 pub(super) fn check_digest_of_object(call: &Call<'_>, attached: &Attached) -> Result<()> {
-    let locked = attached.retention.is_some() || attached.legal_hold.is_some() || {
-        let bucket = call.edge.store.settings(call.bucket)?;
-        bucket.settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some())
-    };
+    let locked =
+        attached.retention.is_some() || attached.legal_hold.is_some() || call.rules()?.locks_by_default;
     let message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
                    parameters";
     if locked { needs_digest(call.headers, message) } else { Ok(()) }

@@ -314,7 +314,7 @@ async fn take_file(
             }
             Some(FormEvent::End) => break,
             Some(_) => return Err(Code::MalformedPOSTRequest.into()),
-            None => match intake.frame().await? {
+            None => match intake.frame_for(&|| writer.gives_way()).await? {
                 Some(frame) => reader.feed(&frame),
                 None => return Err(Code::MalformedPOSTRequest.into()),
             },

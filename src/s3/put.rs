@@ -70,7 +70,7 @@ pub(super) fn check_size(size: u64) -> Result<()> {
 }
 
 pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Result<()> {
-    while let Some(data) = payload.next().await? {
+    while let Some(data) = payload.next_for(&|| writer.gives_way()).await? {
         writer.write(data).await?;
     }
     Ok(())

@@ -91,12 +91,12 @@ impl Shared {
         let id = request_id.to_str().unwrap_or("");
         let trace = Trace::new(&parts, id, link.peer, ticket.started());
         let mut intake = Intake::new(incoming, self.documents.clone());
-        let site = website::bucket_of(host(&parts.headers, &parts.uri), &self.settings.website_domains);
+        let site = website::bucket_of(trace.host, &self.settings.website_domains);
         let (mut reply, error) = match &site {
             None => {
                 let result = self.answer(&trace, &mut intake, &mut ticket, &request_id, link).await;
                 let error = result.as_ref().err().map(S3Error::code);
-                (result.unwrap_or_else(|error| self.refuse(&error, &parts, &request_id)), error)
+                (result.unwrap_or_else(|error| self.refuse(&error, &trace, &request_id)), error)
             }
             Some(bucket) => {
                 ticket.is_for(Operation::Website);
@@ -115,8 +115,7 @@ impl Shared {
             ticket.line = access_log::line_of(self, &trace, operation, site.as_deref(), &reply, error);
         }
         if parts.headers.contains_key(ORIGIN) && parts.method != Method::OPTIONS {
-            let address = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
-                .unwrap_or_default();
+            let address = target(trace.host, parts.uri.path(), &self.settings.domains).unwrap_or_default();
             let (bucket, method) = (site.as_deref().or(address.bucket.as_deref()), parts.method.as_str());
             cors::decorate(&self.store, bucket, method, &parts.headers, reply.headers_mut());
         }
@@ -145,7 +144,7 @@ impl Shared {
         let parts = trace.parts;
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
-        let Target { bucket, key } = target(host(&parts.headers, &parts.uri), path, &self.settings.domains)?;
+        let Target { bucket, key } = target(trace.host, path, &self.settings.domains)?;
         let target = Target { bucket, key };
         let operation = route(&parts.method, &target, &query, &parts.headers);
         if let Ok(operation) = operation {
@@ -207,9 +206,9 @@ impl Shared {
 
     /// The error document, or only its status where the answer has no body.
     #[cold]
-    fn refuse(&self, error: &S3Error, parts: &http::request::Parts, request_id: &HeaderValue) -> Reply {
-        let target = target(host(&parts.headers, &parts.uri), parts.uri.path(), &self.settings.domains)
-            .unwrap_or_default();
+    fn refuse(&self, error: &S3Error, trace: &Trace<'_>, request_id: &HeaderValue) -> Reply {
+        let parts = trace.parts;
+        let target = target(trace.host, parts.uri.path(), &self.settings.domains).unwrap_or_default();
         let place = Place {
             resource: parts.uri.path(),
             bucket: target.bucket.as_deref(),

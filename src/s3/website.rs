@@ -104,6 +104,7 @@ impl Visit<'_> {
             self.trace.set_key(&key);
         }
         let found = self.edge.store.settings(self.bucket)?;
+        self.trace.meets(Some(&self.edge.rules(self.bucket)?), &Caller::Anonymous, None);
         let Some(website) = &found.settings.website else {
             let error = S3Error::new(Code::NoSuchWebsiteConfiguration);
             return Err(error.field("BucketName", self.bucket));
@@ -208,7 +209,7 @@ impl Visit<'_> {
     }
 
     fn redirect(&self, status: StatusCode, way: &Way<'_>) -> Reply {
-        let host = super::service::host(&self.parts.headers, &self.parts.uri).unwrap_or("");
+        let host = self.trace.host.unwrap_or("");
         moved(status, &way.url(host))
     }
 

@@ -120,6 +120,17 @@ def test_a_slow_head_is_given_up(new_basalt):
     healthy(server)
 
 
+def test_a_connection_without_a_request_is_closed_in_the_time_that_was_said(new_basalt):
+    server = new_basalt(options=["--idle-timeout", "1"]).start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_SECONDS) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /-/health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert b"live" in connection.recv(4000)
+        # The server closes it; this end would wait for much longer.
+        assert connection.recv(4000) == b""
+    healthy(server)
+
+
 def test_a_slow_body_is_given_up_and_leaves_nothing(new_basalt):
     server = new_basalt().start()
     s3 = server.s3()
@@ -152,6 +163,46 @@ def test_many_slow_clients_do_not_keep_others_out(basalt, s3, bucket):
     finally:
         for connection in slow:
             connection.close()
+
+
+@pytest.mark.parametrize("direction", ["uploads", "downloads"])
+def test_slow_transfers_do_not_keep_the_memory_of_others(new_basalt, direction):
+    """Clients that trickle, but fast enough to be borne, hold memory of transfers. Others who need it wait for a
+    while and not for ever."""
+    server = new_basalt(options=["--memory", "64MiB", "--read-cache", "0"]).start()
+    stop, slow = threading.Event(), []
+
+    def trickle(connection):
+        connection.settimeout(1)
+        while not stop.wait(0.5):
+            try:
+                connection.sendall(b"y" * 2000) if direction == "uploads" else connection.recv(2000)
+            except OSError:
+                return
+
+    with server.wire() as wire:
+        wire.request("PUT", "/slow").expect(200)
+        wire.put("slow", "large", content(64 * MIB)).expect(200)
+        wire.put("slow", "mine", content(MIB)).expect(200)
+        for n in range(24):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            head = head_bytes(wire, "PUT", f"/slow/{n}", length=64 * MIB) if direction == "uploads" else head_bytes(wire, "GET", "/slow/large")
+            connection.sendall(head[0] + b"y" * 20000 * (direction == "uploads"))
+            slow.append(threading.Thread(target=trickle, args=(connection,), daemon=True))
+        for thread in slow:
+            thread.start()
+        try:
+            if direction == "uploads":
+                until(lambda: server.metrics()["basalt_queue_depth"]['{queue="buffer"}'] > 0, 30, "slow uploads to take memory")
+            wire.put("slow", "other", content(300_000)).expect(200)
+            assert wire.get("slow", "mine").body == content(MIB)
+        finally:
+            stop.set()
+            for thread in slow:
+                thread.join()
+    healthy(server)
 
 
 def test_connections_are_bounded(new_basalt):

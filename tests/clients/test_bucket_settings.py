@@ -110,14 +110,6 @@ def test_what_is_off_is_said(s3, bucket):
     assert "TopicConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
 
 
-def test_there_are_no_inventories_yet(s3, bucket):
-    assert "InventoryConfigurationList" not in s3.list_bucket_inventory_configurations(Bucket=bucket)
-    with refused("NoSuchConfiguration", 404):
-        s3.get_bucket_inventory_configuration(Bucket=bucket, Id="a")
-    with refused("NoSuchConfiguration", 404):
-        s3.delete_bucket_inventory_configuration(Bucket=bucket, Id="a")
-
-
 def test_settings_survive_a_kill_and_go_with_the_bucket(new_basalt):
     server = new_basalt().start()
     s3 = server.s3()

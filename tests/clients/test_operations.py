@@ -99,9 +99,6 @@ def test_what_nobody_can_set_is_not_set(s3, bucket):
         s3.get_bucket_replication(Bucket=bucket)
     with refused("NoSuchLifecycleConfiguration", 404):
         s3.get_bucket_lifecycle_configuration(Bucket=bucket)
-    for call in (s3.get_bucket_inventory_configuration, s3.delete_bucket_inventory_configuration):
-        with refused("NoSuchConfiguration", 404):
-            call(Bucket=bucket, Id="a")
     with refused("NoSuchWebsiteConfiguration", 404):
         s3.get_bucket_website(Bucket=bucket)
     assert "Status" not in s3.get_bucket_accelerate_configuration(Bucket=bucket)

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use basalt::base::ids::ShardId;
+use basalt::base::ids::{DriveId, ShardId};
 use basalt::base::join::join_all;
 use basalt::base::limits::CORE_QUEUE_MAX;
 use basalt::codec::xml::Versioning;
@@ -15,6 +15,7 @@ use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::error::ObjectError;
 use basalt::object::settings::Setting;
 use basalt::object::store::Store;
+use basalt::upkeep::readmit::readmit;
 use bytes::Bytes;
 
 use crate::harness::{
@@ -209,6 +210,21 @@ fn one_log_that_stops_takes_no_other_with_it_and_nothing_acknowledged() {
             }
         }
         assert!(!unknown.is_empty(), "two of three drives are out");
+        assert!(server.shared.board.has_stopped());
+        let before = server.get("late/0").await;
+        // Drives that come back do not undo it: only a start finds out what became of the last batch.
+        for drive in [0, 1] {
+            let told = readmit(server.core(), DriveId(drive)).await.expect("it writes again");
+            assert!(told.contains("restart the server"), "{told}");
+        }
+        assert!(server.core().pool.mirrors().is_ok() && server.shared.board.has_stopped());
+        let stopped = server.cores.iter().filter(|running| running.log.is_stopped());
+        for running in stopped {
+            for shard in running.core.shards.iter().flatten() {
+                assert!(shard.admit().await.is_err(), "nothing is taken behind a batch that may be lost");
+            }
+        }
+        assert_eq!(server.get("late/0").await, before, "reads go on");
         sim.crash();
         drop(server);
         let server = start_on_cores(&sim, &wide_request(3, 1), 2).await.expect("the drives write again");

@@ -19,4 +19,5 @@ mod space;
 mod usage;
 mod background;
 mod versions;
+mod inventory;
 mod lifecycle;
