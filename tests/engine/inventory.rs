@@ -1,5 +1,8 @@
 //! Inventories of the whole engine: lists of a bounded length that together say what a listing says, while clients
 //! go on writing, and a report that fails and leaves nothing.
+//!
+//! Reports are asked for one by one, with lists short enough that some objects fill several; what is read back is the
+//! manifest and the lists that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
