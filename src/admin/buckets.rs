@@ -17,7 +17,7 @@ use crate::codec::uri::{Query, encode_component};
 use crate::codec::xml::Quota;
 use crate::object::buckets::Bucket;
 use crate::object::error::ObjectError;
-use crate::object::settings::{Kind, Setting};
+use crate::object::settings::Kind;
 use crate::object::store::Store;
 
 pub const PATH: &str = "/-/admin/v1/buckets";
@@ -139,12 +139,7 @@ fn show(store: &Store, name: &str) -> Result<BucketReport, ObjectError> {
 }
 
 async fn limit(store: &Store, name: &str, named: Quota) -> Result<BucketReport, ObjectError> {
-    let before = store.settings(name)?.settings.quota.unwrap_or_default();
-    let next = Quota {
-        max_bytes: named.max_bytes.or(before.max_bytes),
-        max_objects: named.max_objects.or(before.max_objects),
-    };
-    store.set_setting(name, Setting::Quota(next)).await?;
+    store.limit(name, named).await?;
     show(store, name)
 }
 

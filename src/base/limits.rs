@@ -513,6 +513,8 @@ pub const LIFECYCLE_PAGE_STEPS: usize = 256;
 pub const LIFECYCLE_SEEK_STEPS: usize = 8;
 /// Versions of one key that go before others get at the key: 64 commits, some 10 ms.
 pub const EXPIRED_AT_ONCE_MAX: usize = 64;
+/// Versions whose removal is decided about between two rests: 3 us each with all that is attached.
+pub const EXPIRED_TOLD_MAX: usize = 128;
 /// Seconds of `--lifecycle-day`: up to a real day.
 pub const LIFECYCLE_DAY_SECONDS_MAX: u64 = 24 * 3600;
 /// How often rules that changed are looked for, and passes that left something owed are repeated.
@@ -569,6 +571,8 @@ pub const SCAN_RETRIES_MAX: u32 = 64;
 /// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;
+/// Parts of listed objects that are stepped over between two rests: 20 ns each, twice where owners are listed.
+pub const LISTED_PARTS_MAX: usize = 10_000;
 /// Versions of a page whose ids are made in one go: at most 3 us each, for a key of full length.
 pub const VERSIONS_TOLD_MAX: usize = 256;
 /// Entries a scan passes between two rests: about 400 us when all of them are in memory. A page of a listing is

@@ -386,6 +386,7 @@ impl Log {
         let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
+                let failed = self.pool.failed();
                 match self.create_segment().await {
                     Ok(next) => {
                         *self.prepared.borrow_mut() = Some(next);
@@ -397,6 +398,11 @@ impl Log {
                     Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
                         tracing::warn!(%error, "a log segment is begun again on other drives");
                         failures += 1;
+                        continue;
+                    }
+                    // A drive failed under it: the others have room, and nobody is to be told that there is none.
+                    Err(error) if self.pool.failed() > failed => {
+                        tracing::debug!(%error, "a drive failed under a new log segment");
                         continue;
                     }
                     Err(error) => {

@@ -208,6 +208,17 @@ impl Version {
         kind(encoded) == Some(KIND_MARKER)
     }
 
+    /// How many parts an encoded version lists: stepping over them takes time.
+    pub fn encoded_parts(encoded: &[u8]) -> usize {
+        if kind(encoded) != Some(KIND_PARTS) {
+            return 0;
+        }
+        let mut take = Take(encoded);
+        let count = take.raw(2 + 16).and_then(|_| take.varint()).unwrap_or(0);
+        // A count that is a lie ends with the bytes.
+        usize::try_from(count).unwrap_or(usize::MAX).min(encoded.len())
+    }
+
     /// Whether an encoded version is a null version.
     pub fn encodes_null(encoded: &[u8]) -> bool {
         encoded.get(1).is_some_and(|kind| kind & NULL != 0)
@@ -257,7 +268,15 @@ impl Listed {
 
     /// With the owner, which stands behind everything else.
     pub fn decode_owned(bytes: &[u8]) -> Option<Self> {
-        let owner = Version::decode(bytes)?.meta.attached.owner;
+        let mut take = Take(bytes);
+        if skip_storage(&mut take)? == KIND_MARKER {
+            take.u64()?;
+        } else {
+            take_listed(&mut take)?;
+            take_checksum(&mut take)?;
+            take_headers(&mut take)?;
+        }
+        let owner = attached::take(&mut take)?.owner;
         Some(Listed { owner, ..Listed::decode(bytes)? })
     }
 }
@@ -304,7 +323,7 @@ fn skip_storage(take: &mut Take<'_>) -> Option<u8> {
         KIND_PARTS => {
             let (_, count) = (take.u128()?, take.varint()?);
             for _ in 0..count {
-                take_part_ref(take)?;
+                skip_part_ref(take)?;
             }
         }
         _ => return None,
@@ -314,6 +333,11 @@ fn skip_storage(take: &mut Take<'_>) -> Option<u8> {
 
 fn put_part_ref(put: &mut Put, part: &PartRef) {
     put.u16(part.number).varint(part.size).bytes(part.checksum.as_deref().unwrap_or(&[]));
+}
+
+fn skip_part_ref(take: &mut Take<'_>) -> Option<()> {
+    (take.u16()?, take.varint()?, take.bytes()?);
+    Some(())
 }
 
 fn take_part_ref(take: &mut Take<'_>) -> Option<PartRef> {

@@ -24,6 +24,7 @@ use crate::catalog::key;
 use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::BucketValue;
+use crate::codec::xml::Quota;
 
 /// The shard that decides about buckets.
 pub const BUCKET_SHARD: ShardId = ShardId(0);
@@ -222,8 +223,24 @@ impl Shard {
 
     /// At the owner: sets, if it goes together with the other settings.
     pub async fn set_setting(self: Rc<Self>, bucket: BucketRef, setting: Setting) -> Result<(), ObjectError> {
+        self.set_setting_by(bucket, |_| setting).await
+    }
+
+    /// At the owner: sets the bounds that are named.
+    pub async fn limit_bucket(self: Rc<Self>, bucket: BucketRef, named: Quota) -> Result<(), ObjectError> {
+        let limited = |now: &BucketSettings| Setting::Quota(named.or(now.quota.unwrap_or_default()));
+        self.set_setting_by(bucket, limited).await
+    }
+
+    /// Sets what follows from the settings there are.
+    async fn set_setting_by(
+        &self,
+        bucket: BucketRef,
+        decide: impl FnOnce(&BucketSettings) -> Setting,
+    ) -> Result<(), ObjectError> {
         let _guard = self.locks.lock(&key::bucket(&bucket.name)).await;
         let mut next = self.settings_of(&bucket)?;
+        let setting = decide(&next);
         next.admit(&setting)?;
         let operation = setting.put(bucket.id)?;
         next.set(setting);

@@ -17,7 +17,8 @@ use super::error::ObjectError;
 use super::runs::ShardRuns;
 use super::shard::{Shard, damaged};
 use crate::base::ids::ShardId;
-use crate::base::limits::{SCAN_RETRIES_MAX, VERSIONS_STEPPED_MAX};
+use crate::base::limits::{LISTED_PARTS_MAX, SCAN_RETRIES_MAX, VERSIONS_STEPPED_MAX};
+use crate::base::rest::Stint;
 use crate::catalog::key;
 use crate::catalog::scan::Scan;
 use crate::catalog::value::{Listed, UploadValue, Version};
@@ -208,6 +209,7 @@ impl Shard {
         let mut walk = Walk::new(&self, start_of(&query), end, versioned);
         let mut page = ShardPage { rows: VecDeque::new(), more: false };
         let (mut last, mut stepped) = (Bytes::new(), 0);
+        let mut stint = Stint::new(LISTED_PARTS_MAX);
         while let Some((at, value)) = walk.next().await? {
             if walk.versioned && key::object_of(&at) == key::object_of(&last) {
                 stepped += 1;
@@ -233,6 +235,7 @@ impl Shard {
                 walk.seek(key::versions_end(bucket, group.as_bytes()));
                 page.rows.push_back(Row::Prefix(group.to_owned()));
             } else {
+                stint.step(Version::encoded_parts(&value)).await;
                 page.rows.push_back(Row::Key(name, listed(&settings, &value)?));
             }
         }
@@ -249,6 +252,7 @@ impl Shard {
         let end = key::versions_end(bucket, query.prefix.as_bytes());
         let mut walk = Walk::new(&self, start_of(&query), end, settings.settings.versioning.is_some());
         let mut page = ShardPage { rows: VecDeque::new(), more: false };
+        let mut stint = Stint::new(LISTED_PARTS_MAX);
         let mut last = Bytes::new();
         // The version that the page begins behind may be gone, and the first one of the page the newest.
         let mut newest = None;
@@ -272,6 +276,7 @@ impl Shard {
             let resumed = newest.take();
             let latest = !same || resumed == Some(order);
             let (null, marker) = (Version::encodes_null(&value), Version::encodes_marker(&value));
+            stint.step(Version::encoded_parts(&value)).await;
             let listed = listed(&settings, &value)?;
             walk.reach(key::version_after(bucket, &name, order));
             last = at;

@@ -31,6 +31,7 @@ use crate::catalog::key;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 use crate::codec::checksum::Digests;
+use crate::codec::xml::Quota;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
 pub use super::reader::{Object, ObjectStream};
@@ -330,6 +331,12 @@ impl Store {
     pub async fn set_setting(&self, name: &str, setting: Setting) -> Result<()> {
         let bucket = self.bucket_ref(name)?;
         self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.set_setting(bucket, setting)).await
+    }
+
+    /// Bounds what a bucket holds; bounds that are not named stay as they are.
+    pub async fn limit(&self, name: &str, named: Quota) -> Result<()> {
+        let bucket = self.bucket_ref(name)?;
+        self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.limit_bucket(bucket, named)).await
     }
 
     /// Removes durably; what was not set is fine.

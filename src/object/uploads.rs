@@ -16,7 +16,7 @@ use super::shard::{Shard, damaged};
 use super::store::{Complete, Part, PartClaim};
 use super::usage::charge;
 use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_AT_ONCE};
-use crate::base::rest::rest;
+use crate::base::rest::{Stint, rest};
 use crate::base::time::Nanos;
 use crate::catalog::event::EventKind;
 use crate::catalog::key;
@@ -128,7 +128,7 @@ impl Shard {
 
     /// All parts without their extents, which together may be larger than the memory there is.
     async fn bare_parts(&self, upload: u128) -> Result<BTreeMap<u16, PartValue>, ObjectError> {
-        let (mut all, mut after) = (BTreeMap::new(), 0);
+        let (mut all, mut after, mut stint) = (BTreeMap::new(), 0, Stint::new(PARTS_AT_ONCE));
         loop {
             let parts = self.parts(upload, after, PARTS_AT_ONCE).await?;
             let Some((last, _)) = parts.last() else { return Ok(all) };
@@ -138,7 +138,7 @@ impl Shard {
             if is_last {
                 return Ok(all);
             }
-            rest().await;
+            stint.step(PARTS_AT_ONCE).await;
         }
     }
 
@@ -249,11 +249,13 @@ impl Shard {
     /// Deletes the parts that `unwanted` chooses and disowns their space. The caller holds the lock of the
     /// upload's garbage, and nobody records parts any more: each is freed once.
     pub async fn free_parts(&self, upload: u128, unwanted: impl Fn(u16) -> bool) -> Result<(), ObjectError> {
-        let mut after = 0;
+        let (mut after, mut stint) = (0, Stint::new(PARTS_AT_ONCE));
         loop {
             let parts = self.parts(upload, after, PARTS_AT_ONCE).await?;
             let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
+            // Where none of them is unwanted nothing else waits.
+            stint.step(parts.len()).await;
             for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
                 // A part of many stripes is as large as a record should be: each has one of its own.
                 self.log.admit_freeing().await?;

@@ -80,8 +80,7 @@ impl ShardSpace {
     ) -> Result<Stripe, PoolError> {
         let geometry = &self.pool.geometry;
         let width = usize::from(geometry.data_chunks) + usize::from(geometry.parity_chunks);
-        let needed = self.pool.chunks_min()?;
-        let found = self.place(chunk_bytes, width, needed, purpose).await?;
+        let found = self.place(chunk_bytes, width, Pool::chunks_min, purpose).await?;
         let mut chunks: smallvec::SmallVec<[Option<Address>; 4]> = found.into_iter().map(Some).collect();
         chunks.resize(width, None);
         // Holes in turn fall on data and on parity, so that no drive carries parity only.
@@ -93,7 +92,7 @@ impl ShardSpace {
     /// Room for `len` bytes on each of as many drives as a durable structure needs.
     pub async fn place_mirrored(self: &Rc<Self>, len: u32) -> Result<MirroredExtent, PoolError> {
         let wanted = self.pool.mirrors()?;
-        let copies = self.place(len, wanted, wanted, Purpose::System).await?;
+        let copies = self.place(len, wanted, Pool::mirrors, Purpose::System).await?;
         Ok(MirroredExtent { len, copies: copies.into_iter().collect() })
     }
 
@@ -101,24 +100,29 @@ impl ShardSpace {
         self: &Rc<Self>,
         bytes: u32,
         wanted: usize,
-        needed: usize,
+        needed: fn(&Pool) -> Result<usize, PoolError>,
         purpose: Purpose,
     ) -> Result<Vec<Address>, PoolError> {
-        let mut found = Unplaced { space: self, bytes, addresses: Vec::with_capacity(wanted) };
-        for drive in self.order() {
-            if found.addresses.len() == wanted {
-                break;
+        loop {
+            let (failed, needed) = (self.pool.failed(), needed(&self.pool)?);
+            let mut found = Unplaced { space: self, bytes, addresses: Vec::with_capacity(wanted) };
+            for drive in self.order() {
+                if found.addresses.len() == wanted {
+                    break;
+                }
+                match self.allocate(&drive, bytes, purpose).await {
+                    Ok(offset) => found.addresses.push(Address { drive: drive.id(), offset }),
+                    Err(error) => tracing::debug!(drive = %drive.id(), %error, "not placed here"),
+                }
             }
-            match self.allocate(&drive, bytes, purpose).await {
-                Ok(offset) => found.addresses.push(Address { drive: drive.id(), offset }),
-                Err(error) => tracing::debug!(drive = %drive.id(), %error, "not placed here"),
+            if found.addresses.len() >= needed {
+                return Ok(std::mem::take(&mut found.addresses));
+            }
+            // A drive that failed meanwhile is not a full one, and without it less is needed.
+            if self.pool.failed() == failed {
+                return Err(PoolError::Full);
             }
         }
-        if found.addresses.len() >= needed {
-            return Ok(std::mem::take(&mut found.addresses));
-        }
-        self.pool.chunks_min()?;
-        Err(PoolError::Full)
     }
 
     /// Healthy drives in a random order in which a drive with twice the room is twice as likely to

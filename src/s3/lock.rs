@@ -7,10 +7,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
 use super::response::{Reply, empty, set, xml};
 use super::service::Call;
+use super::settings::digested_document;
 use super::versions::asked_version;
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
@@ -86,30 +88,17 @@ pub(super) fn lock_headers(headers: &mut HeaderMap, attached: &Attached) {
     }
 }
 
-/// A lock is for bytes that arrived as they were sent: who asks for one says what they were.
-fn needs_digest(headers: &HeaderMap, message: &'static str) -> Result<()> {
-    let is_digest = |name: &HeaderName| {
-        let name = name.as_str();
-        name == "content-md5" || name == "x-amz-trailer" || name.starts_with("x-amz-checksum-")
-    };
-    match headers.keys().any(is_digest) {
-        true => Ok(()),
-        false => Err(S3Error::with(Code::InvalidRequest, message)),
-    }
-}
-
-/// For a PutObject whose object will be locked, by its headers or by the default of the bucket.
-pub(super) fn check_digest_of_object(call: &Call<'_>, attached: &Attached) -> Result<()> {
+/// For a PutObject whose object will be locked, by its headers or by the default of the bucket: a lock is for bytes
+/// that arrived as they were sent, so who asks for one says what they were.
+pub(super) fn check_digest(call: &Call<'_>, attached: &Attached, promise: &Promise) -> Result<()> {
     let locked =
         attached.retention.is_some() || attached.legal_hold.is_some() || call.rules()?.locks_by_default;
+    if promise.has_digest() || !locked {
+        return Ok(());
+    }
     let message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
                    parameters";
-    if locked { needs_digest(call.headers, message) } else { Ok(()) }
-}
-
-/// For the documents of locks.
-pub(super) fn check_digest_of_document(call: &Call<'_>) -> Result<()> {
-    needs_digest(call.headers, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+    Err(S3Error::with(Code::InvalidRequest, message))
 }
 
 /// Whether the caller wants to ignore governance, and may. This is the one place where it is asked.
@@ -142,11 +131,9 @@ async fn attached(call: &Call<'_>) -> Result<Attached> {
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
-    check_digest_of_document(&call)?;
     let bypass = bypasses(&call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let promise = call.promise()?;
-    let document = call.payload(promise, None).document().await?;
+    let document = digested_document(&mut call).await?;
     let retention = documents::parse_retention(&document)?;
     let retention = retention.map(|(mode, until)| Retention { mode, until });
     if let Some(retention) = &retention {
@@ -156,10 +143,8 @@ pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
 }
 
 pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
-    check_digest_of_document(&call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let promise = call.promise()?;
-    let document = call.payload(promise, None).document().await?;
+    let document = digested_document(&mut call).await?;
     amend(&call, Amendment::LegalHold(documents::parse_legal_hold(&document)?)).await
 }
 

@@ -118,6 +118,7 @@ async fn greet(call: &Call<'_>, next: &Notification) -> Result<()> {
         let (target, body) = (webhook(call, rule.target())?.clone(), body.clone());
         let sent = call.edge.store.in_background(move |core| async move {
             tokio::select! {
+                biased;
                 answer = webhook::greet(target, body) => Some(answer),
                 () = core.retired() => None,
             }

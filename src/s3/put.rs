@@ -28,8 +28,8 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
     let origin = call.origin(Cause::Plain);
-    lock::check_digest_of_object(&call, &attached)?;
     let promise = call.promise()?;
+    lock::check_digest(&call, &attached, &promise)?;
     let size = promise.size_needed()?;
     check_size(size)?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;

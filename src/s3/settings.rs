@@ -100,7 +100,11 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         _ => return Err(Code::NotImplemented.into()),
     };
     store(&call, setting).await?;
-    let mut reply = empty(StatusCode::OK);
+    let status = match operation {
+        Operation::PutBucketTagging => StatusCode::NO_CONTENT,
+        _ => StatusCode::OK,
+    };
+    let mut reply = empty(status);
     if operation == Operation::PutBucketLifecycleConfiguration {
         tell_minimum(&mut reply);
     }

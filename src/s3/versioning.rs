@@ -7,9 +7,10 @@
 use http::{HeaderMap, StatusCode};
 
 use super::error::{Code, Result, S3Error};
+use super::headers;
 use super::response::{Reply, empty, xml};
 use super::service::Call;
-use super::{headers, lock};
+use super::settings::digested_document;
 use crate::codec::xml::{Configuration, ObjectLock, Versioning, XmlWriter};
 use crate::object::settings::Setting;
 
@@ -55,9 +56,7 @@ pub(super) async fn get_object_lock(call: Call<'_>) -> Result<Reply> {
 }
 
 pub(super) async fn put_object_lock(mut call: Call<'_>) -> Result<Reply> {
-    lock::check_digest_of_document(&call)?;
-    let promise = call.promise()?;
-    let document = call.payload(promise, None).document().await?;
+    let document = digested_document(&mut call).await?;
     let setting = Setting::ObjectLock(ObjectLock::parse(&document)?);
     call.edge.store.set_setting(call.bucket, setting).await?;
     Ok(empty(StatusCode::OK))

@@ -56,6 +56,7 @@ async fn run_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
         }
         let wait = Duration::from_nanos(due.0.saturating_sub(core.pool.world.now().0));
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait.min(LOOK)) => {}
             () = log.over() => {}
         }
@@ -289,11 +290,10 @@ impl Sieve {
     }
 
     fn find(&mut self, subjects: &[Subject], action: Option<Action>) {
-        let (Some(key), Some(action)) = (self.key.as_mut(), action) else { return };
+        let (Some(key), true) = (self.key.as_mut(), action.is_some()) else { return };
         key.is_found = true;
         let subject = &subjects[key.subject];
-        let adds = action == Action::Expire && subject.settings.versioning.is_some();
-        self.found.push(Due::Key { bucket: subject.named.clone(), key: key.name.clone(), adds });
+        self.found.push(Due::Key { bucket: subject.named.clone(), key: key.name.clone() });
     }
 
     fn uploads(&mut self, subjects: &[Subject], entries: &[(Bytes, Bytes)]) {

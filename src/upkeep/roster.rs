@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ids::DriveId;
+use crate::base::join::join_all;
 use crate::base::limits::PAGE;
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
@@ -29,9 +30,10 @@ use crate::pool::{Pool, format};
 /// How often the drives' states are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at what stands in the superblocks.
-const LOOK_TICKS: u32 = 10;
-/// A drive that does not answer in this time is not waited for; others may have news to hear.
-const READ: Duration = Duration::from_secs(5);
+const LOOK_TICKS: u32 = 3;
+/// A drive that does not answer in this time is not waited for. With the ticks these are the five seconds in which
+/// another server is noticed.
+const READ: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Roster {
@@ -140,27 +142,30 @@ fn told<'s>(
     })
 }
 
-/// Latches drives that are not ours any more. The others where something else stands than this roster.
+/// Latches drives that are not ours any more. The others where something else stands than this roster. All drives at
+/// once: one that is slow keeps no news from us that another has.
 async fn look(core: &Core, shared: &Shared, roster: &Roster, generation: u64) -> Vec<DriveId> {
-    let mut differing = Vec::new();
-    for (drive, superblock) in told(core, shared, roster, generation) {
-        let page = superblock.encode();
-        for copy in 0..COPIES {
-            let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy));
-            let Ok(Ok::<_, DriveError>(found)) = tokio::time::timeout(READ, read).await else { continue };
-            if let Some(reason) = Superblock::decode(&found).ok().and_then(|found| lost(&superblock, &found))
-            {
-                // Whoever wrote that has written more.
-                drive.shared().latch(&reason);
-                break;
-            }
-            if found[..] != page[..] {
-                differing.push(drive.id());
-            }
+    let looks = told(core, shared, roster, generation).map(|(drive, superblock)| async move {
+        let differs = tokio::time::timeout(READ, differs(drive, &superblock)).await;
+        (differs == Ok(true)).then(|| drive.id())
+    });
+    join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// Whether something else stands in a copy of the superblock. Latches the drive when it is not ours any more.
+async fn differs(drive: &Drive, superblock: &Superblock) -> bool {
+    let (page, mut differs) = (superblock.encode(), false);
+    for copy in 0..COPIES {
+        let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy));
+        let Ok::<_, DriveError>(found) = read.await else { continue };
+        if let Some(reason) = Superblock::decode(&found).ok().and_then(|found| lost(superblock, &found)) {
+            // Whoever wrote that has written more.
+            drive.shared().latch(&reason);
+            break;
         }
+        differs |= found[..] != page[..];
     }
-    differing.dedup();
-    differing
+    differs
 }
 
 /// Why a drive on which `found` stands is not ours any more.

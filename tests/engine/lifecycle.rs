@@ -195,7 +195,7 @@ async fn expire(server: &Server, keys: &[&str]) -> Tally {
     let mut all = Tally::default();
     for name in keys {
         let shard = key::shard_of(bucket.id, name.as_bytes(), core.shard_count());
-        let due = vec![Due::Key { bucket: bucket.clone(), key: (*name).into(), adds: true }];
+        let due = vec![Due::Key { bucket: bucket.clone(), key: (*name).into() }];
         all += core.on_shard(shard, move |home| home.expire(due, day())).await.expect("an answer");
     }
     all

@@ -14,11 +14,13 @@ use bytes::Bytes;
 use super::{Action, Day, Facts, History, Tally, abort};
 use crate::base::join::join_all;
 use crate::base::limits::{
-    DELETES_AT_ONCE_MAX, EXPIRED_AT_ONCE_MAX, LIFECYCLE_PAGE_STEPS, LIFECYCLE_SEEK_STEPS,
+    DELETES_AT_ONCE_MAX, EXPIRED_AT_ONCE_MAX, EXPIRED_TOLD_MAX, LIFECYCLE_PAGE_STEPS, LIFECYCLE_SEEK_STEPS,
 };
+use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
-use crate::catalog::value::Version;
+use crate::catalog::value::{Listed, Version};
+use crate::codec::xml::{Expiration, LifecycleRule};
 use crate::object::buckets::Bucket;
 use crate::object::commit::{BucketRef, Deletion};
 use crate::object::error::ObjectError;
@@ -50,12 +52,7 @@ pub struct EntryPage {
 /// Something about which a removal is due.
 #[derive(Clone, Debug)]
 pub enum Due {
-    Key {
-        bucket: BucketRef,
-        key: String,
-        /// A delete marker comes, which takes room.
-        adds: bool,
-    },
+    Key { bucket: BucketRef, key: String },
     Upload(UploadRef),
 }
 
@@ -64,6 +61,20 @@ struct Doomed {
     action: Action,
     /// `None` for the current one.
     id: Option<String>,
+}
+
+/// The versions of a key, newest first, from turn to turn: what was removed is not stepped over again.
+#[derive(Default)]
+struct Walk {
+    /// Where the next turn goes on; `None` before the first.
+    reached: Option<Vec<u8>>,
+    /// Of what stays.
+    history: History,
+    newest: Option<String>,
+    locked: u64,
+    /// Due, and there is no room for the marker.
+    refused: u64,
+    is_over: bool,
 }
 
 impl Shard {
@@ -125,32 +136,27 @@ impl Shard {
 
     async fn expire_one(self: &Rc<Self>, due: &Due, day: Day) -> Result<Tally, ObjectError> {
         match due {
-            Due::Key { bucket, key, adds } => self.expire_key(bucket, key, *adds, day).await,
+            Due::Key { bucket, key } => self.expire_key(bucket, key, day).await,
             Due::Upload(upload) => self.expire_upload(upload, day).await,
         }
     }
 
-    /// In turns, so that others get at the key in between; the last turn finds nothing due.
-    async fn expire_key(
-        &self,
-        named: &BucketRef,
-        key: &str,
-        adds: bool,
-        day: Day,
-    ) -> Result<Tally, ObjectError> {
+    /// In turns, so that others get at the key in between.
+    async fn expire_key(&self, named: &BucketRef, key: &str, day: Day) -> Result<Tally, ObjectError> {
         let now = self.pool.world.now();
-        let mut all = Tally::default();
-        while !self.log.is_over() {
+        let (mut all, mut walk) = (Tally::default(), Walk::default());
+        while !walk.is_over && !self.log.is_over() {
             // As for any deletion: a marker takes room, and waiting with the lock would keep packing out.
+            let adds = walk.reached.is_none() && adds_marker(&*self.bucket(named)?, key);
             let room = !adds || self.admit().await.is_ok();
             self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&key::version(named.id, key, ORDER_UNVERSIONED)).await;
             let bucket = self.bucket(named)?;
-            let (doomed, locked) = self.doomed(&bucket, key, (now, day), room).await?;
-            all.locked = locked;
-            if doomed.is_empty() {
-                break;
+            if !self.stands(&bucket, key, &walk).await? {
+                walk = Walk::default();
+                continue;
             }
+            let doomed = self.doomed(&bucket, key, (now, day), room, &mut walk).await?;
             // The oldest first: what is removed makes room for a marker.
             for Doomed { action, id } in doomed.into_iter().rev() {
                 let origin = Origin { cause: Cause::Expiration, asked: None };
@@ -158,56 +164,95 @@ impl Shard {
                 match self.delete_under(named, &bucket, key, &deletion).await {
                     Ok(Some(_)) => all.count(action),
                     // Other rules may hold by now.
-                    Ok(None) => break,
+                    Ok(None) => {
+                        walk = Walk::default();
+                        break;
+                    }
                     Err(error) => {
                         tracing::debug!(shard = %self.id, %error, "a version that is due stays for the next pass");
-                        all.failed += 1;
+                        all += Tally { locked: walk.locked, failed: 1 + walk.refused, ..Tally::default() };
                         return Ok(all);
                     }
                 }
             }
         }
+        all += Tally { locked: walk.locked, failed: walk.refused, ..Tally::default() };
         Ok(all)
     }
 
-    /// Versions of a key that are due, not more than are removed in one turn, and how many are locked. The caller holds
-    /// the lock of the key.
+    /// Whether as many versions still stand in front of where a walk goes on as its history says, or as rules want to
+    /// keep: others may have removed some meanwhile. The caller holds the lock of the key.
+    async fn stands(&self, bucket: &Bucket, key: &str, walk: &Walk) -> Result<bool, ObjectError> {
+        let (Some(reached), Some(lifecycle)) = (&walk.reached, &bucket.settings.lifecycle) else {
+            return Ok(true);
+        };
+        let keep = lifecycle.under(key).filter_map(|rule| rule.noncurrent?.keep).max().unwrap_or(0);
+        let mut scan = self.index.scan(key::version(bucket.value.id, key, u64::MAX), reached.clone());
+        for _ in 0..walk.history.versions.min(keep.saturating_add(1)) {
+            if scan.next().await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Versions of a key that are due, not more than are removed in one turn. The caller holds the lock of the key.
     async fn doomed(
         &self,
         bucket: &Bucket,
         key: &str,
         time: (Nanos, Day),
         room: bool,
-    ) -> Result<(Vec<Doomed>, u64), ObjectError> {
-        let (mut doomed, mut locked) = (Vec::new(), 0);
-        let Some(lifecycle) = &bucket.settings.lifecycle else { return Ok((doomed, locked)) };
+        walk: &mut Walk,
+    ) -> Result<Vec<Doomed>, ObjectError> {
+        let mut doomed = Vec::new();
+        walk.is_over = true;
+        let Some(lifecycle) = &bucket.settings.lifecycle else { return Ok(doomed) };
         let (id, versioned) = (bucket.value.id, bucket.settings.versioning.is_some());
-        let start = key::version(id, key, u64::MAX);
+        let by_tags = lifecycle.under(key).any(|rule| !rule.filter.tags.is_empty());
+        let reached = walk.reached.take();
+        let is_first = reached.is_none();
+        let start = reached.unwrap_or_else(|| key::version(id, key, u64::MAX));
         let mut scan = self.index.scan(start, key::versions_after(id, key.as_bytes()));
-        let (mut history, mut newest) = (History::default(), None);
+        let mut stint = Stint::new(EXPIRED_TOLD_MAX);
         while let Some((at, value)) = scan.next().await? {
+            stint.step(1).await;
             let (_, order) = key::parse_version(&at).ok_or_else(|| damaged("version key"))?;
-            let version = Version::decode(&value).ok_or_else(|| damaged("version"))?;
-            let facts = Facts::of(&version.meta, version.is_marker());
-            let told = history.tell(lifecycle, key, &facts, time);
-            let version_id = || versions::id(id, key, order, version.null);
-            if newest.is_none() {
-                newest = Some(version_id());
+            let whole = by_tags.then(|| decoded(&value)).transpose()?;
+            let Listed { size, modified, .. } = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
+            let tags = whole.as_ref().map_or(&[][..], |version| &version.meta.attached.tags);
+            let facts = Facts { size, modified, marker: Version::encodes_marker(&value), tags };
+            let told = walk.history.tell(lifecycle, key, &facts, time);
+            let version_id = || versions::id(id, key, order, Version::encodes_null(&value));
+            if walk.newest.is_none() {
+                walk.newest = Some(version_id());
             }
             let Some(action) = told else { continue };
             if action == Action::Expire && versioned {
+                walk.refused += u64::from(!room);
                 doomed.extend(room.then_some(Doomed { action, id: None }));
-            } else if retention::check_removal(&version.meta.attached, time.0, false).is_err() {
-                locked += 1;
+            } else if retention::check_removal(&decoded(&value)?.meta.attached, time.0, false).is_err() {
+                walk.locked += 1;
             } else {
+                if action == Action::RemoveNoncurrent {
+                    walk.history.forget();
+                }
                 doomed.push(Doomed { action, id: (action != Action::Expire).then(version_id) });
             }
             if doomed.len() == EXPIRED_AT_ONCE_MAX {
-                return Ok((doomed, locked));
+                (walk.reached, walk.is_over) = (Some([&at[..], &[0]].concat()), false);
+                return Ok(doomed);
             }
         }
-        doomed.extend(history.end().map(|action| Doomed { action, id: newest }));
-        Ok((doomed, locked))
+        match walk.history.end() {
+            None => {}
+            Some(action) if is_first && doomed.is_empty() => {
+                doomed.push(Doomed { action, id: walk.newest.take() });
+            }
+            // A marker is alone when these are gone. Whether it is says a turn that sees all of the key.
+            Some(_) => *walk = Walk::default(),
+        }
+        Ok(doomed)
     }
 
     async fn expire_upload(self: &Rc<Self>, upload: &UploadRef, day: Day) -> Result<Tally, ObjectError> {
@@ -229,4 +274,16 @@ impl Shard {
             Err(error) => Err(error),
         }
     }
+}
+
+fn decoded(value: &[u8]) -> Result<Version, ObjectError> {
+    Version::decode(value).ok_or_else(|| damaged("version"))
+}
+
+/// Whether a delete marker may come to be: that takes room.
+fn adds_marker(bucket: &Bucket, key: &str) -> bool {
+    let Some(lifecycle) = &bucket.settings.lifecycle else { return false };
+    let expires =
+        |rule: &LifecycleRule| matches!(rule.expiration, Some(Expiration::Days(_) | Expiration::Date(_)));
+    bucket.settings.versioning.is_some() && lifecycle.under(key).any(expires)
 }

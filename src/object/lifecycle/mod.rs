@@ -174,6 +174,11 @@ impl History {
         is_due(date).then_some(Action::RemoveNoncurrent)
     }
 
+    /// The version that was told last goes: it counts no more.
+    fn forget(&mut self) {
+        self.versions = self.versions.saturating_sub(1);
+    }
+
     /// What is due when all versions were told, about the newest.
     pub fn end(&self) -> Option<Action> {
         (self.due_if_alone && self.versions == 1).then_some(Action::RemoveMarker)

@@ -27,6 +27,7 @@ pub(in crate::s3) async fn run(edge: Rc<Shared>, interval: Duration) {
     let mut due = Instant::now() + interval;
     loop {
         let all = tokio::select! {
+            biased;
             () = tokio::time::sleep_until(due) => true,
             () = log.wake.notified() => log.closing.get(),
         };

@@ -71,6 +71,7 @@ impl Queue {
                     // Each round passes everything that waits, so not with every event.
                     tokio::time::sleep(self.pause(1)).await;
                     tokio::select! {
+                        biased;
                         () = rung.notified() => {}
                         () = tokio::time::sleep_until(due) => {}
                     }

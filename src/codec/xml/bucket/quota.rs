@@ -15,6 +15,16 @@ pub struct Quota {
     pub max_objects: Option<u64>,
 }
 
+impl Quota {
+    /// With the bounds of another where there are none.
+    pub fn or(self, other: Quota) -> Quota {
+        Quota {
+            max_bytes: self.max_bytes.or(other.max_bytes),
+            max_objects: self.max_objects.or(other.max_objects),
+        }
+    }
+}
+
 impl Configuration for Quota {
     fn parse(body: &[u8]) -> Result<Self, XmlError> {
         let mut document = Document::open(body, "QuotaConfiguration")?;
