@@ -10,7 +10,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::base::metrics::{
     AccessLogMetrics, BucketMetrics, CODE_OK, CoreSnapshot, DriveMetrics, DriveState, Evacuation,
-    HISTOGRAM_BUCKETS, IoMetrics, LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
+    HISTOGRAM_BUCKETS, InventoryMetrics, IoMetrics, LifecycleMetrics, Log2Histogram, ScrubMetrics, Snapshot,
 };
 
 /// The `Content-Type` of what `render` gives.
@@ -26,6 +26,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     drives(&mut families, &snapshot.totals.drives);
     scrub(&mut families, &snapshot.scrub);
     lifecycle(&mut families, &snapshot.lifecycle);
+    inventories(&mut families, &snapshot.inventories);
     log(&mut families, &snapshot.totals);
     caches_and_queues(&mut families, &snapshot.totals);
     background(&mut families, &snapshot.totals);
@@ -254,6 +255,15 @@ fn lifecycle(families: &mut Families, l: &LifecycleMetrics) {
         "lifecycle_expired_total",
         "What rules removed, by action.",
         actions.map(|(action, count)| (vec![("action", action)], count as f64)),
+    );
+}
+
+fn inventories(families: &mut Families, i: &InventoryMetrics) {
+    let outcomes = [("written", i.written), ("denied", i.denied), ("failed", i.failed)];
+    families.counter(
+        "inventory_reports_total",
+        "Reports of inventories, by what became of them.",
+        outcomes.map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
     );
 }
 

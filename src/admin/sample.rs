@@ -5,8 +5,9 @@
 
 use crate::base::metrics::{
     AccessLogMetrics, BucketMetrics, CODE_OK, CacheMetrics, ConnectionMetrics, CoreSnapshot, DriveCounters,
-    DriveMetrics, DriveState, JobKind, JobMetrics, LifecycleMetrics, LogCounters, NotificationMetrics,
-    OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics, Snapshot,
+    DriveMetrics, DriveState, InventoryMetrics, JobKind, JobMetrics, LifecycleMetrics, LogCounters,
+    NotificationMetrics, OperationMetrics, ProcessMetrics, QueueMetrics, RecoveryMetrics, ScrubMetrics,
+    Snapshot,
 };
 
 pub fn snapshot() -> Snapshot {
@@ -37,6 +38,7 @@ pub fn snapshot() -> Snapshot {
             quota_objects: Some(1000),
         }],
         lifecycle: LifecycleMetrics { passes: 3, examined: 1_000, expired_current: 7, ..Default::default() },
+        inventories: InventoryMetrics { written: 2, denied: 1, failed: 0 },
         process: ProcessMetrics { resident_bytes: 50 << 20, cpu_us: 5, open_files: 9, threads: 3 },
         totals: totals(),
     }

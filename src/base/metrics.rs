@@ -763,6 +763,16 @@ pub struct LifecycleMetrics {
     pub last_pass_us: u64,
 }
 
+/// Reports of inventories, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InventoryMetrics {
+    pub written: u64,
+    /// The destination did not let them in.
+    pub denied: u64,
+    /// For another reason.
+    pub failed: u64,
+}
+
 /// Everything the process reports: its own figures, and those of all cores merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -784,6 +794,7 @@ pub struct Snapshot {
     /// Of the largest buckets, as many as the operator wants to see.
     pub bucket_usages: Vec<BucketMetrics>,
     pub lifecycle: LifecycleMetrics,
+    pub inventories: InventoryMetrics,
     /// Filled in by the operator edge.
     pub process: ProcessMetrics,
     pub totals: CoreSnapshot,

@@ -272,11 +272,15 @@ fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigEr
         return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
     }
     let mut webhooks: Vec<Webhook> = Vec::new();
-    for WebhookOption { name, url, token } in said {
+    for WebhookOption { name, url, token, accounts } in said {
         if webhooks.iter().any(|other| other.name == name) {
             return Err(refused(&name, "the name is there twice".to_owned()));
         }
-        webhooks.push(Webhook::new(&name, &url, token.as_deref()).map_err(|rule| refused(&name, rule))?);
+        let webhook = Webhook::new(&name, &url, token.as_deref()).and_then(|webhook| match accounts {
+            Some(accounts) => webhook.only_for(accounts),
+            None => Ok(webhook),
+        });
+        webhooks.push(webhook.map_err(|rule| refused(&name, rule))?);
     }
     Ok(webhooks.into())
 }

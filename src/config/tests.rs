@@ -90,7 +90,7 @@ fn webhooks_are_said_by_flag_or_table_and_refused_by_name() {
         (config.webhook_queue, resolve(&["/a"]).expect("none").webhook_queue),
         (7, limits::EVENTS_DEFAULT)
     );
-    let file = "webhook-queue = 9\n[webhook.three]\nurl = 'http://h/'\ntoken = 'geheim'\n";
+    let file = "webhook-queue = 9\n[webhook.three]\nurl = 'http://h/'\ntoken = 'geheim'\naccounts = ['123456789012']\n";
     let config = resolve_with_file(file, &["/a"]).expect("one");
     assert_eq!((config.webhooks.len(), config.webhook_queue), (1, 9));
     assert!(!format!("{config:?} {:?}", toml::from_str::<ServeOptions>(file)).contains("geheim"));

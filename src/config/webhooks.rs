@@ -15,6 +15,8 @@ pub struct WebhookOption {
     pub name: String,
     pub url: String,
     pub token: Option<String>,
+    /// Ids of the accounts that it is for; `None` for all.
+    pub accounts: Option<Vec<String>>,
 }
 
 impl fmt::Debug for WebhookOption {
@@ -32,7 +34,7 @@ impl FromStr for WebhookOption {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, url) =
             text.split_once('=').ok_or("expected NAME=URL, such as jobs=http://10.0.0.7:8080/s3")?;
-        Ok(WebhookOption { name: name.to_owned(), url: url.to_owned(), token: None })
+        Ok(WebhookOption { name: name.to_owned(), url: url.to_owned(), token: None, accounts: None })
     }
 }
 
@@ -41,11 +43,12 @@ impl FromStr for WebhookOption {
 struct Row {
     url: String,
     token: Option<String>,
+    accounts: Option<Vec<String>>,
 }
 
 /// The tables `[webhook.NAME]` of the file.
 pub(super) fn from_table<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<WebhookOption>, D::Error> {
     let rows = BTreeMap::<String, Row>::deserialize(from)?;
-    let option = |(name, Row { url, token })| WebhookOption { name, url, token };
+    let option = |(name, Row { url, token, accounts })| WebhookOption { name, url, token, accounts };
     Ok(rows.into_iter().map(option).collect())
 }

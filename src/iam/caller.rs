@@ -21,6 +21,9 @@ pub enum Caller {
 /// Who writes access logs into buckets.
 pub const LOG_DELIVERY: &str = "logging.s3.amazonaws.com";
 
+/// Who writes inventories into buckets.
+pub const INVENTORY: &str = "s3.amazonaws.com";
+
 /// What an access key opens.
 pub struct Credential {
     pub caller: Caller,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::codec::policy::Policy;
 use crate::codec::xml::{Grant, LogTarget, ObjectOwnership, Payer, PublicAccessBlock};
 use crate::object::buckets::Bucket;
+use crate::object::identities::Identities;
 use crate::object::settings::BucketSettings;
 
 /// What counts for a bucket.
@@ -38,8 +39,16 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Those of a bucket, as they are kept with it.
+    pub fn kept(bucket: &Bucket, name: &str, identities: &Identities) -> Rc<Rules> {
+        bucket.derived(|bucket| {
+            let owner = identities.account_of_canonical(&bucket.value.owner);
+            Rules::of(bucket, name, owner.as_ref().map_or("", |owner| &owner.value.name))
+        })
+    }
+
     /// `owner_name` is what the owner is called.
-    pub fn of(bucket: &Bucket, name: &str, owner_name: &str) -> Rules {
+    fn of(bucket: &Bucket, name: &str, owner_name: &str) -> Rules {
         Rules { owner_name: owner_name.to_owned(), ..Rules::new(name, &bucket.value.owner, &bucket.settings) }
     }
 

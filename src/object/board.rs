@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::base::metrics::ScrubMetrics;
+use crate::base::metrics::{InventoryMetrics, ScrubMetrics};
 use crate::base::time::Nanos;
 use crate::object::lifecycle::Figures;
 use crate::pool::mend::Mended;
@@ -17,6 +17,7 @@ use crate::pool::mend::Mended;
 #[derive(Debug, Default)]
 pub struct Board {
     pub lifecycle: Figures,
+    pub inventories: Reports,
     demanded: AtomicU64,
     /// Demands that a pass has begun for.
     taken: AtomicU64,
@@ -33,6 +34,23 @@ pub struct Board {
     passes: AtomicU64,
     /// End of the last full pass, in nanoseconds since 1970; 0 for never.
     last: AtomicU64,
+}
+
+/// Reports of inventories: what became of them.
+#[derive(Debug, Default)]
+pub struct Reports {
+    pub written: AtomicU64,
+    /// The destination did not let them in.
+    pub denied: AtomicU64,
+    pub failed: AtomicU64,
+}
+
+impl Reports {
+    pub fn metrics(&self) -> InventoryMetrics {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (written, denied, failed) = (read(&self.written), read(&self.denied), read(&self.failed));
+        InventoryMetrics { written, denied, failed }
+    }
 }
 
 impl Board {

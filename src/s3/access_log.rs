@@ -41,7 +41,7 @@ use crate::iam::Caller;
 use crate::iam::rules::Rules;
 pub(super) use deliver::run;
 pub(super) use line::{BATCH_DELETE, COPY_SOURCE, PART_COPY_SOURCE};
-use line::{Line, Rendered};
+use line::{Line, Rendered, without_credentials};
 pub(super) use target::{admit_target, check_grantees};
 
 const DAY_SECONDS: u64 = 86_400;
@@ -141,7 +141,7 @@ impl<'r> Trace<'r> {
             peer: self.peer,
             request_id: self.request_id,
             method: self.parts.method.as_str(),
-            uri: self.parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+            uri: without_credentials(self.parts.uri.path_and_query().map_or("/", |path| path.as_str())),
             protocol: self.parts.version,
             referer: header("referer"),
             agent: header("user-agent"),

@@ -8,10 +8,10 @@ use http::{HeaderMap, StatusCode};
 
 use super::authorize::{grants_of, has_acl, owner_of};
 use super::error::{Code, Result, S3Error};
-use super::headers;
 use super::response::{Reply, empty, xml};
 use super::service::Call;
 use super::versions::{asked_version, version_header};
+use super::{NewBuckets, headers};
 use crate::base::limits::GRANTS_MAX;
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
@@ -235,7 +235,9 @@ fn grant_headers(headers: &HeaderMap) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Grantees are groups, and accounts that there are. The address of an account is its name.
+/// Grantees are groups, and accounts that there are. The address of an account is its name. An address of another
+/// account is only resolved where buckets are open (`--new-buckets open`), as for suites: whoever may set an ACL could
+/// else try out which accounts there are, and learn their ids.
 pub(super) fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Vec<Grant>> {
     if grants.len() > GRANTS_MAX {
         return Err(S3Error::with(Code::MalformedACLError, "The ACL has too many grants"));
@@ -245,6 +247,9 @@ pub(super) fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Ve
             Grantee::Group(_) => {}
             Grantee::Email(address) => {
                 let found = call.edge.store.identities().account_of_name(address);
+                let open = call.edge.settings.new_buckets == NewBuckets::Open;
+                let found =
+                    found.filter(|found| open || call.caller.canonical() == Some(&found.value.canonical));
                 let account = found.ok_or(Code::UnresolvableGrantByEmailAddress)?;
                 grant.grantee = Grantee::User(user(&account.value.canonical));
             }

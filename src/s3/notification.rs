@@ -73,7 +73,8 @@ fn refused(arn: &str, why: &str) -> S3Error {
 }
 
 /// `arn:PARTITION:SERVICE:REGION:ACCOUNT:NAME` with the service that the configuration is for. Region and
-/// account may be empty; an ARN that was written for AWS will do.
+/// account may be empty; an ARN that was written for AWS will do. A target that is not for the account of the bucket
+/// is as good as none.
 fn names_target(call: &Call<'_>, rule: &NotificationRule) -> bool {
     let parts: Vec<&str> = rule.arn.split(':').collect();
     let service = match rule.kind {
@@ -93,7 +94,10 @@ fn names_target(call: &Call<'_>, rule: &NotificationRule) -> bool {
         }
         _ => return false,
     };
-    webhook(call, name).is_some()
+    let owner = call.rules.as_ref().map_or("", |rules| &rules.owner);
+    let account = call.edge.store.identities().account_of_canonical(owner);
+    let is_for = |webhook: &Webhook| webhook.is_for(account.as_ref().map_or("", |account| &account.id));
+    webhook(call, name).is_some_and(is_for)
 }
 
 fn webhook<'c>(call: &'c Call<'_>, name: &str) -> Option<&'c Webhook> {

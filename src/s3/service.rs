@@ -197,11 +197,7 @@ impl Shared {
 
     /// What a bucket lays down about access.
     pub(super) fn rules(&self, bucket: &str) -> Result<Rc<Rules>> {
-        let found = self.store.settings(bucket)?;
-        Ok(found.derived(|found| {
-            let owner = self.store.identities().account_of_canonical(&found.value.owner);
-            Rules::of(found, bucket, owner.as_ref().map_or("", |owner| &owner.value.name))
-        }))
+        Ok(Rules::kept(&*self.store.settings(bucket)?, bucket, self.store.identities()))
     }
 
     /// The error document, or only its status where the answer has no body.

@@ -27,6 +27,7 @@ use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
 use crate::iam::accounts::root_account;
+use crate::iam::delivery::admits_report;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
@@ -80,7 +81,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         let (scrub, evacuate) = (some(facts.config.scrub_interval), some(facts.config.evacuate_after));
         upkeep::start_for_all(&mut running, shared, Patience { scrub, evacuate });
         upkeep::lifecycle::start(&mut running, facts.config.lifecycle_day);
-        upkeep::inventory::start(&mut running, facts.config.lifecycle_day);
+        upkeep::inventory::start(&mut running, facts.config.lifecycle_day, admits_reports(&facts));
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running);
@@ -97,6 +98,16 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         drop(edge);
         running.shut_down().await;
     }
+}
+
+/// Destinations of inventories are judged as they are when a report is due.
+fn admits_reports(facts: &Facts) -> upkeep::inventory::Admits {
+    let region = facts.config.region.clone();
+    Rc::new(move |core, order| {
+        let destination = core.common.buckets.get(&order.destination.name);
+        let identities = &core.common.identities;
+        destination.is_some_and(|bucket| admits_report(identities, &bucket, order, &region))
+    })
 }
 
 /// Serves what main deals to this core until draining begins.
@@ -293,6 +304,7 @@ async fn gather(core: Rc<Core>, facts: Facts) -> Snapshot {
             .map(usage_of)
             .collect(),
         lifecycle: core.board.lifecycle.metrics(),
+        inventories: core.board.inventories.metrics(),
         process: Default::default(),
         totals,
     }

@@ -268,6 +268,17 @@ def test_an_account_is_meant_by_its_address(one, open_basalt, bucket):
         one.s3.put_bucket_acl(Bucket=bucket, GrantRead='emailAddress="nobody@example.com"')
 
 
+def test_addresses_of_others_are_nobodys_where_buckets_are_closed(basalt):
+    one, two = account(basalt), account(basalt)
+    name = f"{one.id}-closed"
+    one.s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
+    one.s3.put_bucket_acl(Bucket=name, GrantRead=f'emailAddress="{one.name}"')
+    assert grants(one.s3.get_bucket_acl(Bucket=name)) == {(one.canonical, "READ")}
+    for address in (two.name, "nobody@example.com"):
+        with refused("UnresolvableGrantByEmailAddress", 400):
+            one.s3.put_bucket_acl(Bucket=name, GrantRead=f'emailAddress="{address}"')
+
+
 def test_listings_name_who_owns_each_object(one, two, bucket):
     one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
     two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")

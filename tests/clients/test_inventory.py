@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from .content import MIB, content
 from .errors import refused
-from .identities import OPEN, account, policy
+from .identities import OPEN, account, allow, objects, policy
 from .waiting import until
 
 DAY = ["--lifecycle-day", "2"]
@@ -22,6 +22,7 @@ LONG_DAY = ["--lifecycle-day", "3600"]
 FIELDS = ["Size", "LastModifiedDate", "StorageClass", "ETag", "IsMultipartUploaded", "EncryptionStatus",
           "ObjectLockRetainUntilDate", "ObjectLockMode", "ObjectLockLegalHoldStatus", "ChecksumAlgorithm", "ObjectOwner"]
 WAIT = 60
+SERVICE = {"Service": "s3.amazonaws.com"}
 
 
 def configuration(lists, id="all", prefix="inv", versions="All", fields=FIELDS, frequency="Daily", enabled=True, filter=None,
@@ -42,10 +43,18 @@ def put(s3, bucket, found):
     s3.put_bucket_inventory_configuration(Bucket=bucket, Id=found["Id"], InventoryConfiguration=found)
 
 
+def let_in(s3, lists, source="*", **condition):
+    """The policy of AWS's documentation."""
+    condition = {"ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{source}"},
+                 "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control", **condition}}
+    s3.put_bucket_policy(Bucket=lists, Policy=policy(allow("s3:PutObject", objects(lists), Principal=SERVICE, Condition=condition)))
+
+
 @pytest.fixture
 def lists(s3, bucket):
     name = f"{bucket}-lists"
     s3.create_bucket(Bucket=name)
+    let_in(s3, name, bucket)
     return name
 
 
@@ -122,6 +131,14 @@ def test_lists_go_to_the_own_account_and_only_who_may_sets_them(open_basalt, one
     one.s3.create_bucket(Bucket=f"{one.id}-data")
     one.s3.create_bucket(Bucket=f"{one.id}-lists")
     two.s3.create_bucket(Bucket=f"{two.id}-lists")
+    let_in(two.s3, f"{two.id}-lists")
+    unasked = configuration(f"{one.id}-lists", enabled=False)
+    for others in ({}, {"aws:SourceAccount": two.id}):
+        if others:
+            let_in(one.s3, f"{one.id}-lists", **others)
+        with refused("InvalidS3DestinationBucket", 400):
+            put(one.s3, f"{one.id}-data", unasked)
+    let_in(one.s3, f"{one.id}-lists", f"{one.id}-data", **{"aws:SourceAccount": one.id})
     mine = configuration(f"{one.id}-lists", enabled=False, AccountId=one.id)
     with refused("InvalidS3DestinationBucket", 400):
         put(one.s3, f"{one.id}-data", configuration(f"{two.id}-lists"))
@@ -171,6 +188,7 @@ def server_with(new_basalt, options=DAY):
     s3 = server.s3()
     s3.create_bucket(Bucket="data")
     s3.create_bucket(Bucket="lists")
+    let_in(s3, "lists", "data")
     return server, s3
 
 
@@ -273,3 +291,21 @@ def test_what_cannot_be_written_is_tried_again_and_leaves_nothing(new_basalt):
     ask(server, "quota", "lists", "--clear")
     put(s3, "data", configuration("lists", id="again"))
     wait_for(s3, "lists")
+
+
+def test_a_destination_that_lets_nobody_in_any_more_gets_no_report(new_basalt):
+    server, s3 = server_with(new_basalt)
+    put(s3, "data", configuration("lists", enabled=False))
+    s3.delete_bucket_policy(Bucket="lists")
+    with refused("InvalidS3DestinationBucket", 400):
+        put(s3, "data", configuration("lists"))
+    let_in(s3, "lists", "data")
+    put(s3, "data", configuration("lists"))
+    wait_for(s3, "lists")
+    s3.delete_bucket_policy(Bucket="lists")
+
+    def reports(outcome):
+        return server.metrics()["basalt_inventory_reports_total"][f'{{outcome="{outcome}"}}']
+
+    until(lambda: reports("denied") >= 1, WAIT, "a refusal")
+    assert "does not let s3.amazonaws.com write" in server.text() and reports("written") >= 1

@@ -15,7 +15,7 @@ use basalt::object::commit::BucketRef;
 use basalt::object::error::ObjectError;
 use basalt::object::settings::Setting;
 use basalt::object::store::{ListEntry, ListQuery, VersionQuery};
-use basalt::upkeep::inventory::{Failure, report_one};
+use basalt::upkeep::inventory::{Admits, Failure, report_one};
 
 use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
 
@@ -40,7 +40,8 @@ async fn report(server: &Server, inventory: Inventory, lines_max: u64) -> Result
     server.store().set_setting(BUCKET, setting).await.expect("a configuration");
     let id = server.store().settings(BUCKET).expect("the bucket").value.id;
     let source = BucketRef { name: BUCKET.into(), id };
-    report_one(server.core(), source, Arc::new(inventory), lines_max).await
+    let admits: Admits = Rc::new(|_, order| order.inventory.prefix.as_deref() != Some("shut"));
+    report_one(server.core(), source, Arc::new(inventory), lines_max, &admits).await
 }
 
 /// Keys of everything in the destination.
@@ -162,6 +163,9 @@ fn a_report_that_fails_leaves_nothing_and_the_next_start_makes_it() {
         assert_eq!(written(&server).await, Vec::<String>::new());
         let elsewhere = Inventory { bucket: "arn:aws:s3:::nowhere".into(), ..inventory(false, None) };
         assert_eq!(report(&server, elsewhere, 200).await, Err(Failure::Destination));
+        let shut_out = Inventory { prefix: Some("shut".into()), ..inventory(false, None) };
+        assert_eq!(report(&server, shut_out, 200).await, Err(Failure::Denied));
+        assert_eq!(written(&server).await, Vec::<String>::new());
         sim.crash();
         drop(server);
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");

@@ -5,6 +5,7 @@
 //! the end of the answer, bytes sent and time taken, is put in then (`Rendered::write`).
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ use http::{Method, Version};
 
 use crate::base::time::Nanos;
 use crate::codec::date::log_date;
-use crate::codec::uri::encode_path_into;
+use crate::codec::uri::{decode_path, encode_path_into};
 use crate::s3::route::Operation;
 
 /// The fields of a line; a default one is all dashes.
@@ -29,7 +30,8 @@ pub(super) struct Line<'a> {
     /// Decoded.
     pub key: Option<&'a str>,
     pub method: &'a str,
-    pub uri: &'a str,
+    /// As sent, `without_credentials`.
+    pub uri: Cow<'a, str>,
     pub protocol: Version,
     pub status: u16,
     pub error: Option<&'a str>,
@@ -43,6 +45,27 @@ pub(super) struct Line<'a> {
     pub presigned: Option<bool>,
     pub host: Option<&'a str>,
     pub by_acl: bool,
+}
+
+/// Parameters whose values would let in whoever reads them, while they last.
+const CREDENTIALS: [&str; 3] = ["X-Amz-Signature", "X-Amz-Security-Token", "Signature"];
+
+/// Path and query without what a presigned URL is trusted for.
+pub(super) fn without_credentials(uri: &str) -> Cow<'_, str> {
+    let Some((path, query)) = uri.split_once('?') else { return Cow::Borrowed(uri) };
+    let named = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        // A name counts however it is written.
+        let meant = decode_path(name).ok()?;
+        let is_one = CREDENTIALS.iter().any(|one| meant.eq_ignore_ascii_case(one));
+        (is_one && !value.is_empty()).then(|| name.len() + 1)
+    };
+    if query.split('&').all(|pair| named(pair).is_none()) {
+        return Cow::Borrowed(uri);
+    }
+    let kept = |pair| named(pair).and_then(|end| str::get(pair, ..end)).unwrap_or(pair);
+    let pairs: Vec<&str> = query.split('&').map(kept).collect();
+    Cow::Owned(format!("{path}?{}", pairs.join("&")))
 }
 
 /// A line without what only the end of the answer tells.
@@ -228,6 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn presigned_urls_are_of_no_use_to_a_reader() {
+        for (sent, logged) in [
+            ("/b/k", "/b/k"),
+            ("/b/k?versionId=Signature&x", "/b/k?versionId=Signature&x"),
+            (
+                "/b/k?X-Amz-Expires=9&X-Amz-Signature=ab%2F&a=b&X-Amz-Security-Token=t",
+                "/b/k?X-Amz-Expires=9&X-Amz-Signature=&a=b&X-Amz-Security-Token=",
+            ),
+            ("/?x-amz-signature=ab", "/?x-amz-signature="),
+            ("/?X%2dAmz%2DSignature=ab&%zz=1", "/?X%2dAmz%2DSignature=&%zz=1"),
+            ("/?AWSAccessKeyId=a&Expires=1&Signature=b%3d=", "/?AWSAccessKeyId=a&Expires=1&Signature="),
+        ] {
+            assert_eq!(without_credentials(sent), logged);
+        }
+    }
+
+    #[test]
     fn all_fields_in_their_order() {
         let line = Line {
             owner: "OWNER",
@@ -239,7 +279,7 @@ mod tests {
             operation: "REST.GET.OBJECT",
             key: Some("a b/ü\""),
             method: "GET",
-            uri: "/b/a%20b?x=\"",
+            uri: "/b/a%20b?x=\"".into(),
             protocol: Version::HTTP_11,
             status: 206,
             error: None,
@@ -263,8 +303,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_a_dash() {
-        let bare =
-            Line { method: "GET", uri: "/", error: Some("AccessDenied"), status: 403, ..Line::default() };
+        let bare = Line {
+            method: "GET",
+            uri: "/".into(),
+            error: Some("AccessDenied"),
+            status: 403,
+            ..Line::default()
+        };
         assert_eq!(
             text(&bare, 0, 1),
             "- - [01/Jan/1970:00:00:00 +0000] - - - - - \"GET / HTTP/1.1\" 403 AccessDenied - - 1 0 \"-\" \"-\" - - - - - \

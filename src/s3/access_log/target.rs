@@ -5,17 +5,11 @@
 //! a caller: the policy of the target, or its ACL where ACLs are on, lets it in. May use `iam`, `s3::acl`.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
 
-use std::borrow::Cow;
-
 use super::deliver::log_key;
 use crate::base::limits::LOG_PREFIX_BYTES_MAX;
-use crate::base::time::Nanos;
-use crate::codec::date::iso8601_ms;
-use crate::codec::policy::{Action, Context, Key, Name, Values};
 use crate::codec::xml::{Grant, LogTarget};
-use crate::iam::Caller;
 use crate::iam::caller::LOG_DELIVERY;
-use crate::iam::judge::Wish;
+use crate::iam::delivery::Delivery;
 use crate::iam::rules::Rules;
 use crate::s3::Shared;
 use crate::s3::acl::check_grants;
@@ -66,48 +60,7 @@ pub(in crate::s3) fn check_grantees(call: &Call<'_>, target: &mut LogTarget) -> 
 
 /// Whether the log of `bucket` may be written to `key` of the target, of which `rules` are.
 pub(super) fn may_deliver(edge: &Shared, rules: &Rules, bucket: &str, target: &str, key: &str) -> bool {
-    let account = edge.store.identities().account_of_canonical(&rules.owner);
-    let delivery = Delivery {
-        source: format!("arn:aws:s3:::{bucket}"),
-        account: account.as_ref().map_or("", |account| &account.id),
-        region: &edge.settings.region,
-        now: edge.store.now(),
-    };
-    let resource = format!("arn:aws:s3:::{target}/{key}");
-    let caller = Caller::Service(LOG_DELIVERY);
-    let wish = Wish { caller: &caller, action: Action::PutObject, resource: &resource, context: &delivery };
-    wish.is_allowed(rules, None)
-}
-
-/// A delivery as policies see it.
-struct Delivery<'a> {
-    /// ARN of the bucket whose log it is.
-    source: String,
-    /// Id of the account that both buckets belong to.
-    account: &'a str,
-    region: &'a str,
-    now: Nanos,
-}
-
-impl Context for Delivery<'_> {
-    fn values(&self, key: &Key) -> Values<'_> {
-        let own = |text: &'static str| Some(Cow::Borrowed(text));
-        Values::from(match key.name {
-            Name::SourceArn => Some(Cow::Borrowed(self.source.as_str())),
-            Name::SourceAccount | Name::SourceOwner | Name::ResourceAccount | Name::ResourceAccountGlobal => {
-                Some(Cow::Borrowed(self.account))
-            }
-            Name::PrincipalIsService => own("true"),
-            Name::PrincipalServiceName | Name::PrincipalServiceNames => own(LOG_DELIVERY),
-            Name::PrincipalType => own("Service"),
-            Name::ViaService => own("false"),
-            // It crosses no network.
-            Name::SecureTransport => own("true"),
-            Name::RequestedRegion => Some(Cow::Borrowed(self.region)),
-            Name::CurrentTime => Some(Cow::Owned(iso8601_ms(self.now).as_str().to_owned())),
-            Name::EpochTime => Some(Cow::Owned(self.now.seconds().to_string())),
-            Name::StorageClass => own("STANDARD"),
-            _ => None,
-        })
-    }
+    let (region, now) = (edge.settings.region.as_str(), edge.store.now());
+    let delivery = Delivery { service: LOG_DELIVERY, source: bucket, acl: None, region, now };
+    delivery.is_allowed(edge.store.identities(), rules, target, key)
 }

@@ -4,8 +4,9 @@
 //! others when a day or a week begins (weeks begin on Sundays, UTC). A background core writes them, one at a time.
 //! The bucket remembers when the newest one was begun and when the newest whole one was (`InventoryRun`), so a restart
 //! neither repeats a report nor forgets one, and what was left of one that was cut off is deleted before the next. One
-//! that failed is tried again after a while, twice as long each time. The destination must belong to
-//! the account of the source; that is looked at again for each report.
+//! that failed is tried again after a while, twice as long each time. The destination must belong to the account of
+//! the source and let the server in; both are looked at again for each report, and who is let in is for a layer
+//! above to say (`Admits`).
 
 mod line;
 mod manifest;
@@ -15,6 +16,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::limits::{INVENTORY_LINES_MAX, INVENTORY_LOOK_SECONDS, INVENTORY_LOOKS_MAX};
@@ -43,11 +45,24 @@ pub struct Order {
     pub lines_max: u64,
 }
 
+impl Order {
+    /// A key of each kind that the report has.
+    pub fn keys(&self) -> [String; 3] {
+        let report = manifest::report_key(self, "manifest.json");
+        [manifest::list_key(self, 0), report, manifest::symlink_key(self)]
+    }
+}
+
+/// Whether the destination lets the report in.
+pub type Admits = Rc<dyn Fn(&Core, &Order) -> bool>;
+
 /// Why a report was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     #[error("the destination does not exist or belongs to another account")]
     Destination,
+    #[error("the policy of the destination does not let s3.amazonaws.com write")]
+    Denied,
     #[error(transparent)]
     Store(#[from] ObjectError),
     #[error("the report is too large")]
@@ -57,13 +72,13 @@ pub enum Failure {
 }
 
 /// Starts the one task.
-pub fn start(running: &mut Running, day: Day) {
-    let task = report_when_due(running.core.clone(), running.log.clone(), day);
+pub fn start(running: &mut Running, day: Day, admits: Admits) {
+    let task = report_when_due(running.core.clone(), running.log.clone(), day, admits);
     running.tend_with(tokio::task::spawn_local(task));
 }
 
 /// Reports whatever is due, until the server stops.
-pub async fn report_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
+pub async fn report_when_due(core: Rc<Core>, log: Rc<Log>, day: Day, admits: Admits) {
     let look = Duration::from_nanos(day.length().0 / 4).min(Duration::from_secs(INVENTORY_LOOK_SECONDS));
     // Those that failed, and when to try again.
     let mut failed: BTreeMap<(u64, String), Failed> = BTreeMap::new();
@@ -77,11 +92,16 @@ pub async fn report_when_due(core: Rc<Core>, log: Rc<Log>, day: Day) {
             if log.is_over() || failed.get(&name).is_some_and(|failed| failed.again > now) {
                 continue;
             }
-            let Err(error) = report_one(&core, source.clone(), inventory, INVENTORY_LINES_MAX).await else {
+            let report = report_one(&core, source.clone(), inventory, INVENTORY_LINES_MAX, &admits).await;
+            let figures = &core.board.inventories;
+            let Err(error) = report else {
+                figures.written.fetch_add(1, Ordering::Relaxed);
                 failed.remove(&name);
                 continue;
             };
             if !log.is_over() {
+                let count = if error == Failure::Denied { &figures.denied } else { &figures.failed };
+                count.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(bucket = source.name, inventory = name.1, %error, "an inventory was not written");
                 let pause = before.map_or(day.length().0 / 24, |pause| (2 * pause).min(day.length().0));
                 failed.insert(name, Failed { again: Nanos(now.0.saturating_add(pause)), pause });
@@ -140,6 +160,7 @@ pub async fn report_one(
     source: BucketRef,
     inventory: Arc<Inventory>,
     lines_max: u64,
+    admits: &Admits,
 ) -> Result<(), Failure> {
     let buckets = &core.common.buckets;
     let bucket = buckets.get(&source.name).filter(|found| found.value.id == source.id);
@@ -158,6 +179,9 @@ pub async fn report_one(
         core.in_background(move |core| report::sweep(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
     }
     remember(core, &source, InventoryRun { id: id.clone(), begun, whole }).await?;
+    if !admits(core, &order) {
+        return Err(Failure::Denied);
+    }
     core.in_background(move |core| report::write(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
     match remember(core, &source, InventoryRun { id, begun, whole: Some(begun) }).await {
         // It was removed meanwhile, or the bucket was.

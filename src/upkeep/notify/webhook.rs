@@ -1,8 +1,8 @@
 //! A target that is told over HTTP: its name and address, and the client that posts to it.
 //!
 //! A client keeps one connection open. What comes back is hostile as any outside bytes: bounded in time and
-//! size, and only its status counts. Names are looked up on a thread of their own, one at a time, because the
-//! system's resolver cannot be interrupted. The token of a target never stands in a log.
+//! size, and only its status counts. Names are looked up on a thread of their own, because the system's resolver
+//! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a log.
 //! May use `io::socket`. TLS is not spoken yet, so that such an address is refused where it is read.
 
 use std::fmt;
@@ -31,12 +31,25 @@ use crate::base::limits::{
 use crate::io::socket;
 
 /// A target as the configuration of the server names it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Webhook {
     pub name: String,
     destination: Destination,
     token: Option<HeaderValue>,
+    /// Ids of the accounts whose buckets may name it; `None` for all.
+    accounts: Option<Vec<String>>,
+    /// Shared by everybody who posts to this target: its name is looked up once at a time.
+    resolving: Arc<Semaphore>,
 }
+
+impl PartialEq for Webhook {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |hook: &Self| (hook.name.clone(), hook.token.clone(), hook.accounts.clone());
+        self.destination == other.destination && parts(self) == parts(other)
+    }
+}
+
+impl Eq for Webhook {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
@@ -59,6 +72,7 @@ impl fmt::Debug for Webhook {
             .field("name", &self.name)
             .field("destination", &self.destination)
             .field("token", &token)
+            .field("accounts", &self.accounts)
             .finish()
     }
 }
@@ -80,7 +94,22 @@ impl Webhook {
             None => None,
             Some(token) => Some(bearer(token).ok_or("the token cannot be sent in a header")?),
         };
-        Ok(Webhook { name: name.to_owned(), destination, token })
+        let (name, resolving) = (name.to_owned(), Arc::new(Semaphore::new(1)));
+        Ok(Webhook { name, destination, token, accounts: None, resolving })
+    }
+
+    /// For buckets of these accounts alone, by their ids.
+    pub fn only_for(self, accounts: Vec<String>) -> Result<Self, String> {
+        let is_id = |id: &String| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
+        match accounts.iter().all(is_id) {
+            true => Ok(Webhook { accounts: Some(accounts), ..self }),
+            false => Err("accounts are named by their ids of twelve digits".to_owned()),
+        }
+    }
+
+    /// Whether buckets of that account may name it.
+    pub fn is_for(&self, account: &str) -> bool {
+        self.accounts.as_ref().is_none_or(|accounts| accounts.iter().any(|id| id == account))
     }
 }
 
@@ -148,12 +177,11 @@ async fn within(seconds: u64, exchange: impl Future<Output = Result<(), Failure>
 pub struct Client {
     webhook: Webhook,
     open: Option<SendRequest<Full<Bytes>>>,
-    resolving: Arc<Semaphore>,
 }
 
 impl Client {
     pub fn new(webhook: Webhook) -> Self {
-        Client { webhook, open: None, resolving: Arc::new(Semaphore::new(1)) }
+        Client { webhook, open: None }
     }
 
     /// Whether nobody is to be told at all.
@@ -235,7 +263,7 @@ impl Client {
             return Ok(vec![SocketAddr::new(address, *port)]);
         }
         // Held until the resolver is through, whether anybody still waits for it or not.
-        let turn = self.resolving.clone().acquire_owned().await.map_err(down)?;
+        let turn = self.webhook.resolving.clone().acquire_owned().await.map_err(down)?;
         let (tell, told) = oneshot::channel();
         let (host, port) = (host.clone(), *port);
         let lookup = move || {
@@ -328,6 +356,30 @@ mod tests {
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer geheim");
         assert!(!format!("{request:?}").contains("geheim"));
         assert!(refusal("w", "http://host", Some("a\nb")).contains("token"));
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let webhook = Webhook::new("w", "http://localhost:80/", None).expect("it is one");
+            let turn = webhook.resolving.clone().acquire_owned().await.expect("it is free");
+            let client = Client::new(webhook.clone());
+            let hurried = tokio::time::timeout(Duration::ZERO, client.resolve()).await;
+            assert!(hurried.is_err(), "somebody else is at it");
+            drop(turn);
+            assert!(client.resolve().await.is_ok_and(|found| !found.is_empty()));
+        });
+    }
+
+    #[test]
+    fn a_target_may_be_for_some_accounts_alone() {
+        let webhook = Webhook::new("w", "discard", None).expect("it is one");
+        assert!(webhook.is_for("123456789012"));
+        let theirs = webhook.clone().only_for(vec!["123456789012".into()]).expect("an id");
+        assert!(theirs.is_for("123456789012") && !theirs.is_for("210987654321") && !theirs.is_for(""));
+        assert!(theirs != webhook && theirs == theirs.clone());
+        assert!(webhook.only_for(vec!["someone".into()]).is_err_and(|rule| rule.contains("twelve")));
     }
 
     /// Answers the requests of one connection after the other with these bytes. All but the first are closed
