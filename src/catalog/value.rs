@@ -336,8 +336,9 @@ fn put_part_ref(put: &mut Put, part: &PartRef) {
 }
 
 fn skip_part_ref(take: &mut Take<'_>) -> Option<()> {
-    (take.u16()?, take.varint()?, take.bytes()?);
-    Some(())
+    take.u16()?;
+    take.varint()?;
+    take.bytes().map(drop)
 }
 
 fn take_part_ref(take: &mut Take<'_>) -> Option<PartRef> {

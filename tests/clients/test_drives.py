@@ -291,16 +291,24 @@ def test_a_drive_deleted_while_serving_is_noticed(new_basalt):
     verify(server, bodies)
 
 
+def bytes_at(path, offset, length):
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
 def test_a_superblock_written_over_while_serving_is_written_again(new_basalt):
     """Nobody reads it before the next start, which would miss the drive."""
     server = new_basalt().start()
     bodies = fill(server)
-    for n in (0, 1, 3):
-        with open(server.drives[n] / "basalt.meta", "r+b") as file:
-            for copy in range(4):
-                file.seek(copy * MIB)
-                file.write(os.urandom(4096))
-    until(lambda: server.text().count("superblock overwritten") >= 12, 60, "the damage to be noticed")
+    places = [(server.drives[n] / "basalt.meta", copy * MIB) for n in (0, 1, 3) for copy in range(4)]
+    magic = {bytes_at(*place, 8) for place in places}
+    for path, offset in places:
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(os.urandom(4096))
+    until(lambda: all(bytes_at(*place, 8) in magic for place in places), 60, "the superblocks to be written again")
+    assert "superblocks were overwritten" in server.text()
     server.stop().start()
     assert not ill(server)
     everything_works(server, bodies, "after")
