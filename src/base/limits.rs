@@ -500,6 +500,8 @@ pub const SCRUB_DAYS_MAX: u64 = 3650;
 /// How often it is looked whether a report is due: 0.1 ms for as many buckets as there may be. A short lifecycle day is
 /// looked at four times.
 pub const INVENTORY_LOOK_SECONDS: u64 = 5;
+/// Buckets, or inventories, that are looked at between two rests: 0.2 us each, and as much for each name.
+pub const INVENTORY_LOOKS_MAX: usize = 512;
 /// Lines of one file of a report: 200 bytes each before they are compressed.
 pub const INVENTORY_LINES_MAX: u64 = 1_000_000;
 /// Files of one report, whose names are kept until its manifest is written: 10^10 objects, 20 MiB.

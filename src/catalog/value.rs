@@ -645,13 +645,21 @@ mod tests {
             prop_assert_eq!(listed.checksum.is_some(), version.meta.checksum.is_some());
             prop_assert_eq!(Version::encodes_marker(&encoded), version.is_marker());
             prop_assert_eq!(Version::encodes_null(&encoded), version.null);
+            let owned = Listed::decode_owned(&encoded).expect("so it does with the owner");
+            prop_assert_eq!(owned, Listed { owner: version.meta.attached.owner.clone(), ..listed });
+            let parts = match &version.storage {
+                Storage::Parts { parts, .. } => parts.len(),
+                _ => 0,
+            };
+            prop_assert_eq!(Version::encoded_parts(&encoded), parts);
         }
 
         #[test]
         fn any_bytes_decode_without_panic(bytes: Vec<u8>) {
             let _ = (Version::decode(&bytes), Listed::decode(&bytes), PartValue::decode(&bytes));
             let _ = (UploadValue::decode(&bytes), BucketValue::decode(&bytes), PackValue::decode(&bytes));
-            let _ = SettingValue::decode(&bytes);
+            let _ = (SettingValue::decode(&bytes), Listed::decode_owned(&bytes));
+            let _ = Version::encoded_parts(&bytes);
             let _ = (NullOrder::decode(&bytes), Version::encodes_null(&bytes), Version::encodes_marker(&bytes));
         }
 

@@ -268,8 +268,9 @@ mod tests {
     #[test]
     fn settings_of_a_kind_that_has_several_are_told_apart_by_name() {
         let mut all = BucketSettings::default();
-        let run =
-            |id: &str, begun| Setting::InventoryRun(InventoryRun { id: id.into(), begun: Nanos(begun) });
+        let run = |id: &str, begun| {
+            Setting::InventoryRun(InventoryRun { id: id.into(), begun: Nanos(begun), whole: None })
+        };
         assert!(all.admit(&run("a", 1)).is_err(), "of no inventory");
         for setting in [run("a", 1), run("b", 2), run("a", 3)] {
             assert_eq!(stored(&setting), (7, setting.clone()));

@@ -125,6 +125,17 @@ impl Shard {
         }
     }
 
+    /// Whether an object of this name is there, and its id where versions have one.
+    pub async fn newest_id(
+        self: Rc<Self>,
+        named: BucketRef,
+        key: String,
+    ) -> Result<Option<Option<String>>, ObjectError> {
+        let bucket = self.bucket(&named)?;
+        let found = self.newest(&bucket, &key).await?.filter(|found| !found.version.is_marker());
+        Ok(found.map(|found| bucket.settings.versioning.map(|_| found.id(bucket.value.id, &key))))
+    }
+
     async fn newest_of_many(&self, bucket: u64, key: &str) -> Result<Option<Found>, ObjectError> {
         for _ in 0..SCAN_RETRIES_MAX {
             let removals = self.removals();

@@ -1,19 +1,23 @@
 //! Inventories of the whole engine: lists of a bounded length that together say what a listing says, while clients
 //! go on writing, and a report that fails and leaves nothing.
+//!
+//! Reports are asked for one by one, with lists short enough that some objects fill several; what is read back is the
+//! manifest and the lists that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use basalt::codec::xml::{Inventory, Quota, Versioning};
 use basalt::object::commit::BucketRef;
 use basalt::object::error::ObjectError;
 use basalt::object::settings::Setting;
-use basalt::object::store::{ListEntry, ListQuery};
+use basalt::object::store::{ListEntry, ListQuery, VersionQuery};
 use basalt::upkeep::inventory::{Admits, Failure, report_one};
 
-use crate::harness::{BUCKET, Server, body, fresh_on, request, run, start, world};
+use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
 
 const LISTS: &str = "lists";
 
@@ -166,11 +170,62 @@ fn a_report_that_fails_leaves_nothing_and_the_next_start_makes_it() {
         drop(server);
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
         let settings = server.store().settings(BUCKET).expect("the bucket").settings.clone();
-        assert!(settings.inventories.contains_key("i") && settings.inventory_runs.is_empty());
+        assert!(settings.inventories.contains_key("i") && settings.inventory_runs["i"].whole.is_none());
         let quota = basalt::object::settings::Kind::Quota;
         server.store().remove_setting(LISTS, quota).await.expect("no quota");
         report(&server, inventory(false, None), 200).await.expect("a report");
         assert_eq!(lists(&server).await.iter().map(Vec::len).sum::<usize>(), 600);
         server.stop().await;
     });
+}
+
+#[test]
+fn a_report_that_was_cut_off_leaves_nothing_behind_the_next() {
+    let cuts: u32 = (1..=12u64).map(cut_off).sum();
+    assert!(cuts > 6, "{cuts} reports were cut off");
+}
+
+/// Cuts the power in the middle of a report and writes it anew. How many were cut off.
+fn cut_off(seed: u64) -> u32 {
+    let (tell, told) = std::sync::mpsc::channel();
+    run(async move {
+        let sim = world(seed, 4);
+        let server = fresh_on(&sim, &request(4, 2)).await;
+        server.store().create_bucket(LISTS, "r", "o").await.expect("a bucket");
+        if seed % 2 == 0 {
+            let enabled = Setting::Versioning(Versioning::Enabled);
+            server.store().set_setting(LISTS, enabled).await.expect("versions");
+        }
+        for n in 0..600 {
+            server.put(&format!("k{n}"), body("b", n, 9)).await.expect("a put");
+        }
+        let mut chance = Chance(seed.wrapping_mul(0x9876_5432_10fe_dcb1) | 1);
+        sim.crash_at_write(4 + chance.below(40));
+        let cut = tokio::time::timeout(Duration::from_secs(30), report(&server, inventory(false, None), 100));
+        let _ = cut.await;
+        sim.crash();
+        drop(server);
+        let server = start(&sim, &request(4, 2)).await.expect("it starts after the cut");
+        let runs = server.store().settings(BUCKET).expect("the bucket").settings.inventory_runs.clone();
+        let is_cut = runs.get("i").is_some_and(|run| run.whole.is_none());
+        if is_cut {
+            report(&server, inventory(false, None), 100).await.expect("a report");
+            let lists = lists(&server).await;
+            assert_eq!(lists.iter().map(Vec::len).sum::<usize>(), 600, "seed {seed}");
+            let query = VersionQuery {
+                bucket: LISTS.into(),
+                prefix: String::new(),
+                delimiter: String::new(),
+                key_marker: String::new(),
+                version_id_marker: String::new(),
+                limit: 1000,
+            };
+            let all = server.store().list_versions(query).await.expect("versions");
+            // The lists, for Hive, the manifest and its checksum.
+            assert_eq!(all.entries.len(), lists.len() + 3, "seed {seed}");
+        }
+        server.stop().await;
+        tell.send(u32::from(is_cut)).expect("somebody listens");
+    });
+    told.recv().expect("an answer")
 }

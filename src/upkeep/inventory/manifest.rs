@@ -51,8 +51,10 @@ pub fn symlinks(order: &Order, files: &[File]) -> String {
     files.iter().map(line).collect()
 }
 
-/// `number` tells the lists of a server apart.
-pub fn list_key(order: &Order, number: u128) -> String {
+/// Names that look like chance and follow from the order, so that whoever comes behind a report that was cut off
+/// finds its lists.
+pub fn list_key(order: &Order, number: usize) -> String {
+    let number = u128::from(order.begun.0) << 64 | number as u128;
     let hex = format!("{number:032x}");
     let (a, rest) = hex.split_at(8);
     let (b, rest) = rest.split_at(4);

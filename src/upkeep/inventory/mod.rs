@@ -2,10 +2,11 @@
 //!
 //! One task of the process looks which are due, by the day of lifecycle: the first as soon as it is wanted, the
 //! others when a day or a week begins (weeks begin on Sundays, UTC). A background core writes them, one at a time.
-//! When one has been written, the bucket remembers when it was begun (`InventoryRun`), so a restart neither
-//! repeats a report nor forgets one. One that failed is tried again after a while. The destination must belong to
-//! the account of the source and let the server in; both are looked at again for each report, and who is let in
-//! is for a layer above to say (`Admits`).
+//! The bucket remembers when the newest one was begun and when the newest whole one was (`InventoryRun`), so a restart
+//! neither repeats a report nor forgets one, and what was left of one that was cut off is deleted before the next. One
+//! that failed is tried again after a while, twice as long each time. The destination must belong to the account of
+//! the source and let the server in; both are looked at again for each report, and who is let in is for a layer
+//! above to say (`Admits`).
 
 mod line;
 mod manifest;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::base::limits::{INVENTORY_LINES_MAX, INVENTORY_LOOK_SECONDS};
+use crate::base::limits::{INVENTORY_LINES_MAX, INVENTORY_LOOK_SECONDS, INVENTORY_LOOKS_MAX};
+use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::log::Log;
 use crate::codec::xml::{Inventory, InventoryRun};
@@ -28,7 +30,7 @@ use crate::object::core::Core;
 use crate::object::error::ObjectError;
 use crate::object::lifecycle::Day;
 use crate::object::open::Running;
-use crate::object::settings::{BucketSettings, Setting};
+use crate::object::settings::Setting;
 
 /// A report that is to be written.
 #[derive(Clone, Debug)]
@@ -79,46 +81,66 @@ pub fn start(running: &mut Running, day: Day, admits: Admits) {
 pub async fn report_when_due(core: Rc<Core>, log: Rc<Log>, day: Day, admits: Admits) {
     let look = Duration::from_nanos(day.length().0 / 4).min(Duration::from_secs(INVENTORY_LOOK_SECONDS));
     // Those that failed, and when to try again.
-    let mut failed: BTreeMap<(u64, String), Nanos> = BTreeMap::new();
+    let mut failed: BTreeMap<(u64, String), Failed> = BTreeMap::new();
     while !log.is_over() {
         let now = core.pool.world.now();
-        failed.retain(|_, again| *again > now);
-        for (source, inventory) in due(&core, now, day) {
+        // Of what is gone or no longer due nobody asks again.
+        failed.retain(|_, failed| failed.again.0.saturating_add(2 * day.length().0) > now.0);
+        for (source, inventory) in due(&core, now, day).await {
             let name = (source.id, inventory.id.clone());
-            if log.is_over() || failed.contains_key(&name) {
+            let before = failed.get(&name).map(|failed| failed.pause);
+            if log.is_over() || failed.get(&name).is_some_and(|failed| failed.again > now) {
                 continue;
             }
             let report = report_one(&core, source.clone(), inventory, INVENTORY_LINES_MAX, &admits).await;
             let figures = &core.board.inventories;
             let Err(error) = report else {
                 figures.written.fetch_add(1, Ordering::Relaxed);
+                failed.remove(&name);
                 continue;
             };
             if !log.is_over() {
                 let count = if error == Failure::Denied { &figures.denied } else { &figures.failed };
                 count.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(bucket = source.name, inventory = name.1, %error, "an inventory was not written");
-                failed.insert(name, Nanos(now.0.saturating_add(day.length().0 / 24)));
+                let pause = before.map_or(day.length().0 / 24, |pause| (2 * pause).min(day.length().0));
+                failed.insert(name, Failed { again: Nanos(now.0.saturating_add(pause)), pause });
             }
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(look) => {}
             () = log.over() => {}
         }
     }
 }
 
+/// A report that could not be written.
+struct Failed {
+    again: Nanos,
+    /// Nanoseconds; twice as long each time.
+    pause: u64,
+}
+
 /// Inventories of all buckets of which a report is due.
-pub fn due(core: &Core, now: Nanos, day: Day) -> Vec<(BucketRef, Arc<Inventory>)> {
-    let selected = core.common.buckets.select(|settings| !settings.inventories.is_empty());
-    let of_bucket = |(named, settings): (BucketRef, Arc<BucketSettings>)| {
-        let wanted = settings.inventories.values().filter(|inventory| {
-            let run = settings.inventory_runs.get(&inventory.id);
-            inventory.enabled && is_due(inventory.weekly, run.map(|run| run.begun), now, day)
-        });
-        wanted.map(|inventory| (named.clone(), inventory.clone())).collect::<Vec<_>>()
-    };
-    selected.into_iter().flat_map(of_bucket).collect()
+async fn due(core: &Core, now: Nanos, day: Day) -> Vec<(BucketRef, Arc<Inventory>)> {
+    let (mut all, mut after, mut stint) = (Vec::new(), String::new(), Stint::new(INVENTORY_LOOKS_MAX));
+    loop {
+        let page = core.common.buckets.page(&after, INVENTORY_LOOKS_MAX);
+        let Some((last, _)) = page.last() else { return all };
+        after.clone_from(last);
+        stint.step(page.len()).await;
+        for (name, bucket) in page {
+            let (named, settings) = (BucketRef { name, id: bucket.value.id }, &bucket.settings);
+            for inventory in settings.inventories.values() {
+                let whole = settings.inventory_runs.get(&inventory.id).and_then(|run| run.whole);
+                if inventory.enabled && is_due(inventory.weekly, whole, now, day) {
+                    all.push((named.clone(), inventory.clone()));
+                }
+            }
+            stint.step(settings.inventories.len()).await;
+        }
+    }
 }
 
 /// The first day of 1970 was a Thursday.
@@ -141,25 +163,36 @@ pub async fn report_one(
     admits: &Admits,
 ) -> Result<(), Failure> {
     let buckets = &core.common.buckets;
-    let begun = core.pool.world.now();
     let bucket = buckets.get(&source.name).filter(|found| found.value.id == source.id);
-    let owner = bucket.ok_or(ObjectError::NoSuchBucket)?.value.owner.clone();
+    let bucket = bucket.ok_or(ObjectError::NoSuchBucket)?;
+    let (owner, before) =
+        (bucket.value.owner.clone(), bucket.settings.inventory_runs.get(&inventory.id).cloned());
     let name = inventory.destination().to_owned();
     let destination = buckets.get(&name).filter(|found| found.value.owner == owner);
     let destination = BucketRef { id: destination.ok_or(Failure::Destination)?.value.id, name };
     let id = inventory.id.clone();
+    let begun = core.pool.world.now();
     let order = Order { source: source.clone(), owner, destination, inventory, begun, lines_max };
+    let whole = before.as_ref().and_then(|before| before.whole);
+    if let Some(cut) = before.map(|before| before.begun).filter(|begun| Some(*begun) != whole) {
+        let order = Order { begun: cut, ..order.clone() };
+        core.in_background(move |core| report::sweep(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
+    }
+    remember(core, &source, InventoryRun { id: id.clone(), begun, whole }).await?;
     if !admits(core, &order) {
         return Err(Failure::Denied);
     }
     core.in_background(move |core| report::write(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
-    let run = Setting::InventoryRun(InventoryRun { id, begun });
-    let remembered = core.on_shard_whole(BUCKET_SHARD, move |shard| shard.set_setting(source, run)).await;
-    match remembered {
+    match remember(core, &source, InventoryRun { id, begun, whole: Some(begun) }).await {
         // It was removed meanwhile, or the bucket was.
         Err(ObjectError::InvalidBucketState(_) | ObjectError::NoSuchBucket) => Ok(()),
         other => Ok(other?),
     }
+}
+
+async fn remember(core: &Rc<Core>, source: &BucketRef, run: InventoryRun) -> Result<(), ObjectError> {
+    let (source, run) = (source.clone(), Setting::InventoryRun(run));
+    core.on_shard_whole(BUCKET_SHARD, move |shard| shard.set_setting(source, run)).await
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! A list is walked while clients go on, as by a client that asks for page after page: what is there throughout is
 //! in it once. The manifest comes last, and its checksum behind it; until then nobody knows the lists, and when
-//! the report fails they are deleted again.
+//! the report fails they are deleted again: at once, or by the next one if the server stops before.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,10 +30,20 @@ pub async fn write(core: Rc<Core>, order: Order) -> Result<(), Failure> {
     let pace = Pace::new(&core, JobKind::Inventory, Urgency::default());
     let mut report = Report { core, pace, order, files: Vec::new(), list: None };
     let written = report.write().await;
-    if written.is_err() {
-        report.take_back().await;
+    if written.is_err()
+        && let Err(error) = report.take_back().await
+    {
+        tracing::warn!(%error, "lists of an inventory that was not finished stay until the next one");
     }
     written
+}
+
+/// Deletes what there is of the report of an order that was cut off.
+pub async fn sweep(core: Rc<Core>, order: Order) -> Result<(), Failure> {
+    let pace = Pace::new(&core, JobKind::Inventory, Urgency::default());
+    let mut report = Report { core, pace, order, files: Vec::new(), list: None };
+    report.find().await?;
+    report.take_back().await
 }
 
 struct Report {
@@ -114,11 +124,7 @@ impl Report {
         }
         let mut list = match self.list.take() {
             Some(list) => list,
-            None => {
-                let world = &self.core.pool.world;
-                let number = u128::from(world.random_u64()) << 64 | u128::from(world.random_u64());
-                Lines::new(self.output(manifest::list_key(&self.order, number)))
-            }
+            None => Lines::new(self.output(manifest::list_key(&self.order, self.files.len()))),
         };
         list.write(lines, count).await?;
         self.list = Some(list);
@@ -163,18 +169,42 @@ impl Report {
         Ok(md5)
     }
 
-    /// Deletes what was written of a report that did not come about.
-    async fn take_back(&mut self) {
+    /// Finds what an earlier attempt has written: lists up to some number, and what goes with them.
+    async fn find(&mut self) -> Result<(), Failure> {
+        for number in 0..INVENTORY_FILES_MAX {
+            if !self.find_one(manifest::list_key(&self.order, number)).await? {
+                break;
+            }
+            self.pace.step(0).await?;
+        }
+        self.find_one(manifest::symlink_key(&self.order)).await?;
+        for name in ["manifest.json", "manifest.checksum"] {
+            self.find_one(manifest::report_key(&self.order, name)).await?;
+        }
+        Ok(())
+    }
+
+    async fn find_one(&mut self, key: String) -> Result<bool, Failure> {
+        let (bucket, name) = (self.order.destination.clone(), key.clone());
+        let shard = key::shard_of(bucket.id, key.as_bytes(), self.core.shard_count());
+        let found = ask(&self.core, shard, move |home| home.newest_id(bucket, name)).await?;
+        let is_there = found.is_some();
+        self.files.extend(found.map(|version_id| Written { key, size: 0, md5: [0; 16], version_id }));
+        Ok(is_there)
+    }
+
+    /// Deletes what was written of a report that did not come about: the last first, so that there is no gap in
+    /// what stays when this is cut off too.
+    async fn take_back(&mut self) -> Result<(), Failure> {
         self.list = None;
-        for Written { key, version_id, .. } in std::mem::take(&mut self.files) {
+        for Written { key, version_id, .. } in std::mem::take(&mut self.files).into_iter().rev() {
             let bucket = self.order.destination.clone();
             let shard = key::shard_of(bucket.id, key.as_bytes(), self.core.shard_count());
-            let (deletion, name) = (Deletion { version_id, ..Deletion::default() }, key.clone());
+            let deletion = Deletion { version_id, ..Deletion::default() };
             let delete =
-                move |home: Rc<crate::object::shard::Shard>| home.delete_version(bucket, name, deletion);
-            if let Err(error) = ask(&self.core, shard, delete).await {
-                tracing::warn!(key, %error, "a list of an inventory that was not finished stays");
-            }
+                move |home: Rc<crate::object::shard::Shard>| home.delete_version(bucket, key, deletion);
+            ask(&self.core, shard, delete).await?;
         }
+        Ok(())
     }
 }

@@ -27,11 +27,14 @@ pub struct Inventory {
     pub fields: Vec<String>,
 }
 
-/// When the newest report of an inventory was begun.
+/// How far the reports of an inventory are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InventoryRun {
     pub id: String,
+    /// When the newest one was begun, whole or not: names of its lists follow from that.
     pub begun: Nanos,
+    /// When the newest one was begun that is whole.
+    pub whole: Option<Nanos>,
 }
 
 const FIELDS: &[&str] = &[
@@ -150,11 +153,12 @@ impl Configuration for Inventory {
 impl Configuration for InventoryRun {
     fn parse(body: &[u8]) -> Result<Self, XmlError> {
         let mut document = Document::open(body, "InventoryRun")?;
-        let [id, begun] = texts(&mut document, &[b"Id", b"Begun"])?;
+        let [id, begun, whole] = texts(&mut document, &[b"Id", b"Begun", b"Whole"])?;
         document.close()?;
         Ok(InventoryRun {
             id: checked_id(id.ok_or(MISSING)?)?,
             begun: Nanos(parse_number(&begun.ok_or(MISSING)?)?),
+            whole: whole.map(|whole| parse_number(&whole)).transpose()?.map(Nanos),
         })
     }
 
@@ -163,6 +167,9 @@ impl Configuration for InventoryRun {
         w.open_root("InventoryRun");
         w.text("Id", &self.id);
         w.number("Begun", self.begun.0);
+        if let Some(whole) = self.whole {
+            w.number("Whole", whole.0);
+        }
         w.close("InventoryRun");
         w.finish()
     }
@@ -275,8 +282,10 @@ mod tests {
 
     #[test]
     fn a_run_is_read_as_it_was_written() {
-        let run = InventoryRun { id: "list-1".into(), begun: Nanos(u64::MAX) };
-        assert_eq!(InventoryRun::parse(&run.render()), Ok(run));
+        for whole in [None, Some(Nanos(7))] {
+            let run = InventoryRun { id: "list-1".into(), begun: Nanos(u64::MAX), whole };
+            assert_eq!(InventoryRun::parse(&run.render()), Ok(run));
+        }
         assert_eq!(inventory().destination(), "lists");
     }
 
