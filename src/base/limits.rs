@@ -363,6 +363,8 @@ pub const EVENTS_PAGE: usize = 32;
 /// which a client waits.
 pub const WEBHOOK_SECONDS_MAX: u64 = 10;
 pub const WEBHOOK_TEST_SECONDS_MAX: u64 = 5;
+/// How long the rest of an answer may take before its connection is given up.
+pub const WEBHOOK_DRAIN_SECONDS_MAX: u64 = 1;
 /// What is read of an answer, for which nobody cares; a connection with more to come is closed.
 pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 * KIB;
 /// The pause behind the first failure, doubled with each further one up to the longest.

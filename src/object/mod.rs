@@ -31,6 +31,7 @@ pub mod forge;
 pub mod runs;
 pub mod reader;
 pub mod writer;
+pub mod deposit;
 pub mod pack;
 pub mod compact;
 pub mod tend;

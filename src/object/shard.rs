@@ -17,7 +17,7 @@ use super::packs::Packs;
 use super::pins::Pins;
 use super::pressure::Pressure;
 use super::runs::ShardRuns;
-use super::usage::Tally;
+use super::usage::Ledger;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::join::join_groups;
 use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;
@@ -44,7 +44,7 @@ pub struct Shard {
     pub locks: KeyLocks,
     pub bulletin: Rc<Bulletin>,
     pub packs: Packs,
-    pub tally: Tally,
+    pub ledger: Ledger,
     pub events: Events,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
@@ -89,7 +89,7 @@ impl Shard {
             pool,
             bulletin,
             packs: Packs::default(),
-            tally: Tally::default(),
+            ledger: Ledger::default(),
             manifest: RefCell::new(replay.manifest),
             applied: Cell::new(flushed),
             flushed: Cell::new(flushed),
@@ -210,7 +210,7 @@ impl Shard {
                 None
             }
             Operation::Charge { bucket, usage } => {
-                self.tally.note(bucket, usage);
+                self.ledger.note(bucket, usage);
                 // While records are replayed no bucket is known: the meters begin with the sums of all shards.
                 self.bulletin.common.buckets.settle(bucket, usage);
                 None
@@ -273,7 +273,7 @@ impl Shard {
 
     /// Memory that a checkpoint makes free: the memtable, and what it would get before it is frozen.
     pub fn unsaved_bytes(&self) -> usize {
-        let counts = self.packs.unsaved_bytes() + self.tally.unsaved_bytes();
+        let counts = self.packs.unsaved_bytes() + self.ledger.unsaved_bytes();
         self.index.memtable_bytes() + counts + self.space.unsaved_bytes()
     }
 

@@ -13,6 +13,7 @@ use super::buckets::{BUCKET_SHARD, Bucket};
 use super::commit::BucketRef;
 use super::condition::Conditions;
 use super::core::Core;
+use super::deposit::Deposit;
 use super::error::ObjectError;
 use super::events::Origin;
 use super::identities::{Decision, Identities};
@@ -30,7 +31,6 @@ use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
-use crate::codec::checksum::Digests;
 use crate::codec::xml::Quota;
 
 pub use super::commit::{Deleted, Deletion, Installed as Committed};
@@ -439,23 +439,12 @@ impl Store {
         let size = Some(body.len() as u64);
         let room = self.room(&bucket, &target, size).await?;
         let write = move |core: Rc<Core>| async move {
-            let mut writer = Writer::new(core, target, size, room);
-            let mut digests = Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme));
+            let mut deposit = Deposit::new(Writer::new(core, target, size, room));
             let mut rest = body;
             while !rest.is_empty() {
-                let step = rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX));
-                digests.update(&step);
-                writer.write(step).await?;
+                deposit.write(rest.split_to(rest.len().min(HASH_STEP_BYTES_MAX))).await?;
             }
-            let values = digests.finish();
-            let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
-            let checksum = values.checksum.map(|checksum| Checksum {
-                algorithm: checksum.algorithm(),
-                kind: ChecksumKind::FullObject,
-                value: checksum.bytes().to_vec(),
-                parts: 0,
-            });
-            writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+            deposit.commit(headers, attached).await
         };
         self.core.in_background(write).await.unwrap_or(Err(ObjectError::SlowDown))
     }

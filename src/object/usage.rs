@@ -27,9 +27,9 @@ use crate::codec::xml::Quota;
 
 /// What records changed since the values were written, by bucket.
 #[derive(Default)]
-pub struct Tally(RefCell<BTreeMap<u64, Usage>>);
+pub struct Ledger(RefCell<BTreeMap<u64, Usage>>);
 
-impl Tally {
+impl Ledger {
     pub fn note(&self, bucket: u64, change: Usage) {
         *self.0.borrow_mut().entry(bucket).or_default() += change;
     }
@@ -49,7 +49,7 @@ impl Shard {
     /// Puts what changed into the values. True when there was something, so that more may have come
     /// meanwhile; false at once when there was not.
     pub(super) async fn fold_usages(&self) -> Result<bool, ObjectError> {
-        let buckets: Vec<u64> = self.tally.0.borrow().keys().copied().collect();
+        let buckets: Vec<u64> = self.ledger.0.borrow().keys().copied().collect();
         join_groups(&buckets, USAGES_FOLDED_AT_ONCE, |bucket| self.fold_usage(*bucket)).await?;
         Ok(!buckets.is_empty())
     }
@@ -58,7 +58,7 @@ impl Shard {
         let at = key::usage(bucket);
         let before = self.usage_value(&at).await?;
         // From here to the end nothing waits: the count and the value change in one step.
-        let Some(change) = self.tally.0.borrow_mut().remove(&bucket) else { return Ok(()) };
+        let Some(change) = self.ledger.0.borrow_mut().remove(&bucket) else { return Ok(()) };
         let after = (before + change).clamped();
         if after != before + change {
             tracing::error!(shard = %self.id, bucket, "a bucket holds less than nothing: records are damaged");
@@ -97,7 +97,7 @@ impl Shard {
             found.insert(bucket, Usage::decode(&value).ok_or_else(|| damaged("usage"))?);
         }
         let last = (found.len() == USAGES_READ_AT_ONCE).then(|| found.keys().next_back().copied()).flatten();
-        for (bucket, change) in self.tally.0.borrow().iter() {
+        for (bucket, change) in self.ledger.0.borrow().iter() {
             if after.is_none_or(|after| *bucket > after) && last.is_none_or(|last| *bucket <= last) {
                 *found.entry(*bucket).or_default() += *change;
             }

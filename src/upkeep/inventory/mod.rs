@@ -173,15 +173,15 @@ pub async fn report_one(
     let id = inventory.id.clone();
     let begun = core.pool.world.now();
     let order = Order { source: source.clone(), owner, destination, inventory, begun, lines_max };
+    if !admits(core, &order) {
+        return Err(Failure::Denied);
+    }
     let whole = before.as_ref().and_then(|before| before.whole);
     if let Some(cut) = before.map(|before| before.begun).filter(|begun| Some(*begun) != whole) {
         let order = Order { begun: cut, ..order.clone() };
         core.in_background(move |core| report::sweep(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
     }
     remember(core, &source, InventoryRun { id: id.clone(), begun, whole }).await?;
-    if !admits(core, &order) {
-        return Err(Failure::Denied);
-    }
     core.in_background(move |core| report::write(core, order)).await.unwrap_or(Err(Failure::Stopping))?;
     match remember(core, &source, InventoryRun { id, begun, whole: Some(begun) }).await {
         // It was removed meanwhile, or the bucket was.

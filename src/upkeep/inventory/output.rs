@@ -1,6 +1,6 @@
-//! An object that the server itself writes: bytes in, a durable object with ETag and checksum out.
+//! A file of a report: a deposit with its name.
 //!
-//! Nothing is there before `commit`, and one that is dropped leaves nothing behind. `Lines` is such an object of
+//! Nothing is there before `commit`, and one that is dropped leaves nothing behind. `Lines` is such a file of
 //! compressed lines: what was compressed is handed on in pieces, so that memory is bounded.
 
 use std::io::Write;
@@ -11,17 +11,16 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::base::limits::INVENTORY_STEP_BYTES;
-use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::object::commit::BucketRef;
 use crate::object::core::Core;
+use crate::object::deposit::Deposit;
 use crate::object::error::ObjectError;
-use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers};
-use crate::object::store::{Commit, Writer};
+use crate::object::meta::{Attached, Headers};
+use crate::object::store::{Committed, Writer};
 
 pub struct Output {
     key: String,
-    writer: Writer,
-    digests: Digests,
+    deposit: Deposit,
 }
 
 /// What was written.
@@ -35,28 +34,18 @@ pub struct Written {
 
 impl Output {
     pub fn new(core: &Rc<Core>, bucket: BucketRef, key: String) -> Output {
-        let writer = Writer::beside(core.clone(), bucket, key.clone());
-        Output { key, writer, digests: Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme)) }
+        let deposit = Deposit::new(Writer::beside(core.clone(), bucket, key.clone()));
+        Output { key, deposit }
     }
 
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), ObjectError> {
-        self.digests.update(&bytes);
-        self.writer.write(bytes).await
+        self.deposit.write(bytes).await
     }
 
     pub async fn commit(self, content_type: &str) -> Result<Written, ObjectError> {
-        let Output { key, writer, digests } = self;
-        let (size, values) = (writer.len(), digests.finish());
-        let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
-        let checksum = values.checksum.map(|found| Checksum {
-            algorithm: found.algorithm(),
-            kind: ChecksumKind::FullObject,
-            value: found.bytes().to_vec(),
-            parts: 0,
-        });
         let headers = Headers { content_type: Some(content_type.to_owned()), ..Headers::default() };
-        let committed = writer.commit(Commit { headers, etag, checksum, ..Commit::default() }).await?;
-        Ok(Written { key, size, md5: etag.md5, version_id: committed.version_id })
+        let Committed { meta, version_id } = self.deposit.commit(headers, Attached::default()).await?;
+        Ok(Written { key: self.key, size: meta.size, md5: meta.etag.md5, version_id })
     }
 }
 

@@ -25,8 +25,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::base::limits::{
-    WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_NAME_BYTES_MAX, WEBHOOK_SECONDS_MAX, WEBHOOK_TEST_SECONDS_MAX,
-    WEBHOOK_TOKEN_BYTES_MAX, WEBHOOK_URL_BYTES_MAX,
+    WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_DRAIN_SECONDS_MAX, WEBHOOK_NAME_BYTES_MAX, WEBHOOK_SECONDS_MAX,
+    WEBHOOK_TEST_SECONDS_MAX, WEBHOOK_TOKEN_BYTES_MAX, WEBHOOK_URL_BYTES_MAX,
 };
 use crate::io::socket;
 
@@ -230,7 +230,8 @@ impl Client {
         answer: hyper::Response<Incoming>,
     ) -> Result<(), Failure> {
         let status = answer.status();
-        let drained = tokio::time::timeout(DRAIN, is_short(answer.into_body())).await;
+        let limit = Duration::from_secs(WEBHOOK_DRAIN_SECONDS_MAX);
+        let drained = tokio::time::timeout(limit, is_short(answer.into_body())).await;
         self.open = Some(open).filter(|_| drained == Ok(true));
         match status {
             status if status.is_success() => Ok(()),
@@ -275,9 +276,6 @@ impl Client {
         told.await.map_err(down)?.map_err(down)
     }
 }
-
-/// How long the rest of an answer may take before its connection is given up.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// Reads an answer to its end, if that is near.
 async fn is_short(mut body: Incoming) -> bool {
