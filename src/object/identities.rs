@@ -61,6 +61,8 @@ struct State {
     /// Account ids by canonical id.
     canonical: HashMap<String, String>,
     users: BTreeMap<(String, String), Rc<User>>,
+    /// Account and name of users by unique id.
+    ids: HashMap<String, (String, String)>,
     /// By access key id.
     keys: HashMap<String, Holder>,
     /// The account of the server's own root key pair; it has no record.
@@ -106,6 +108,16 @@ impl Identities {
 
     pub fn user(&self, account: &str, name: &str) -> Option<Rc<User>> {
         self.0.borrow().users.get(&(account.to_owned(), name.to_owned())).cloned()
+    }
+
+    pub fn user_of_arn(&self, arn: &str) -> Option<Rc<User>> {
+        let account = arn.split(':').nth(4)?;
+        self.user(account, arn.rsplit('/').next()?).filter(|user| user.arn == arn)
+    }
+
+    pub fn user_of_id(&self, id: &str) -> Option<Rc<User>> {
+        let state = self.0.borrow();
+        state.ids.get(id).and_then(|at| state.users.get(at)).cloned()
     }
 
     /// The users of an account behind `after`, by name.
@@ -171,6 +183,7 @@ impl State {
         let at = (account, name);
         if let Some(old) = self.users.remove(&at) {
             self.forget(&old.value.keys);
+            self.ids.remove(&old.value.id);
         }
         let (Some(value), Some(account)) = (value, self.accounts.get(&at.0).cloned()) else { return };
         let policies = value.policies.iter().map(|(_, text)| Policy::of_user(text.as_bytes()).ok());
@@ -180,6 +193,7 @@ impl State {
         for key in &user.value.keys {
             self.keys.insert(key.id.clone(), Holder::User(user.clone()));
         }
+        self.ids.insert(user.value.id.clone(), at.clone());
         self.users.insert(at, user);
     }
 

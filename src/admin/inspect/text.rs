@@ -145,7 +145,9 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     } else if key::parse_null_order(key).is_some() {
         Some(format!("order {}", NullOrder::decode(bytes)?.0))
     } else if key::parse_upload(key).is_some() {
-        Some(format!("begun {}", moment(UploadValue::decode(bytes)?.initiated)))
+        let upload = UploadValue::decode(bytes)?;
+        let user = upload.initiator.map_or(String::new(), |user| format!(" by {}", user.arn));
+        Some(format!("begun {}{user}", moment(upload.initiated)))
     } else if key::parse_part(key).is_some() {
         let part = PartValue::decode(bytes)?;
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);
