@@ -10,6 +10,7 @@ use crate::base::limits::PAGE;
 use crate::catalog::event::EventValue;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
+use crate::catalog::keyuse::KeyUse;
 use crate::catalog::meta::Attached;
 use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
@@ -53,6 +54,10 @@ fn identity(identity: &Identity, bytes: &[u8]) -> Option<String> {
         Identity::User(..) => {
             let user = UserValue::decode(bytes)?;
             (format!("user {}", user.id), user.created, user.keys.len())
+        }
+        Identity::LastUse(_) => {
+            let last = KeyUse::decode(bytes)?;
+            return Some(format!("last used {} for {}", moment(last.at), last.service.name()));
         }
     };
     Some(format!("{what}, created {}, {}", moment(created), count(keys as u64, "key")))
