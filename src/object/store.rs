@@ -17,6 +17,7 @@ use super::deposit::Deposit;
 use super::error::ObjectError;
 use super::events::Origin;
 use super::identities::{Decision, Identities};
+use super::lifecycle::witness::Listener;
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
 use super::settings::{Setting, SettingId};
@@ -257,6 +258,11 @@ impl Store {
 
     pub fn identities(&self) -> &Rc<Identities> {
         &self.core.common.identities
+    }
+
+    /// Has what lifecycle removes on this core told to whoever logs it.
+    pub fn witness(&self, listener: &Listener) {
+        self.core.shards.iter().flatten().for_each(|shard| shard.witness.report_to(listener.clone()));
     }
 
     /// Decides about accounts and users where they are decided; durable and known to every core
