@@ -29,6 +29,7 @@ use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
+pub use crate::catalog::value::Initiator;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 use crate::codec::xml::Quota;
 
@@ -161,6 +162,7 @@ pub struct UploadInfo {
     pub upload_id: String,
     pub initiated: Nanos,
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -169,8 +171,9 @@ pub struct UploadInfo {
 /// What an upload is begun with.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    /// Canonical id of who begins it.
+    /// Canonical id of the account of who begins it.
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -618,8 +621,8 @@ impl Store {
         let (target, _) = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
-        let NewUpload { owner, headers, checksum, attached } = new;
-        let value = UploadValue { initiated: now, owner, headers, checksum, attached };
+        let NewUpload { owner, initiator, headers, checksum, attached } = new;
+        let value = UploadValue { initiated: now, owner, initiator, headers, checksum, attached };
         let info = describe_upload(key.to_owned(), upload, value.clone());
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
         self.core.on_shard_whole(target.shard, move |shard| shard.begin_upload(upload, value)).await?;
@@ -739,6 +742,7 @@ fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo 
         upload_id: format!("{upload:032x}"),
         initiated: value.initiated,
         owner: value.owner,
+        initiator: value.initiator,
         headers: value.headers,
         checksum: value.checksum,
         attached: value.attached,
