@@ -355,13 +355,9 @@ fn unescape(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     loop {
-        let (byte, after) = rest.split_first()?;
-        if *byte != 0 {
-            out.push(*byte);
-            rest = after;
-            continue;
-        }
-        match after.split_first()? {
+        let (plain, special) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
+        out.extend_from_slice(plain);
+        match special.get(1..)?.split_first()? {
             (0xff, after) => {
                 out.push(0);
                 rest = after;

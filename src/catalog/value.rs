@@ -501,6 +501,11 @@ fn algorithm_byte(algorithm: ChecksumAlgorithm) -> u8 {
         ChecksumAlgorithm::Crc64Nvme => 3,
         ChecksumAlgorithm::Sha1 => 4,
         ChecksumAlgorithm::Sha256 => 5,
+        ChecksumAlgorithm::Sha512 => 6,
+        ChecksumAlgorithm::Md5 => 7,
+        ChecksumAlgorithm::XxHash64 => 8,
+        ChecksumAlgorithm::XxHash3 => 9,
+        ChecksumAlgorithm::XxHash128 => 10,
     }
 }
 
@@ -516,15 +521,12 @@ fn put_checksum_head(put: &mut Put, head: Option<(ChecksumAlgorithm, ChecksumKin
 fn take_checksum_head(take: &mut Take<'_>) -> Option<Option<(ChecksumAlgorithm, ChecksumKind)>> {
     let byte = take.u8()?;
     let kind = if byte & 0x80 == 0 { ChecksumKind::Composite } else { ChecksumKind::FullObject };
-    let algorithm = match byte & 0x7f {
-        0 => return Some(None),
-        1 => ChecksumAlgorithm::Crc32,
-        2 => ChecksumAlgorithm::Crc32c,
-        3 => ChecksumAlgorithm::Crc64Nvme,
-        4 => ChecksumAlgorithm::Sha1,
-        5 => ChecksumAlgorithm::Sha256,
-        _ => return None,
-    };
+    let byte = byte & 0x7f;
+    if byte == 0 {
+        return Some(None);
+    }
+    let algorithm =
+        ChecksumAlgorithm::ALL.into_iter().find(|algorithm| algorithm_byte(*algorithm) == byte)?;
     Some(Some((algorithm, kind)))
 }
 

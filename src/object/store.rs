@@ -3,7 +3,6 @@
 //! Each call finds the shard that decides, lets it decide, and moves bytes where the client landed.
 //! Cheap to clone, belongs to one core, not Send.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -519,7 +518,6 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
         let entry = |row: Row<Listed>| match row {
             Row::Prefix(name) => ListEntry::Prefix(name),
             Row::Key(key, listed) => ListEntry::Object(ListedObject {
@@ -531,7 +529,8 @@ impl Store {
                 owner: listed.owner,
             }),
         };
-        Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })
+        let (entries, truncated) = self.merge(asked, query.limit, fetch, entry).await?;
+        Ok(ListPage { entries, truncated })
     }
 
     /// Versions and delete markers, those of a key newest first.
@@ -551,8 +550,8 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list_versions(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
-        let next_version = match rows.back() {
+        let (rows, truncated) = self.merge(asked, query.limit, fetch, |row| row).await?;
+        let next_version = match rows.last() {
             Some(Row::Key(key, version)) => Some(versions::place(id, key, version.order)),
             _ => None,
         };
@@ -594,25 +593,26 @@ impl Store {
         (even + even / 4 + 8).min(limit + 1)
     }
 
-    /// The first `limit` rows of all shards, and whether there are more.
-    async fn merge<T: Placed, F>(
+    /// The first `limit` rows of all shards as `entry` has them, and whether there are more.
+    async fn merge<T: Placed, E, F>(
         &self,
         query: ShardQuery,
         limit: usize,
         fetch: impl Fn(ShardId, ShardQuery) -> F,
-    ) -> Result<(VecDeque<Row<T>>, bool)>
+        entry: impl Fn(Row<T>) -> E,
+    ) -> Result<(Vec<E>, bool)>
     where
         F: Future<Output = Result<ShardPage<T>>>,
     {
         let pages = crate::base::join::join_all(self.shards().map(|shard| fetch(shard, query.clone()))).await;
         let pages = pages.into_iter().collect::<Result<Vec<_>>>()?;
         let mut merge = Merge::new(self.shards().zip(pages));
-        let mut rows = VecDeque::new();
+        let mut entries = Vec::with_capacity(merge.rows().min(limit));
         loop {
             match merge.step() {
-                Next::End => return Ok((rows, false)),
-                Next::Row(_) if rows.len() == limit => return Ok((rows, true)),
-                Next::Row(row) => rows.push_back(row),
+                Next::End => return Ok((entries, false)),
+                Next::Row(_) if entries.len() == limit => return Ok((entries, true)),
+                Next::Row(row) => entries.push(entry(row)),
                 Next::Refill(shard, after) => {
                     let page = fetch(shard, ShardQuery { after, ..query.clone() }).await?;
                     merge.refill(shard, page);
@@ -726,14 +726,14 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list_uploads(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
         let entry = |row: Row<(u128, UploadValue)>| match row {
             Row::Prefix(name) => UploadEntry::Prefix(name),
             Row::Key(key, (upload, value)) => {
                 UploadEntry::Upload(Box::new(describe_upload(key, upload, value)))
             }
         };
-        Ok(UploadPage { entries: rows.into_iter().map(entry).collect(), truncated })
+        let (entries, truncated) = self.merge(asked, query.limit, fetch, entry).await?;
+        Ok(UploadPage { entries, truncated })
     }
 }
 

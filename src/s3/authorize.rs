@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
 
 use super::error::{Code, Result, S3Error};
@@ -155,8 +155,8 @@ fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2
 
 /// Whether a request brings an ACL.
 pub(super) fn has_acl(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-amz-acl")
-        || acl::GRANT_HEADERS.iter().any(|(name, _)| headers.contains_key(*name))
+    let grants = |name: &str| acl::GRANT_HEADERS.iter().any(|(known, _)| *known == name);
+    headers.keys().map(HeaderName::as_str).any(|name| name == "x-amz-acl" || grants(name))
 }
 
 /// A key in a bucket, and what the bucket lays down.

@@ -25,6 +25,7 @@ mod expiration;
 mod facts;
 mod get;
 mod headers;
+mod hoisted;
 mod inventory;
 mod list;
 mod lock;

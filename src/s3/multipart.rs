@@ -89,7 +89,7 @@ fn checksum_of_upload(headers: &HeaderMap) -> Result<(ChecksumAlgorithm, Checksu
 pub(super) fn named_algorithm(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>> {
     let Some(name) = headers::text(headers, ALGORITHM.as_str())? else { return Ok(None) };
     let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                   [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]";
+                   [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128]";
     let algorithm = ChecksumAlgorithm::parse(name);
     algorithm.map(Some).ok_or_else(|| S3Error::with(Code::InvalidRequest, message))
 }

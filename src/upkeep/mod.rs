@@ -5,6 +5,7 @@
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
+pub mod doubt;
 pub mod inventory;
 pub mod lifecycle;
 pub mod notify;
@@ -43,9 +44,10 @@ pub struct Patience {
 /// true. All cores have opened their shards by then.
 pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, patience.scrub)));
+    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core.clone(), patience.scrub)));
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
+    running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
     running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }

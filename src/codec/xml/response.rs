@@ -160,8 +160,11 @@ pub async fn list_objects_v2(
     finish_list(w, result, &rest).await
 }
 
+/// What an object of a listing takes beside its key and owner.
+const OBJECT_ENTRY_BYTES: usize = 320;
+
 fn begin_list(result: &ListBucketResult<'_>) -> XmlWriter {
-    let entries = result.contents.iter().map(|entry| 224 + entry.key.len()).sum::<usize>();
+    let entries = result.contents.iter().map(|entry| OBJECT_ENTRY_BYTES + entry.key.len()).sum::<usize>();
     let prefixes = result.common_prefixes.iter().map(|prefix| 64 + prefix.len()).sum::<usize>();
     let mut w = XmlWriter::with_capacity(1024 + entries + prefixes);
     w.open_root("ListBucketResult");
@@ -195,17 +198,17 @@ fn listing_options(w: &mut XmlWriter, delimiter: Option<&str>, url_encoded: bool
 fn object_entry(w: &mut XmlWriter, entry: &ObjectEntry<'_>, url_encoded: bool) {
     w.open("Contents");
     w.listed("Key", entry.key, url_encoded);
-    w.text("LastModified", entry.last_modified);
+    w.plain("LastModified", entry.last_modified);
     w.etag(entry.etag);
     if let Some((algorithm, kind)) = entry.checksum {
-        w.text("ChecksumAlgorithm", algorithm.name());
-        w.text("ChecksumType", kind.name());
+        w.plain("ChecksumAlgorithm", algorithm.name());
+        w.plain("ChecksumType", kind.name());
     }
     w.number("Size", entry.size);
     if let Some(entry_owner) = &entry.owner {
         owner(w, "Owner", entry_owner);
     }
-    w.text("StorageClass", entry.storage_class);
+    w.plain("StorageClass", entry.storage_class);
     w.close("Contents");
 }
 
