@@ -65,6 +65,8 @@ pub struct Log {
     resting: RefCell<Option<AlignedBuf>>,
     sequences: RefCell<BTreeMap<ShardId, Sequence>>,
     current: RefCell<Option<Current>>,
+    /// The segment that ends with the batch being written.
+    left: Cell<Option<LogId>>,
     prepared: RefCell<Option<(LogId, Mirrors)>>,
     sealed: RefCell<Vec<Sealed>>,
     created: Cell<u32>,
@@ -109,6 +111,7 @@ impl Log {
             resting: RefCell::new(Some(AlignedBuf::zeroed(BATCH_BYTES))),
             sequences: RefCell::default(),
             current: RefCell::default(),
+            left: Cell::default(),
             prepared: RefCell::default(),
             sealed: RefCell::new(sealed),
             created: Cell::default(),
@@ -318,6 +321,9 @@ impl Log {
         *self.resting.borrow_mut() = Some(buffer);
         self.counters.record_batch(records.len() as u64, padded as u64);
         self.advance(padded, &records);
+        if self.left.get() == Some(at.log) {
+            self.seal();
+        }
         for record in records {
             let body = LogPosition { log: at.log, offset: at.offset + record.body_at };
             apply.apply(record.shard, record.sequence, record.operations, body);
@@ -468,17 +474,20 @@ impl Log {
         self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
     }
 
-    /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
-    /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
-    pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
-        if !self.current.borrow().as_ref().is_some_and(|current| is_weak(&current.mirrors)) {
-            return true;
-        }
-        let is_idle = self.flying.borrow().is_none();
-        if is_idle {
+    /// Ends the current segment if `is_weak` says so of its mirrors: only full ones can be emptied. A batch that is
+    /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
+    /// segment there may be stays: what empties the others is committed to it.
+    pub async fn leave(&self, is_weak: impl Fn(&Mirrors) -> bool) -> Result<(), LogError> {
+        let current = self.current.borrow().as_ref().map(|current| (current.id, is_weak(&current.mirrors)));
+        let Some((id, true)) = current.filter(|_| self.live_segments() < self.segments_max) else {
+            return Ok(());
+        };
+        let Some(flying) = self.flying.borrow().clone() else {
             self.seal();
-        }
-        is_idle
+            return Ok(());
+        };
+        self.left.set(Some(id));
+        flying.wait().await.map(drop).map_err(|Lost| LogError::Stopped)
     }
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
