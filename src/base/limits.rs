@@ -306,6 +306,11 @@ pub const COMPACT_TICKS: u32 = 10;
 pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
+/// Ticks without a request of any client after which it looks only every so many: after ten seconds, four times a
+/// second. What fills a memtable or a segment of the log meanwhile comes from clients, and a quarter of a second of it
+/// has room in both.
+pub const QUIET_TICKS: u64 = 400;
+pub const TICKS_WHEN_QUIET: u64 = 10;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration

@@ -110,6 +110,12 @@ fn device_attribute(device: u64, name: &str) -> Option<String> {
     whole.or_else(|_| fs::read_to_string(base.join("..").join(name))).ok()
 }
 
+/// Whether two paths lead to the same place; false when one leads nowhere.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(a).zip(real(b)).is_some_and(|(a, b)| a == b)
+}
+
 /// An exclusive advisory lock on a file, directory or block device; a missing file is created.
 /// `WouldBlock` when another process or another handle holds it.
 pub(super) fn lock(path: &Path) -> io::Result<OwnedFd> {
