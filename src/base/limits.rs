@@ -153,6 +153,14 @@ pub const ACCOUNTS_MAX: usize = 1_000;
 pub const USERS_MAX: usize = 5_000;
 /// AWS's own bound, for a root and for a user.
 pub const ACCESS_KEYS_PER_IDENTITY_MAX: usize = 2;
+/// How much later a use of an access key must be to be noted again; `aws iam get-access-key-last-used` tells
+/// times that are up to this much too early.
+pub const KEY_USE_SECONDS: u64 = 60;
+/// How often what was noted is written down: what a kill may forget. With all keys in use it is 17,000 values of
+/// 60 bytes, or 1 MiB of log in five minutes.
+pub const KEY_USE_KEEP_SECONDS: u64 = 300;
+/// Last uses in one record: 60 bytes each.
+pub const KEY_USES_AT_ONCE: usize = 256;
 /// Characters of all inline policies of a user, white space not counted; AWS's own bound.
 pub const USER_POLICY_CHARS_MAX: usize = 2_048;
 /// The least policy has about 60 characters, so that more than this do not fit.

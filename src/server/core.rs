@@ -64,8 +64,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
             return;
         }
     };
-    let (pool, root) = (running.core.pool.geometry.pool.0, &facts.root);
-    let (id, account) = root_account(pool, &root.access_key, &root.secret_key);
+    let (id, account) = root_account(running.core.pool.geometry.pool.0, facts.root_key.clone());
     running.core.common.identities.install_root(id, account);
     let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
     running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));

@@ -15,14 +15,20 @@ pub mod readmit;
 pub mod repair;
 pub mod roster;
 pub mod scrub;
+pub mod uses;
 
 use std::time::Duration;
 
+use crate::object::buckets::BUCKET_SHARD;
 use crate::object::open::{Running, Shared};
 
-/// Starts what every core that reads does beside serving: repairs of what its readers found.
+/// Starts what every core does beside serving: repairs of what its readers found, and what belongs to the
+/// identities where they are decided.
 pub fn start(running: &mut Running) {
     running.tend_with(tokio::task::spawn_local(repair::repair_spots(running.core.clone())));
+    if let Some(shard) = running.core.local(BUCKET_SHARD) {
+        running.tend_with(tokio::task::spawn_local(uses::keep_uses(shard.clone())));
+    }
 }
 
 /// How long the work for all waits before it begins by itself; `None` for never.
