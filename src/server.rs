@@ -49,7 +49,9 @@ pub enum StartError {
     Credentials(#[from] CredentialsError),
     #[error("processor {asked} is not one this process may run on, which are {}; change --cores", listed(.allowed))]
     Core { asked: usize, allowed: Vec<usize> },
-    #[error("core {index} could not open what is stored: {reason}; start with every drive of the pool, or bring it back from a copy")]
+    #[error(
+        "core {index} could not open what is stored: {reason}; start with every drive of the pool, or bring it back from a copy"
+    )]
     Open { index: usize, reason: String },
     #[error("a thread could not be started: {0}; raise the limit of processes, or lower --cores")]
     Thread(std::io::Error),
@@ -57,8 +59,12 @@ pub enum StartError {
 
 fn how_to_listen(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another with --listen",
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose one it has with --listen",
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it, or choose another with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one it has with --listen"
+        }
         std::io::ErrorKind::PermissionDenied => "this user may not: choose a port above 1023 with --listen",
         _ => "choose another address with --listen",
     }

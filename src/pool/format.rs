@@ -74,7 +74,9 @@ pub struct Assembly {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
-    #[error("{path} cannot be a drive: {source}; give a directory or a block device that this user may read and write")]
+    #[error(
+        "{path} cannot be a drive: {source}; give a directory or a block device that this user may read and write"
+    )]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{0} cannot be a drive: it is a file; give a directory or a block device")]
     File(PathBuf),
@@ -121,7 +123,9 @@ pub enum AssembleError {
          them, or wipe it to use it anew"
     )]
     Alone { path: PathBuf },
-    #[error("the pool has {parity} parity chunks, and --parity {asked} cannot change that; leave --parity out")]
+    #[error(
+        "the pool has {parity} parity chunks, and --parity {asked} cannot change that; leave --parity out"
+    )]
     ParityFixed { parity: u8, asked: u8 },
     #[error(
         "the log or the catalog cannot be read, so what was stored cannot be told: {0}. Start with every drive of the \
@@ -199,12 +203,7 @@ fn check_request(request: &Request) -> Result<()> {
     Ok(())
 }
 
-async fn examine(
-    world: &World,
-    path: &Path,
-    before: &[Examined],
-    locks: &mut Vec<Lock>,
-) -> Result<Examined> {
+async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Vec<Lock>) -> Result<Examined> {
     if world.is_plain_file(path) {
         return Err(AssembleError::File(path.to_owned()));
     }
@@ -401,7 +400,9 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     let width = drives.min(STRIPE_CHUNKS_MAX);
     let Some(data) = width.checked_sub(usize::from(parity)).filter(|data| *data > 0) else {
         let needed = usize::from(parity) + 1;
-        let text = format!("--parity {parity} needs at least {needed} drives, and {drives} are given: give more, or less parity");
+        let text = format!(
+            "--parity {parity} needs at least {needed} drives, and {drives} are given: give more, or less parity"
+        );
         return Err(AssembleError::Request(text));
     };
     let mut pool = [0; 16];

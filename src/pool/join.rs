@@ -47,7 +47,8 @@ pub async fn join(
     for member in assembly.members.iter_mut().filter(|member| newest.latched.contains(&member.drive)) {
         if member.state == DriveState::Healthy && !is_replacing(member) {
             member.state = DriveState::Latched;
-            member.trouble = Some("failed a write in an earlier run, and was not readmitted since".to_owned());
+            member.trouble =
+                Some("failed a write in an earlier run, and was not readmitted since".to_owned());
             tracing::warn!(drive = %member.drive, "was latched before and stays out of service for writes");
         }
     }
@@ -85,7 +86,8 @@ fn newest_of(examined: &[Examined], pool: PoolId) -> Result<Superblock> {
         let Found::Member(superblock) = &drive.found else { continue };
         if superblock.geometry.pool != pool {
             let (path, found) = (drive.path.clone(), superblock.geometry.pool);
-            let is_ours = |other: &&Examined| matches!(&other.found, Found::Member(s) if s.geometry.pool == pool);
+            let is_ours =
+                |other: &&Examined| matches!(&other.found, Found::Member(s) if s.geometry.pool == pool);
             let other = first.or_else(|| examined.iter().find(is_ours)).map(|drive| drive.path.clone());
             let other = other.unwrap_or_default();
             return Err(AssembleError::OtherPool { path, found, other, expected: pool });
@@ -125,7 +127,10 @@ fn seat(
         Found::Closed(error) => return pass_over(format!("cannot be opened ({error})")),
     };
     let Some(seat) = members.get_mut(usize::from(superblock.drive.0)) else {
-        return pass_over(format!("says that it is drive {}, which the pool does not have", superblock.drive));
+        return pass_over(format!(
+            "says that it is drive {}, which the pool does not have",
+            superblock.drive
+        ));
     };
     if let Some(taken) = &seat.path {
         let (a, b) = (taken.clone(), drive.path);
@@ -167,7 +172,11 @@ fn trouble_of(member: &Member) -> String {
         (None, _) => format!("drive {} is on none of the paths given", member.drive),
         (Some(path), Some(trouble)) => format!("{} (drive {}) {trouble}", path.display(), member.drive),
         (Some(path), None) => {
-            format!("{} (drive {}) stands in for a lost drive and is not filled yet", path.display(), member.drive)
+            format!(
+                "{} (drive {}) stands in for a lost drive and is not filled yet",
+                path.display(),
+                member.drive
+            )
         }
     }
 }
