@@ -24,6 +24,7 @@ use super::pressure::Pressure;
 use super::shard::Shard;
 use super::spots::Spots;
 use super::tend;
+use crate::base::budget::BufferBudget;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
@@ -42,7 +43,6 @@ use crate::drive::superblock::Geometry;
 use crate::io::disk::Access;
 use crate::io::world::World;
 use crate::pool::Pool;
-use crate::pool::budget::BufferBudget;
 use crate::pool::format::{self, AssembleError, Assembly, Member, Request};
 use crate::pool::logs::{LogDirectory, Logs};
 use crate::pool::read::ReadPath;

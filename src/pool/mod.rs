@@ -16,7 +16,6 @@ pub mod logs;
 pub mod format;
 mod join;
 pub mod mirror;
-pub mod budget;
 pub mod write;
 pub mod read;
 mod gather;
