@@ -95,6 +95,16 @@ impl File {
         }
     }
 
+    /// Keeps space behind the end of the file, which does not grow by it; `discard` lets it go. An error where
+    /// the file system cannot do that, and on a block device, which has its space.
+    pub async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
+        check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
+        match &*self.0 {
+            Inner::Real(file) => file.hold(offset, len).await,
+            Inner::Sim(file) => file.hold(offset, len).await,
+        }
+    }
+
     /// Makes a range read as zeros and its extents written, durably: a later overwrite changes no
     /// metadata of the file system.
     pub async fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -228,6 +238,13 @@ impl RealFile {
             }
             Err(error) if is_unsupported(&error) => Ok(()),
             result => result,
+        }
+    }
+
+    async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
+        match self.id.is_block_device {
+            true => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+            false => self.allocate(FallocateFlags::KEEP_SIZE, offset, len).await,
         }
     }
 

@@ -78,6 +78,11 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Device number of the file system that holds `path`.
+pub(super) fn device_of(path: &Path) -> io::Result<u64> {
+    Ok(rustix::fs::stat(path)?.st_dev)
+}
+
 /// Whether the last name of an open file is gone: it lives as long as it is open, and no longer.
 pub(super) fn is_unlinked(fd: &OwnedFd) -> io::Result<bool> {
     Ok(rustix::fs::fstat(fd)?.st_nlink == 0)

@@ -5,6 +5,7 @@
 //! owner, bytes are read and written here. They end when the board says that the server stops.
 
 pub mod ask;
+pub mod ballast;
 pub mod inventory;
 pub mod lifecycle;
 pub mod notify;
@@ -41,5 +42,6 @@ pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) 
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
+    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(running.core.clone())));
     running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }
