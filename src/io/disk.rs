@@ -95,7 +95,7 @@ impl File {
         }
     }
 
-    /// Keeps space behind the end of the file, which does not grow by it; `discard` lets it go. An error where
+    /// Keeps space in which nothing is written, behind all that is; `discard` lets it go. An error where
     /// the file system cannot do that, and on a block device, which has its space.
     pub async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
         check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
@@ -244,7 +244,8 @@ impl RealFile {
     async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
         match self.id.is_block_device {
             true => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-            false => self.allocate(FallocateFlags::KEEP_SIZE, offset, len).await,
+            // Within the length of the file: behind it ext4 digs no holes, so the space would never come back.
+            false => self.allocate(FallocateFlags::empty(), offset, len).await,
         }
     }
 
