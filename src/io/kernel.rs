@@ -70,7 +70,7 @@ pub(super) fn size(fd: &OwnedFd) -> io::Result<u64> {
 
 /// Bytes that can still be written below `path`; of a block device, all of it.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
     if is_block_device(&fd)? {
         return size(&fd);
     }
