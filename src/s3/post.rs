@@ -89,6 +89,7 @@ async fn read_fields(
     reader: &mut FormReader,
     fields: &mut Fields,
 ) -> Result<Option<String>> {
+    let mut fed = 0;
     loop {
         match reader.next_event()? {
             Some(FormEvent::Field { name, value }) => {
@@ -109,7 +110,11 @@ async fn read_fields(
                 return Err(S3Error::argument("file", "0", message));
             }
             None => match intake.frame().await? {
-                Some(frame) => reader.feed(&frame),
+                Some(frame) => {
+                    fed += frame.len();
+                    intake.hold_memory(fed.min(POST_FIELDS_BYTES_MAX))?;
+                    reader.feed(&frame);
+                }
                 None => return Err(Code::MalformedPOSTRequest.into()),
             },
         }
