@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::error::{Code, Result, S3Error};
+use super::route;
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
+use crate::codec::sigv2;
 use crate::codec::sigv4::{
     self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
 };
 use crate::iam::Caller;
+use crate::iam::caller::Credential;
 use crate::object::identities::Identities;
 
 /// An access key and its secret.
@@ -46,7 +49,15 @@ pub(super) struct Identified {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
     pub presigned: bool,
+    pub scheme: Scheme,
     pub time: Nanos,
+}
+
+/// Signature Version 2 or 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    V2,
+    V4,
 }
 
 /// The region in which clients sign for services that have none.
@@ -57,8 +68,16 @@ impl Authenticator {
         Authenticator { identities, region, keys: RefCell::new(SigningKeyCache::new(SIGNING_KEYS_MAX)) }
     }
 
-    /// Of a request to S3.
-    pub(super) fn verify(&self, request: &RequestView<'_>, now: Nanos) -> Result<Identified> {
+    /// Of a request to S3. `host_bucket` is the bucket that the host names, if it does.
+    pub(super) fn verify(
+        &self,
+        request: &RequestView<'_>,
+        now: Nanos,
+        host_bucket: Option<&str>,
+    ) -> Result<Identified> {
+        if let Some(claim) = sigv2::parse(request)? {
+            return self.check_v2(&claim, request, now, host_bucket);
+        }
         match sigv4::parse(request)? {
             Some(claim) => self.check(&claim, request, now, &Terms::s3(&self.region)),
             None => anonymous(request),
@@ -85,28 +104,53 @@ impl Authenticator {
         now: Nanos,
         terms: &Terms<'_>,
     ) -> Result<Identified> {
-        let Some(found) = Caller::of_key(&self.identities, claim.access_key) else {
-            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key));
-        };
-        if let Some(token) = claim.session_token {
-            // Permanent credentials have none.
-            return Err(S3Error::new(Code::InvalidToken).field("Token-0", token));
-        }
+        let found = self.known(claim.access_key, claim.session_token)?;
         let mut keys = self.keys.borrow_mut();
         let verified = sigv4::verify(claim, &found.secret, request, now, terms, &mut keys)?;
-        let proof = Proof { presigned: claim.expires_s.is_some(), time: claim.time };
+        let proof = Proof { presigned: claim.expires_s.is_some(), scheme: Scheme::V4, time: claim.time };
         Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+    }
+
+    fn check_v2(
+        &self,
+        claim: &sigv2::Claim<'_>,
+        request: &RequestView<'_>,
+        now: Nanos,
+        host_bucket: Option<&str>,
+    ) -> Result<Identified> {
+        let found = self.known(claim.access_key, claim.session_token)?;
+        let terms = sigv2::Terms { host_bucket, is_signed_parameter: route::chooses };
+        sigv2::verify(claim, &found.secret, request, now, &terms)?;
+        let verified = unsigned_body(request)?;
+        let proof = Proof { presigned: claim.expires.is_some(), scheme: Scheme::V2, time: claim.time };
+        Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+    }
+
+    fn known(&self, access_key: &str, session_token: Option<&str>) -> Result<Credential> {
+        let Some(found) = Caller::of_key(&self.identities, access_key) else {
+            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key));
+        };
+        match session_token {
+            // Permanent credentials have none.
+            Some(token) => Err(S3Error::new(Code::InvalidToken).field("Token-0", token)),
+            None => Ok(found),
+        }
     }
 }
 
 fn anonymous(request: &RequestView<'_>) -> Result<Identified> {
+    let verified = unsigned_body(request)?;
+    Ok(Identified { caller: Caller::Anonymous, verified, proof: None })
+}
+
+/// What is known of a body that no signature covers.
+fn unsigned_body(request: &RequestView<'_>) -> Result<Verified> {
     let payload = payload_kind(request.headers)?.unwrap_or(PayloadKind::Unsigned);
     if matches!(payload, PayloadKind::Streaming { signed: true, .. }) {
         // Its chunks would have to be signed by somebody.
         return Err(Code::AccessDenied.into());
     }
-    let verified = Verified { payload, seed: None };
-    Ok(Identified { caller: Caller::Anonymous, verified, proof: None })
+    Ok(Verified { payload, seed: None })
 }
 
 /// The service a request to `/` is signed for.
@@ -141,7 +185,7 @@ mod tests {
         }
         let query = Query::parse("").unwrap();
         let view = RequestView { method: &Method::GET, raw_path: "/b/k", query: &query, headers: &headers };
-        let found = authenticator.verify(&view, NOW);
+        let found = authenticator.verify(&view, NOW, None);
         if let Ok(found) = &found {
             assert_eq!(found.caller.is_anonymous(), !signed);
         }
