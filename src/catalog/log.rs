@@ -532,7 +532,11 @@ impl Log {
             return Ok(());
         };
         self.left.set(Some(id));
-        flying.wait().await.map(drop).map_err(|Lost| LogError::Stopped)
+        match flying.wait().await {
+            Err(Failed::Lost) => Err(LogError::Stopped),
+            // Where there was no room for it, the next one is the last.
+            Ok(_) | Err(Failed::Full) => Ok(()),
+        }
     }
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
