@@ -17,15 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::credentials::{self, CredentialsError, Established};
-use crate::admin::notify::Notify;
+use crate::admin::notify;
 use crate::admin::progress::Progress;
-use crate::base::limits::{
-    ACCEPT_QUEUE_MAX, CONNECTION_BUFFER_BYTES_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, MIB,
-    SPACE_MAPS_SHARE,
-};
+use crate::base::limits::{ACCEPT_QUEUE_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, SPACE_MAPS_SHARE};
 use crate::base::metrics::{DriveState, RecoveryMetrics};
 use crate::base::time::Nanos;
 use crate::catalog::identity::KeyValue;
@@ -101,6 +98,8 @@ pub struct Facts {
     /// Open connections of each core.
     pub connections: Arc<[AtomicUsize]>,
     pub refused: Arc<AtomicUsize>,
+    /// Tells a core that there are too many.
+    pub crowded: Arc<[Notify]>,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -146,6 +145,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         recovery,
         connections: processors.iter().map(|_| AtomicUsize::new(0)).collect(),
         refused: Arc::default(),
+        crowded: processors.iter().map(|_| Notify::new()).collect(),
         phase: follow,
     };
     let background = start_background(&facts, background, &processors)?;
@@ -230,19 +230,18 @@ fn recovery_metrics(opening: &Opening, started: Instant) -> RecoveryMetrics {
     }
 }
 
-/// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
-/// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way, a sixteenth on
-/// those of background work, half of that on maps of free space. The rest is for what is not counted one
-/// by one.
+/// Spends the memory, in sixteenths: two on memtables (two of each shard), three on blocks of the catalog, three on
+/// buffers of transfers, one on those of background work, and a sixth of all on bodies unless said otherwise. Maps of
+/// free space, documents, connections and lines of access logs have their shares in `base::limits`.
 fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
     let memory = config.memory_bytes;
     let each = cores as u64;
     let memtable = (memory / 16 / shards as u64).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
     MemoryPlan {
         memtable: memtable as usize,
-        blocks: memory / 4 / each,
+        blocks: memory / 16 * 3 / each,
         bodies: config.read_cache_bytes / each,
-        buffers: (memory / 4 / each) as usize,
+        buffers: (memory / 16 * 3 / each) as usize,
         maps: (memory / SPACE_MAPS_SHARE / each) as usize,
         background: (memory / 16 / each) as usize,
     }
@@ -307,21 +306,12 @@ async fn serve(
     let startup = facts.started.elapsed();
     facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
     tracing::info!(%address, startup_ms = startup.as_millis() as u64, cores = facts.cores, "serving");
-    let buffers_mib = config.connections_max * CONNECTION_BUFFER_BYTES_MAX / MIB;
-    if (buffers_mib * MIB) as u64 > config.memory_bytes {
-        let connections = config.connections_max;
-        tracing::info!(
-            connections,
-            buffers_mib,
-            "uploads on all connections at once may take this beside --memory"
-        );
-    }
     if established.created {
         let welcome = credentials::welcome(&established, &format!("http://{address}"), &config.region);
         // Nobody may be reading; the keys are in their file all the same.
         let _ = std::io::stdout().write_all(welcome.as_bytes());
     }
-    let notify = Notify::new(config.notify_socket.as_deref());
+    let notify = notify::Notify::new(config.notify_socket.as_deref());
     notify.ready();
     let senders = cores.handles.iter().map(|handle| handle.streams.clone()).collect();
     let accepting = accept::run(listener, senders, &facts);

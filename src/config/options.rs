@@ -208,7 +208,7 @@ pub struct ServeOptions {
 
     /// Connections open at once; more are closed at accept
     ///
-    /// Default: 4096.
+    /// Default: 4096, fewer with less memory than --memory 256MiB: one for each 60 KiB.
     #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
     pub connections_max: Option<usize>,
 
@@ -240,7 +240,7 @@ pub struct ServeOptions {
 
     /// Part of --memory that keeps the bytes of recently read objects; 0 turns it off
     ///
-    /// Default: a quarter of --memory.
+    /// Default: a sixth of --memory.
     #[arg(long, value_name = "SIZE", env = "BASALT_READ_CACHE", help_heading = "Memory and processors")]
     pub read_cache: Option<Size>,
 

@@ -134,6 +134,14 @@ impl World {
         }
     }
 
+    /// The file system that holds a directory, as a number that others do not have.
+    pub fn device_of(&self, path: &Path) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Real(_) => kernel::device_of(path),
+            Kind::Sim(sim) => sim.device_of(path),
+        }
+    }
+
     /// Takes an exclusive advisory lock on a file (made if missing), directory or block device.
     /// `WouldBlock` when it is taken, by this process or another one.
     pub fn lock(&self, path: &Path) -> io::Result<Lock> {

@@ -372,7 +372,7 @@ pub(super) async fn introduce(world: &World, member: &Member) -> Result<()> {
     write_superblock(world, &meta, superblock).await.map_err(io)
 }
 
-/// Bytes the drive may use. Directories of one file system share what is free there.
+/// Bytes the drive may use. Directories of one file system share what is free there; those of others have it alone.
 pub(super) fn capacity(world: &World, drive: &Examined, all: &[Examined], request: &Request) -> Result<u64> {
     let io = |source| AssembleError::Io { path: drive.path.clone(), source };
     let free = world.free_bytes(&drive.path).map_err(io)?;
@@ -380,8 +380,10 @@ pub(super) fn capacity(world: &World, drive: &Examined, all: &[Examined], reques
         (true, _) => free,
         (false, Some(asked)) => asked,
         (false, None) => {
-            let sharing = all.iter().filter(|other| !other.is_device).count() as u64;
-            free / 10 * 9 / sharing.max(1)
+            let device = world.device_of(&drive.path).map_err(io)?;
+            let directories = all.iter().filter(|other| !other.is_device);
+            let shares = |other: &&Examined| world.device_of(&other.path).is_ok_and(|same| same == device);
+            free / 10 * 9 / (directories.filter(shares).count() as u64).max(1)
         }
     };
     if bytes < DRIVE_BYTES_MIN {
