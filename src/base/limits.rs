@@ -506,6 +506,9 @@ pub const LOG_BYTES_MAX: u64 = 512 << 20;
 /// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
 /// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
+/// How long a log segment has to be unreadable before what cannot be read of it counts as lost: long enough for a drive
+/// that stalls, short enough that the log does not fill up behind it.
+pub const LOG_LOST_SECONDS: u64 = 600;
 /// Segments that a log can still fill when it begins with all it may have: packing commits records, so
 /// without one nothing is ever emptied. The current one, the next one, and one before writers have to wait.
 pub const LOG_SEGMENTS_RETIRING: usize = 3;

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -89,6 +89,8 @@ pub struct Log {
     relieved: Notify,
     /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
     weak: RefCell<BTreeSet<LogId>>,
+    /// Segments of which something could not be read when they were to be emptied, and since when.
+    unreadable: RefCell<BTreeMap<LogId, tokio::time::Instant>>,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
@@ -130,6 +132,7 @@ impl Log {
             stuck: Cell::default(),
             relieved: Notify::new(),
             weak: RefCell::default(),
+            unreadable: RefCell::default(),
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
@@ -513,6 +516,16 @@ impl Log {
         self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
     }
 
+    /// Something of a full segment cannot be read; for how long that has been so.
+    pub fn note_unreadable(&self, id: LogId) -> Duration {
+        self.unreadable.borrow_mut().entry(id).or_insert_with(tokio::time::Instant::now).elapsed()
+    }
+
+    /// For how long something of a full segment could not be read.
+    pub fn unreadable_for(&self, id: LogId) -> Duration {
+        self.unreadable.borrow().get(&id).map(tokio::time::Instant::elapsed).unwrap_or_default()
+    }
+
     /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
     /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
     pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
@@ -540,6 +553,7 @@ impl Log {
     pub async fn retire(&self, id: LogId) {
         self.logs.retire(id).await;
         self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
+        self.unreadable.borrow_mut().remove(&id);
         self.counters.segments_live.set(self.live_segments() as u64);
         self.prepare.notify_one();
         self.relieved.notify_waiters();
