@@ -25,6 +25,7 @@ mod expiration;
 mod facts;
 mod get;
 mod headers;
+mod hoisted;
 mod inventory;
 mod link;
 mod list;
@@ -61,6 +62,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::budget::BufferBudget;
 use crate::base::limits::{DELETE_BATCHES_MAX, STATUS_BYTES_MAX};
+use crate::object::lifecycle::witness::Listener;
 use crate::object::store::Store;
 use crate::upkeep::notify::webhook::Webhook;
 
@@ -162,7 +164,15 @@ impl Edge {
             room,
             log,
         };
-        Edge { shared: Rc::new(shared) }
+        let shared = Rc::new(shared);
+        let edge = Rc::downgrade(&shared);
+        let listener: Listener = Rc::new(move |removal| {
+            if let Some(edge) = edge.upgrade() {
+                access_log::expired(&edge, removal);
+            }
+        });
+        shared.store.witness(&listener);
+        Edge { shared }
     }
 
     /// Delivers access logs every `interval`, until `finish_logs` was called and everything is delivered.
