@@ -2,6 +2,8 @@
 reads. Each is tried by many at once against a server with little memory; what the process takes meanwhile stays
 within `--memory`, what is counted comes back when they go, and somebody honest is served while they are there.
 """
+import base64
+import hashlib
 import socket
 import threading
 
@@ -245,3 +247,26 @@ def test_many_who_have_something_to_do_take_turns(small):
             connection.settimeout(ANSWER_SECONDS)
             assert read_all(connection).count(b"200 OK") == 3
     comes_back(small, "connection")
+
+
+def test_settings_of_all_buckets_together_are_bounded(small):
+    """Settings are in memory whole: 10,000 buckets with 1,000 rules each would have taken 10 GiB. One that is there can
+    still be replaced by a smaller one, and taking some away makes room."""
+    rules = "".join(
+        f"<Rule><ID>{n:05}{'x' * 240}</ID><Filter><Prefix>{'y' * 120}{n}</Prefix></Filter><Status>Enabled</Status>"
+        "<Expiration><Days>3</Days></Expiration></Rule>" for n in range(1000))
+    body = f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
+    one = b"<LifecycleConfiguration>" + rules.split("</Rule>")[0].encode() + b"</Rule></LifecycleConfiguration>"
+    statuses = []
+    with small.wire() as wire:
+        def put(number, document):
+            digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+            return wire.request("PUT", f"/rules{number}", [("lifecycle", "")], {"content-md5": digest}, document)
+
+        for number in range(24):
+            wire.request("PUT", f"/rules{number}").expect(200)
+            statuses.append(put(number, body).status)
+        assert statuses[0] == 200 and statuses[-1] == 400, statuses
+        put(23, body).expect(400, "TooManyConfigurations")
+        put(0, one).expect(200)
+        put(23, body).expect(200)
