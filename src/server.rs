@@ -36,20 +36,39 @@ use crate::pool::format::{AssembleError, Assembly, Request};
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; {}", how_to_listen(.source))]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("disk I/O: {0}")]
+    #[error("disk I/O does not work: {0}; try --io threads")]
     Io(std::io::Error),
     #[error(transparent)]
     Pool(#[from] AssembleError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    #[error("processor {0} is not one this process may run on")]
-    Core(usize),
-    #[error("core {index} did not start: {reason}")]
+    #[error("processor {asked} is not one this process may run on, which are {}; change --cores", listed(.allowed))]
+    Core { asked: usize, allowed: Vec<usize> },
+    #[error(
+        "core {index} could not open what is stored: {reason}; start with every drive of the pool, or bring it back from a copy"
+    )]
     Open { index: usize, reason: String },
-    #[error("a thread could not be started: {0}")]
+    #[error("a thread could not be started: {0}; raise the limit of processes, or lower --cores")]
     Thread(std::io::Error),
+}
+
+fn how_to_listen(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it, or choose another with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one it has with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => "this user may not: choose a port above 1023 with --listen",
+        _ => "choose another address with --listen",
+    }
+}
+
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the life of the server stands; every core follows it.
@@ -143,7 +162,7 @@ fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
         Cores::All => Ok(allowed),
         Cores::Count(count) => Ok(allowed.into_iter().take(*count).collect()),
         Cores::List(list) => match list.iter().find(|core| !allowed.contains(core)) {
-            Some(core) => Err(StartError::Core(*core)),
+            Some(core) => Err(StartError::Core { asked: *core, allowed }),
             None => Ok(list.clone()),
         },
     }

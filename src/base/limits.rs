@@ -364,6 +364,11 @@ pub const COMPACT_TICKS: u32 = 10;
 pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
+/// Ticks without a request of any client after which it looks only every so many: after ten seconds, four times a
+/// second. What fills a memtable or a segment of the log meanwhile comes from clients, and a quarter of a second of it
+/// has room in both.
+pub const QUIET_TICKS: u64 = 400;
+pub const TICKS_WHEN_QUIET: u64 = 10;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
@@ -496,6 +501,10 @@ pub const SPACE_MAPS_SAVED_AT_ONCE: usize = 16;
 pub const SPACE_MAPS_TRIED: usize = 4;
 /// Segments of each drive that object bytes leave to the log and the catalog.
 pub const SYSTEM_SEGMENTS: usize = 8;
+/// Segments' worth of space that each directory drive holds for the log, beside `SYSTEM_SEGMENTS` for the catalog,
+/// when its file system fills up: a start needs two for each core, on m + 1 of the drives. Together 0.4 to 0.8 % of
+/// the capacity, and 128 MiB on small drives.
+pub const BALLAST_LOG_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
