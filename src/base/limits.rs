@@ -374,6 +374,11 @@ pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
 /// (AWS: 64 KiB) eight times over. Writing it takes half a millisecond; it is read with rests.
 pub const SETTING_BYTES_MAX: usize = 512 * KIB;
+/// Settings of all buckets together, as documents: one part of the memory in this many, and in any case room for the
+/// usual ones of 10,000 buckets. In memory they take two to three times as much, which `--memory` does not count;
+/// without a bound 10,000 buckets with 1,000 lifecycle rules each took 10 GiB.
+pub const SETTINGS_SHARE: u64 = 16;
+pub const SETTINGS_BYTES_MIN: usize = 8 * MIB;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
