@@ -293,6 +293,11 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
         "Cores whose log takes nothing before the next start.",
         l.stopped as f64,
     );
+    families.one_counter(
+        "log_lost_bytes_total",
+        "Bytes of log segments that no mirror could give, with the small objects in them.",
+        l.lost_bytes as f64,
+    );
     families.one_gauge("log_segments", "Log segments that still hold live records.", l.segments_live as f64);
     let one = |histogram| [(Vec::new(), histogram)];
     families.histogram("log_batch_records", "Records of a batch.", one(&l.batch_records), Unit::Plain);

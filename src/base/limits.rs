@@ -375,6 +375,11 @@ pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
 /// (AWS: 64 KiB) eight times over. Writing it takes half a millisecond; it is read with rests.
 pub const SETTING_BYTES_MAX: usize = 512 * KIB;
+/// Settings of all buckets together, as documents: one part of the memory in this many, and in any case room for the
+/// usual ones of 10,000 buckets. In memory they take two to three times as much, which `--memory` does not count;
+/// without a bound 10,000 buckets with 1,000 lifecycle rules each took 10 GiB.
+pub const SETTINGS_SHARE: u64 = 16;
+pub const SETTINGS_BYTES_MIN: usize = 8 * MIB;
 /// Objects up to this size travel inside the log record.
 pub const INLINE_BYTES_MAX: usize = 16 * KIB;
 /// k + m.
@@ -507,6 +512,10 @@ pub const LOG_BYTES_MAX: u64 = 512 << 20;
 /// Never fewer, however large a segment is (1.5 GiB at the largest): one being filled, one ready, and
 /// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
+/// How long a log segment has to be unreadable, at every try and without a longer pause between two, before what cannot
+/// be read of it counts as lost: long enough for a drive
+/// that stalls, short enough that the log does not fill up behind it.
+pub const LOG_LOST_SECONDS: u64 = 600;
 /// Segments that a log can still fill when it begins with all it may have: packing commits records, so
 /// without one nothing is ever emptied. The current one, the next one, and one before writers have to wait.
 pub const LOG_SEGMENTS_RETIRING: usize = 3;

@@ -360,6 +360,8 @@ pub struct LogMetrics {
     pub bytes: u64,
     /// Batches written again on another mirror set after a drive failed.
     pub redriven: u64,
+    /// Of segments that no mirror could give, with what lived in them.
+    pub lost_bytes: u64,
     pub batch_records: Log2Histogram,
     pub batch_bytes: Log2Histogram,
     /// Arrival of a record to its acknowledgement, microseconds.
@@ -376,6 +378,7 @@ impl LogMetrics {
         self.records += other.records;
         self.bytes += other.bytes;
         self.redriven += other.redriven;
+        self.lost_bytes += other.lost_bytes;
         self.batch_records.merge(&other.batch_records);
         self.batch_bytes.merge(&other.batch_bytes);
         self.commit_us.merge(&other.commit_us);
@@ -388,6 +391,7 @@ impl LogMetrics {
 #[derive(Debug, Default)]
 pub struct LogCounters {
     pub redriven: Counter,
+    pub lost_bytes: Counter,
     pub commit_us: LocalHistogram,
     pub segments_live: Gauge,
     pub stopped: Gauge,
@@ -414,6 +418,7 @@ impl LogCounters {
             records: self.records.get(),
             bytes: self.bytes.get(),
             redriven: self.redriven.get(),
+            lost_bytes: self.lost_bytes.get(),
             batch_records: self.batch_records.snapshot(),
             batch_bytes: self.batch_bytes.snapshot(),
             commit_us: self.commit_us.snapshot(),

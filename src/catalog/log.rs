@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -20,7 +20,7 @@ use super::batch::{Batch, Failed, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_LOST_SECONDS, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
@@ -91,10 +91,41 @@ pub struct Log {
     relieved: Notify,
     /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
     weak: RefCell<BTreeSet<LogId>>,
+    /// Segments of which something could not be read when they were to be emptied.
+    unreadable: RefCell<BTreeMap<LogId, Silence>>,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
     pub counters: LogCounters,
+}
+
+/// Reads that failed, one after the other. After a long pause it begins anew: nobody knows what would have been read
+/// meanwhile, and a drive that stalls twice is no drive that is lost.
+struct Silence {
+    since: tokio::time::Instant,
+    last: tokio::time::Instant,
+}
+
+impl Silence {
+    fn new() -> Self {
+        let now = tokio::time::Instant::now();
+        Silence { since: now, last: now }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.last.elapsed() > Duration::from_secs(LOG_LOST_SECONDS)
+    }
+
+    fn note(&mut self) {
+        if self.is_broken() {
+            *self = Silence::new();
+        }
+        self.last = tokio::time::Instant::now();
+    }
+
+    fn lasts(&self) -> Duration {
+        if self.is_broken() { Duration::ZERO } else { self.since.elapsed() }
+    }
 }
 
 struct Current {
@@ -133,6 +164,7 @@ impl Log {
             stuck: Cell::default(),
             relieved: Notify::new(),
             weak: RefCell::default(),
+            unreadable: RefCell::default(),
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
@@ -519,6 +551,17 @@ impl Log {
         self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
     }
 
+    /// Something of a full segment cannot be read.
+    pub fn note_unreadable(&self, id: LogId) {
+        let mut unreadable = self.unreadable.borrow_mut();
+        unreadable.entry(id).or_insert_with(Silence::new).note();
+    }
+
+    /// For how long nobody could read something of a full segment, whenever it was tried.
+    pub fn unreadable_for(&self, id: LogId) -> Duration {
+        self.unreadable.borrow().get(&id).map(Silence::lasts).unwrap_or_default()
+    }
+
     /// Ends the current segment if `is_weak` says so of its mirrors: only full ones can be emptied. A batch that is
     /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
     /// segment there may be stays: what empties the others is committed to it.
@@ -553,6 +596,7 @@ impl Log {
     pub async fn retire(&self, id: LogId) {
         self.logs.retire(id).await;
         self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
+        self.unreadable.borrow_mut().remove(&id);
         self.counters.segments_live.set(self.live_segments() as u64);
         self.prepare.notify_one();
         self.relieved.notify_waiters();
@@ -616,4 +660,25 @@ fn reclaim(shared: Arc<AlignedBuf>) -> AlignedBuf {
         copy.copy_from_slice(&held);
         copy
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_stalls_long_apart_are_no_loss() {
+        let lost = Duration::from_secs(LOG_LOST_SECONDS);
+        let mut silence = Silence::new();
+        for _ in 0..3 {
+            tokio::time::advance(lost / 2).await;
+            silence.note();
+        }
+        assert!(silence.lasts() >= lost);
+        tokio::time::advance(lost * 2).await;
+        assert_eq!(silence.lasts(), Duration::ZERO);
+        silence.note();
+        tokio::time::advance(lost / 2).await;
+        assert_eq!(silence.lasts(), lost / 2);
+    }
 }

@@ -287,6 +287,29 @@ pub async fn read_window(
     }
 }
 
+/// Where the next whole batch begins that any mirror can give, behind one that none can; `end` when there is none.
+pub async fn next_batch(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32, end: u32) -> u32 {
+    let mut from = offset;
+    while from < end {
+        let left = pool.geometry.segment_bytes.saturating_sub(u64::from(from));
+        let len = LOG_WINDOW_BYTES.min(left as usize);
+        let mut found = None;
+        for mirror in mirrors {
+            let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
+            let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + u64::from(from);
+            let read = drive.read(Area::Meta, AlignedBuf::uninit_for_read(len), at).await;
+            let behind = read.ok().and_then(|window| batch_behind(&window, pool, id, from));
+            found = behind.into_iter().chain(found).min();
+        }
+        match found {
+            Some(next) => return next.min(end),
+            // Of a batch that begins in the second half the window may not hold all.
+            None => from = from.saturating_add(LOG_WINDOW_BYTES as u32 / 2),
+        }
+    }
+    end
+}
+
 /// Where the next whole batch begins in a window without one at its start. Every batch that may be
 /// missing is shorter than the window by a whole batch.
 fn batch_behind(window: &[u8], pool: &Pool, id: LogId, offset: u32) -> Option<u32> {

@@ -7,7 +7,7 @@
 //! settings in it and the meter of what it holds are shared by the cores.
 
 use std::any::Any;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -34,6 +34,9 @@ pub struct Buckets {
     named: RefCell<BTreeMap<String, Entry>>,
     /// By id, for records, which name no bucket.
     meters: RefCell<BTreeMap<u64, Arc<Meter>>>,
+    /// Of the documents of all settings, and how many there may be.
+    settings_bytes: Cell<usize>,
+    settings_bytes_max: Cell<Option<usize>>,
 }
 
 /// A bucket and its settings, on one core.
@@ -82,18 +85,21 @@ impl Buckets {
         let (name, closing) = match change {
             Change::Open(name, value, settings, meter) => {
                 self.meters.borrow_mut().insert(value.id, meter.clone());
+                self.weigh(0, settings.bytes);
                 buckets.insert(name, Entry { bucket: Bucket::new(value, settings, meter), closing: false });
                 return;
             }
             Change::Settings(name, settings) => {
                 if let Some(entry) = buckets.get_mut(&name) {
                     let before = &entry.bucket;
+                    self.weigh(before.settings.bytes, settings.bytes);
                     entry.bucket = Bucket::new(before.value.clone(), settings, before.meter.clone());
                 }
                 return;
             }
             Change::Remove(name) => {
                 if let Some(entry) = buckets.remove(&name) {
+                    self.weigh(entry.bucket.settings.bytes, 0);
                     self.meters.borrow_mut().remove(&entry.bucket.value.id);
                 }
                 return;
@@ -103,6 +109,26 @@ impl Buckets {
         };
         if let Some(entry) = buckets.get_mut(&name) {
             entry.closing = closing;
+        }
+    }
+
+    /// Settings are in memory whole, so there is a bound for those of all buckets together.
+    pub fn bound_settings(&self, bytes: usize) {
+        self.settings_bytes_max.set(Some(bytes));
+    }
+
+    fn weigh(&self, before: usize, after: usize) {
+        self.settings_bytes.set((self.settings_bytes.get() + after).saturating_sub(before));
+    }
+
+    /// Whether settings of so many bytes may become so many.
+    fn admit_settings(&self, before: usize, after: usize) -> Result<(), ObjectError> {
+        let all = (self.settings_bytes.get() + after).saturating_sub(before);
+        match self.settings_bytes_max.get() {
+            Some(max) if after > before && all > max => Err(ObjectError::TooManyConfigurations(
+                "The configurations of all buckets together are as large as the memory of the server allows",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -242,8 +268,9 @@ impl Shard {
         let mut next = self.settings_of(&bucket)?;
         let setting = decide(&next);
         next.admit(&setting)?;
-        let operation = setting.put(bucket.id)?;
+        let (operation, before) = (setting.put(bucket.id)?, next.bytes);
         next.set(setting);
+        self.bulletin.common.buckets.admit_settings(before, next.bytes)?;
         self.install_settings(bucket, operation, next).await
     }
 

@@ -111,6 +111,16 @@ struct Waiting {
     refused: u64,
 }
 
+impl Waiting {
+    fn look(&mut self, bound: usize) -> Result<(), ObjectError> {
+        if self.sequences.len() + self.reserved.len() < bound {
+            return Ok(());
+        }
+        self.refused += 1;
+        Err(ObjectError::SlowDown)
+    }
+}
+
 /// A place in the queue, held until the event is in it.
 pub struct Ticket<'e> {
     events: &'e Events,
@@ -160,13 +170,18 @@ impl Events {
         }
     }
 
+    /// Whether a target has a place left now; who finds none counts as refused.
+    pub fn look(&self, target: &str) -> Result<(), ObjectError> {
+        match self.targets.borrow_mut().get_mut(target) {
+            Some(waiting) => waiting.look(self.bound.get()),
+            None => Ok(()),
+        }
+    }
+
     fn reserve(&self, target: &str) -> Result<Ticket<'_>, ObjectError> {
         let mut targets = self.targets.borrow_mut();
         let waiting = targets.entry(target.to_owned()).or_default();
-        if waiting.sequences.len() + waiting.reserved.len() >= self.bound.get() {
-            waiting.refused += 1;
-            return Err(ObjectError::SlowDown);
-        }
+        waiting.look(self.bound.get())?;
         self.last.set(self.last.get().next());
         let sequence = self.last.get().0;
         waiting.reserved.insert(sequence);
@@ -295,6 +310,7 @@ mod tests {
         let (sequence, at) = (first.sequence, key::event("t", first.sequence));
         let second = events.reserve("t").expect("there is room");
         assert!(second.sequence > sequence && events.reserve("t").is_err());
+        assert!(events.look("t").is_err() && events.look("another").is_ok());
         assert!(events.reserve("another").is_ok(), "targets do not take each other's places");
         drop(second);
         events.note(&at);
@@ -307,7 +323,7 @@ mod tests {
         drop(second);
         events.forget(&at);
         assert!(events.reserve("t").is_ok() && events.targets().is_empty());
-        assert_eq!(events.metrics().iter().map(|of| of.refused).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(events.metrics().iter().map(|of| of.refused).collect::<Vec<_>>(), [0, 3]);
     }
 
     #[test]

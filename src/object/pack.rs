@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,7 +21,7 @@ use super::pins::Held;
 use super::shard::Shard;
 use super::writer::ShardAllocator;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{MOVES_STEPS_MAX, PACK_BYTES, PACK_RECORD_BYTES, PAGE};
+use crate::base::limits::{LOG_LOST_SECONDS, MOVES_STEPS_MAX, PACK_BYTES, PACK_RECORD_BYTES, PAGE};
 use crate::base::metrics::JobKind;
 use crate::base::rest::Stint;
 use crate::catalog::batch::{self, Found};
@@ -28,8 +29,10 @@ use crate::catalog::directory;
 use crate::catalog::key;
 use crate::catalog::log::{Log, Sealed};
 use crate::catalog::record::Operation;
-use crate::catalog::replay::read_window;
+use crate::catalog::replay::{self, read_window};
 use crate::catalog::value::{LogPosition, PackValue, Storage, Version};
+use crate::drive::segment::Mirror;
+use crate::io::buffer::AlignedBuf;
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::Extent;
 
@@ -76,7 +79,15 @@ pub async fn retire(
         })
         .await?;
     }
-    pack_away(core, sealed.clone(), urgency.clone()).await?;
+    let gives_up = log.unreadable_for(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS);
+    let lost = match pack_away(core, sealed.clone(), urgency.clone(), gives_up).await {
+        Err(error @ ObjectError::Unreadable(_)) => {
+            log.note_unreadable(sealed.id);
+            return Err(error);
+        }
+        packed => packed?,
+    };
+    log.counters.lost_bytes.add(lost);
     for shard in sealed.last.keys().copied() {
         let id = sealed.id;
         let readers_gone = move |shard: Rc<Shard>| async move {
@@ -94,23 +105,42 @@ pub async fn retire(
     Ok(())
 }
 
-/// Packs what lives in a segment, on the background core if there is one.
-async fn pack_away(core: &Rc<Core>, sealed: Sealed, urgency: Urgency) -> Result<(), ObjectError> {
+/// Packs what lives in a segment, on the background core if there is one. Bytes that were given up.
+async fn pack_away(
+    core: &Rc<Core>,
+    sealed: Sealed,
+    urgency: Urgency,
+    gives_up: bool,
+) -> Result<u64, ObjectError> {
     let pack = move |core: Rc<Core>| async move {
         let pace = Pace::new(&core, JobKind::Pack, urgency);
-        pack_segment(&core, &sealed, &pace).await
+        pack_segment(&core, &sealed, &pace, gives_up).await
     };
     core.in_background(pack).await.unwrap_or(Err(ObjectError::SlowDown))
 }
 
-async fn pack_segment(core: &Rc<Core>, sealed: &Sealed, pace: &Pace) -> Result<(), ObjectError> {
+async fn pack_segment(
+    core: &Rc<Core>,
+    sealed: &Sealed,
+    pace: &Pace,
+    gives_up: bool,
+) -> Result<u64, ObjectError> {
     let mut piles = Piles::new();
-    let mut offset = PAGE as u32;
+    let (mut offset, mut lost) = (PAGE as u32, 0);
     while offset < sealed.bytes {
-        let Some(mirrors) = core.logs.get(sealed.id) else { return Ok(()) };
-        let Some(window) = read_window(&core.pool, sealed.id, &mirrors, offset).await? else {
-            let text = format!("log segment {} ends at {offset} and not at {}", sealed.id, sealed.bytes);
-            return Err(ObjectError::Unreadable(text));
+        let Some(mirrors) = core.logs.get(sealed.id) else { return Ok(lost) };
+        let window = match window_at(core, sealed, &mirrors, offset).await {
+            Err(ObjectError::Unreadable(reason)) if gives_up && is_beyond_hope(core, &mirrors) => {
+                let next = replay::next_batch(&core.pool, sealed.id, &mirrors, offset, sealed.bytes).await;
+                let bytes = u64::from(next - offset);
+                tracing::error!(
+                    log = %sealed.id, offset, bytes, reason,
+                    "no mirror of a log segment gives what stood there: the small objects in it are lost"
+                );
+                (offset, lost) = (next, lost + bytes);
+                continue;
+            }
+            window => window?,
         };
         let window = window.into_bytes();
         let mut at = 0;
@@ -126,7 +156,27 @@ async fn pack_segment(core: &Rc<Core>, sealed: &Sealed, pace: &Pace) -> Result<(
         flush_piles(core, &mut piles, PACK_BYTES).await?;
         pace.step(at as u64).await?;
     }
-    flush_piles(core, &mut piles, 1).await
+    flush_piles(core, &mut piles, 1).await?;
+    Ok(lost)
+}
+
+async fn window_at(
+    core: &Core,
+    sealed: &Sealed,
+    mirrors: &[Mirror],
+    offset: u32,
+) -> Result<AlignedBuf, ObjectError> {
+    let window = read_window(&core.pool, sealed.id, mirrors, offset).await?;
+    window.ok_or_else(|| {
+        let text = format!("log segment {} ends at {offset} and not at {}", sealed.id, sealed.bytes);
+        ObjectError::Unreadable(text)
+    })
+}
+
+/// Whether every drive that has a mirror is asked, or nobody waits for it any more: what is away may come back.
+fn is_beyond_hope(core: &Core, mirrors: &[Mirror]) -> bool {
+    let pool = &core.pool;
+    mirrors.iter().all(|mirror| pool.drives.is_healthy(mirror.drive) || pool.is_given_up(mirror.drive))
 }
 
 /// Adds the small object of a record, if it carries one, to its shard's pile.

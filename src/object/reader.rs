@@ -156,7 +156,9 @@ impl Object {
             return Ok(body);
         }
         let len = self.small_len()?;
-        let mirrors = self.core.logs.get(at.log).ok_or_else(|| damaged("log reference"))?;
+        let mirrors = self.core.logs.get(at.log);
+        let mirrors =
+            mirrors.ok_or_else(|| ObjectError::Unreadable(format!("log segment {} is lost", at.log)))?;
         let intact = |bytes: &[u8]| crc32c::crc32c(bytes) == crc;
         let turn = self.core.next_turn();
         let body = logs::read(&self.core.pool, &mirrors, at.offset, len, turn, intact).await?;

@@ -38,6 +38,8 @@ macro_rules! settings {
             $(pub $field: Option<$type>,)*
             /// By their ids.
             $(pub $many_field: BTreeMap<String, Arc<$many_type>>,)*
+            /// Of the documents of all of them.
+            pub bytes: usize,
         }
 
         impl Setting {
@@ -75,6 +77,7 @@ macro_rules! settings {
 
         impl BucketSettings {
             pub fn set(&mut self, setting: Setting) {
+                self.bytes = self.bytes - self.bytes_of(&setting.id()) + setting.render().len();
                 match setting {
                     $(Setting::$name(document) => self.$field = Some(document),)*
                     $(Setting::$many_name(document) => {
@@ -84,9 +87,19 @@ macro_rules! settings {
             }
 
             pub fn remove(&mut self, id: &SettingId) {
+                self.bytes -= self.bytes_of(id);
                 match id.kind {
                     $(Kind::$name => self.$field = None,)*
                     $(Kind::$many_name => { self.$many_field.remove(&id.name); })*
+                }
+            }
+
+            fn bytes_of(&self, id: &SettingId) -> usize {
+                match id.kind {
+                    $(Kind::$name => self.$field.as_ref().map_or(0, |document| document.render().len()),)*
+                    $(Kind::$many_name => {
+                        self.$many_field.get(&id.name).map_or(0, |document| document.render().len())
+                    })*
                 }
             }
 

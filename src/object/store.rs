@@ -14,7 +14,7 @@ use super::condition::Conditions;
 use super::core::Core;
 use super::deposit::Deposit;
 use super::error::ObjectError;
-use super::events::Origin;
+use super::events::{Cause, Origin};
 use super::identities::{Decision, Identities};
 use super::lifecycle::witness::Listener;
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
@@ -414,6 +414,16 @@ impl Store {
         let (target, bucket) = self.target(bucket, key, None)?;
         let room = self.room(&bucket, &target, size).await?;
         Ok(Writer::new(self.core.clone(), target, size, room))
+    }
+
+    /// Whether the event of a new object would find a place in its queue, so that nobody sends a body in vain. What
+    /// counts is decided when the record is made.
+    pub async fn look_for_place(&self, bucket: &str, key: &str, cause: Cause) -> Result<()> {
+        let found = self.settings(bucket)?;
+        let Some(notification) = &found.settings.notification else { return Ok(()) };
+        let Some(rule) = notification.matching(cause.of_put().name(), key) else { return Ok(()) };
+        let (shard, target) = (self.shard_of(found.value.id, key), rule.target().to_owned());
+        self.core.on_shard(shard, move |shard| async move { shard.events.look(&target) }).await
     }
 
     /// The most bytes that the bucket takes in this place; an error when what is announced does not fit. What

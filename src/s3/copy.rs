@@ -151,6 +151,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let kept = || Headers { website_redirect: redirect, ..object.meta().headers.clone() };
     let headers = replaced.unwrap_or_else(kept);
     let sums = Sums::of_whole(object.meta(), named);
+    call.look_for_place(Cause::Copy).await?;
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let work = async move {
         let (writer, digested) = transfer(object, 0..size, writer, sums).await?;

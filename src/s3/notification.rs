@@ -33,6 +33,14 @@ impl Call<'_> {
         });
         Origin { cause, asked }
     }
+
+    /// Refuses a new object before its body is read, where whoever listens cannot be told of it now.
+    pub(super) async fn look_for_place(&self, cause: Cause) -> Result<()> {
+        if self.rules.as_ref().is_some_and(|rules| rules.notifies) {
+            self.edge.store.look_for_place(self.bucket, self.key, cause).await?;
+        }
+        Ok(())
+    }
 }
 
 fn principal(caller: &Caller) -> String {

@@ -280,6 +280,7 @@ async fn store<'r>(
     let claimed = header_checksum(call.headers)?;
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
     let mut digests = Digests::new(true, false, Some(algorithm));
+    call.look_for_place(Cause::Post).await?;
     let mut writer = call.edge.store.put(call.bucket, call.key, None).await?;
     take_file(call.intake, reader, &mut writer, &mut digests, max).await?;
     if writer.len() < min {

@@ -33,6 +33,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let size = promise.size_needed()?;
     check_size(size)?;
     begin_transfer(&call, size)?;
+    call.look_for_place(Cause::Plain).await?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
     let mut payload = call.payload(promise, Some(wanted));

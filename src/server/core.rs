@@ -22,7 +22,7 @@ use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{
     ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, CONNECTIONS_SHARE, DOCUMENTS_SHARE, GIB,
-    XML_BODY_BYTES_MAX,
+    SETTINGS_BYTES_MIN, SETTINGS_SHARE, XML_BODY_BYTES_MAX,
 };
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
@@ -69,6 +69,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     };
     let (id, account) = root_account(running.core.pool.geometry.pool.0, facts.root_key.clone());
     running.core.common.identities.install_root(id, account);
+    running.core.common.buckets.bound_settings(settings_bytes(&facts));
     let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
     running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));
     let _ = links.opened.send(Ok(()));
@@ -206,6 +207,12 @@ fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
     let edge = Edge::new(Store::new(running.core.clone()), settings, stats.clone(), Some(operator));
     report_into(running, stats, edge.memory());
     edge
+}
+
+/// Of all buckets.
+fn settings_bytes(facts: &Facts) -> usize {
+    let share = facts.config.memory_bytes / SETTINGS_SHARE;
+    usize::try_from(share).unwrap_or(usize::MAX).max(SETTINGS_BYTES_MIN)
 }
 
 /// Of this core, and at least one document.

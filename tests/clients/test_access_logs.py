@@ -194,6 +194,7 @@ def test_every_field(basalt, logged):
 
 def test_the_operations(logged):
     s3, name = logged.s3, logged.name
+    assert s3.get_bucket_logging(Bucket=name)["LoggingEnabled"]["TargetBucket"] == logged.target
     s3.put_object(Bucket=name, Key="k", Body=b"body")
     s3.head_object(Bucket=name, Key="k")
     s3.list_objects_v2(Bucket=name)

@@ -2,6 +2,8 @@
 reads. Each is tried by many at once against a server with little memory; what the process takes meanwhile stays
 within `--memory`, what is counted comes back when they go, and somebody honest is served while they are there.
 """
+import base64
+import hashlib
 import socket
 import threading
 
@@ -66,6 +68,18 @@ class Crowd:
             if said.startswith(b"HTTP/1.1 "):
                 found.append(status_of(said))
         return found
+
+    def all_answered(self):
+        """Whether there is something to read on every connection, or it has ended; nothing is read."""
+        for connection in self.held:
+            connection.settimeout(0.001)
+            try:
+                connection.recv(1, socket.MSG_PEEK)
+            except TimeoutError:
+                return False
+            except OSError:
+                pass
+        return True
 
     def closed(self):
         """How many of them the server has given up without a word."""
@@ -187,19 +201,19 @@ def pump(connections, most):
 def test_listings_that_nobody_reads_are_bounded(small):
     """A page of 1,000 keys of full length, all of it escaped, is 5 MB: 600 clients that did not read theirs took
     1.9 GiB. What they do not take is memory for documents, and who finds none is told to try again."""
-    make_long_keys(small, 300)
+    make_long_keys(small, 400)
     with small.wire() as wire:
         target, headers, _ = wire.head("GET", "/memory", [("list-type", "2")])
         lines = [f"GET {target} HTTP/1.1"] + [f"{name}: {value}" for name, value in headers.items()]
         ask = "\r\n".join(lines).encode() + b"\r\n\r\n"
-    with Crowd(small, 100, lambda number: ask * 4, receive=4096) as crowd:
+    with Crowd(small, 80, lambda number: ask * 4, receive=4096) as crowd:
         until(lambda: taken(small, "document")[0] > 0, ANSWER_SECONDS, "listings to be under way")
         serves(small)
-        until(lambda: 503 in crowd.statuses(), ANSWER_SECONDS, "listings to be refused")
+        until(crowd.all_answered, ANSWER_SECONDS, "each listing to begin or to be refused")
         assert crowd.grown() < 16 * MIB + SLACK_BYTES, crowd.grown()
     comes_back(small, "document")
     with small.wire() as wire:
-        assert wire.request("GET", "/memory", [("list-type", "2")]).expect(200).body.count(b"<Key>") > 300
+        assert wire.request("GET", "/memory", [("list-type", "2")]).expect(200).body.count(b"<Key>") > 400
 
 
 def make_long_keys(server, count):
@@ -216,11 +230,11 @@ def make_long_keys(server, count):
 
 
 def test_a_new_connection_takes_the_place_of_the_most_silent(new_basalt):
-    """Silent connections cannot keep others out: the oldest goes when there are too many."""
+    """Silent connections cannot keep others out: the oldest of a core goes when there are too many."""
     server = new_basalt(options=["--connections-max", "20"]).start()
     with Crowd(server, 20) as first, Crowd(server, 30):
         assert server.health("ready") == 200
-        until(lambda: first.closed() >= 19, ANSWER_SECONDS, "the first to make way")
+        until(lambda: first.closed() >= 10, ANSWER_SECONDS / 3, "the first to make way")
 
 
 def test_many_who_have_something_to_do_take_turns(small):
@@ -233,3 +247,26 @@ def test_many_who_have_something_to_do_take_turns(small):
             connection.settimeout(ANSWER_SECONDS)
             assert read_all(connection).count(b"200 OK") == 3
     comes_back(small, "connection")
+
+
+def test_settings_of_all_buckets_together_are_bounded(small):
+    """Settings are in memory whole: 10,000 buckets with 1,000 rules each would have taken 10 GiB. One that is there can
+    still be replaced by a smaller one, and taking some away makes room."""
+    rules = "".join(
+        f"<Rule><ID>{n:05}{'x' * 240}</ID><Filter><Prefix>{'y' * 120}{n}</Prefix></Filter><Status>Enabled</Status>"
+        "<Expiration><Days>3</Days></Expiration></Rule>" for n in range(1000))
+    body = f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
+    one = b"<LifecycleConfiguration>" + rules.split("</Rule>")[0].encode() + b"</Rule></LifecycleConfiguration>"
+    statuses = []
+    with small.wire() as wire:
+        def put(number, document):
+            digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+            return wire.request("PUT", f"/rules{number}", [("lifecycle", "")], {"content-md5": digest}, document)
+
+        for number in range(24):
+            wire.request("PUT", f"/rules{number}").expect(200)
+            statuses.append(put(number, body).status)
+        assert statuses[0] == 200 and statuses[-1] == 400, statuses
+        put(23, body).expect(400, "TooManyConfigurations")
+        put(0, one).expect(200)
+        put(23, body).expect(200)

@@ -1,14 +1,17 @@
 """Notifications: webhooks hear of every change they asked for, at least once and in the order of each key, whatever
 they or the server do meanwhile; what cannot be told is refused before it changes anything."""
 import random
+import socket
 import threading
 from urllib.parse import unquote_plus
 
 import pytest
 
 from .errors import refused
+from .test_bad_input import ANSWER_SECONDS, head_bytes
 from .waiting import until
 from .webhook import Webhook
+from .wire import object_path
 
 ALL = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:ObjectTagging:*", "s3:ObjectAcl:Put", "s3:LifecycleExpiration:*"]
 
@@ -415,6 +418,17 @@ def test_killed_again_and_again_between_write_and_delivery(told, hook):
     assert {key for _, key in hook.names()} <= stored, "nothing is told that did not happen"
 
 
+def is_refused_before_its_body(server, bucket):
+    """Asks to send a megabyte: 503 at once, or to go on."""
+    with server.wire() as wire:
+        head, _ = head_bytes(wire, "PUT", object_path(bucket, "large"), length=1 << 20)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_SECONDS) as connection:
+            connection.sendall(head.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"))
+            answer = connection.recv(10000)
+    assert answer.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 100 ")), answer
+    return answer.startswith(b"HTTP/1.1 503 ")
+
+
 def test_a_full_queue_refuses_changes_of_its_buckets_alone(told, hook):
     server = told("--webhook-queue", "3", "--shards", "1").start()
     s3 = listening(server, hook, events=["s3:ObjectCreated:*", "s3:ObjectRemoved:*"])
@@ -428,9 +442,11 @@ def test_a_full_queue_refuses_changes_of_its_buckets_alone(told, hook):
         with refused("SlowDown", 503):
             change()
     assert s3.get_object(Bucket="told", Key="k0")["Body"].read() == b"0"
+    assert is_refused_before_its_body(server, "told")
+    assert not is_refused_before_its_body(server, "quiet")
     s3.put_object_tagging(Bucket="told", Key="k0", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
     s3.put_object(Bucket="quiet", Key="k", Body=b"")
-    assert server.metrics()["basalt_notification_refused_total"]['{target="hook"}'] == 3
+    assert server.metrics()["basalt_notification_refused_total"]['{target="hook"}'] == 4
     assert queued(server) == 3
     hook.open()
     hook.wait(3)

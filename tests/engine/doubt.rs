@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use basalt::base::ids::DriveId;
 use basalt::base::metrics::DriveState;
+use basalt::object::error::ObjectError;
 use basalt::object::store::{Commit, Store};
 use basalt::upkeep::doubt::{distrusted, doubt, is_beyond};
 
@@ -176,6 +177,58 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
         }
         server.scrubbed().await;
         assert!(!server.shared.drives[0].is_doubtful());
+        server.stop().await;
+    });
+}
+
+/// A segment that nobody can read cannot be emptied; the log once filled up behind it, and an evacuation was owed for ever.
+#[test]
+fn what_no_mirror_of_the_log_gives_is_lost_in_the_end_and_counted() {
+    run(async {
+        let sim = world(55, 4);
+        let server = fresh_on(&sim, &request(4, 2)).await;
+        let mut model = Model::new();
+        for number in 0..40 {
+            let (key, body) = (format!("small/{number}"), body("small", number, 9_000));
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        }
+        for shard in server.shards() {
+            shard.checkpoint().await.expect("a checkpoint");
+        }
+        for shard in server.shards() {
+            let all = (0..4).map(DriveId).collect();
+            shard.clone().leave_logs_on(all).await.expect("the segment ends");
+        }
+        let logs = || server.cores.iter().map(|running| running.log.clone());
+        let log = logs().find(|log| !log.sealed().is_empty()).expect("a full segment");
+        for mirror in log.mirrors(log.sealed()[0].id).expect("its mirrors").iter() {
+            sim.spoil_file(paths(4)[usize::from(mirror.drive.0)].join("basalt.meta"));
+        }
+        server.shared.board.demand();
+        let lost = || logs().map(|log| log.counters.lost_bytes.get()).sum::<u64>();
+        until("the loss to be accepted", || lost() > 0).await;
+        until("the log to be emptied", || logs().all(|log| log.sealed().is_empty())).await;
+        let (mut whole, mut gone) = (0, 0);
+        for (key, body) in &model {
+            match server.get(key).await {
+                Ok(found) => {
+                    assert!(found.as_ref() == Some(body), "{key} reads back wrong");
+                    whole += 1;
+                }
+                Err(error) => {
+                    assert!(matches!(error, ObjectError::Unreadable(_)), "{error}");
+                    gone += 1;
+                }
+            }
+        }
+        assert!(gone > 0, "{whole} are whole");
+        for key in model.keys() {
+            server.delete(key).await.expect("a delete");
+        }
+        for number in 0..200 {
+            server.put(&format!("new/{number}"), body("new", number, 9_000)).await.expect("the log goes on");
+        }
         server.stop().await;
     });
 }

@@ -152,6 +152,11 @@ impl SimWorld {
         below.for_each(|(_, file)| file.media.spoil());
     }
 
+    /// The same of one file.
+    pub fn spoil_file(&self, path: impl AsRef<Path>) {
+        self.0.borrow_mut().media(path.as_ref()).spoil();
+    }
+
     /// Flips the bits of `mask` in one byte at rest.
     pub fn flip(&self, path: impl AsRef<Path>, offset: u64, mask: u8) {
         let mut byte = self.peek(path.as_ref(), offset, 1);
