@@ -513,8 +513,7 @@ pub const LOG_BYTES_MAX: u64 = 512 << 20;
 /// half of the others before the oldest is emptied.
 pub const LOG_SEGMENTS_MIN: usize = 6;
 /// How long a log segment has to be unreadable, at every try and without a longer pause between two, before what cannot
-/// be read of it counts as lost: long enough for a drive
-/// that stalls, short enough that the log does not fill up behind it.
+/// be read of it counts as lost: long enough for a drive that stalls, short enough that the log does not fill up.
 pub const LOG_LOST_SECONDS: u64 = 600;
 /// Segments that a log can still fill when it begins with all it may have: packing commits records, so
 /// without one nothing is ever emptied. The current one, the next one, and one before writers have to wait.
