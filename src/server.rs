@@ -27,6 +27,8 @@ use crate::base::limits::{
     SPACE_MAPS_SHARE,
 };
 use crate::base::metrics::{DriveState, RecoveryMetrics};
+use crate::base::time::Nanos;
+use crate::catalog::identity::KeyValue;
 use crate::config::{Config, Cores, CredentialsChoice};
 use crate::io::runtime::{self, IoKind};
 use crate::io::topology;
@@ -69,6 +71,8 @@ pub enum Phase {
 pub struct Facts {
     pub config: Arc<Config>,
     pub root: credentials::Credentials,
+    /// The same as a key of its account, which all cores share.
+    pub root_key: KeyValue,
     pub io: IoKind,
     pub cores: usize,
     pub started: Instant,
@@ -115,6 +119,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         memory: plan(&config, processors.len(), usize::from(assembly.geometry.shards)),
         config: Arc::new(config),
         root: established.credentials.clone(),
+        root_key: root_key(&established.credentials),
         io,
         cores: processors.len(),
         started,
@@ -175,6 +180,11 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
 }
 
 /// A line a step, and what the pool protects against.
+/// The key of the server's own root.
+fn root_key(root: &credentials::Credentials) -> KeyValue {
+    KeyValue::new(root.access_key.clone(), root.secret_key.clone(), Nanos(0))
+}
+
 fn describe(opening: &Opening, started: Instant) {
     let geometry = &opening.shared.geometry;
     let (data, parity) = (geometry.data_chunks, geometry.parity_chunks);

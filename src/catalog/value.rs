@@ -88,11 +88,22 @@ pub struct SettingValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadValue {
     pub initiated: Nanos,
+    /// Canonical id of the account of whoever began it.
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// What the object will have.
     pub attached: Attached,
+}
+
+/// The user who began an upload; a root stands for its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initiator {
+    /// The unique id: no other user ever has it.
+    pub id: String,
+    /// As it was then.
+    pub arn: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -379,6 +390,9 @@ impl UploadValue {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
         put.u8(LAYOUT).u64(self.initiated.0).bytes(self.owner.as_bytes());
+        let user = self.initiator.as_ref();
+        put.bytes(user.map_or("", |user| &user.id).as_bytes());
+        put.bytes(user.map_or("", |user| &user.arn).as_bytes());
         put_checksum_head(&mut put, self.checksum);
         put_headers(&mut put, &self.headers);
         attached::put(&mut put, &self.attached);
@@ -388,9 +402,11 @@ impl UploadValue {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = layout(bytes)?;
         let (initiated, owner) = (Nanos(take.u64()?), take_text(&mut take)?);
+        let (id, arn) = (take_text(&mut take)?, take_text(&mut take)?);
+        let initiator = (!id.is_empty()).then_some(Initiator { id, arn });
         let checksum = take_checksum_head(&mut take)?;
         let (headers, attached) = (take_headers(&mut take)?, attached::take(&mut take)?);
-        Some(UploadValue { initiated, owner, headers, checksum, attached })
+        Some(UploadValue { initiated, owner, initiator, headers, checksum, attached })
     }
 }
 

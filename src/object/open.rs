@@ -147,6 +147,7 @@ pub async fn find(
     let members: Arc<[Member]> = assembly.members.clone().into();
     for (member, drive) in members.iter().zip(drives.iter()) {
         drive.set_rebuilding(member.rebuilding);
+        member.superblock.iter().for_each(|superblock| drive.identify(superblock.uuid));
     }
     let shared = Shared {
         geometry: assembly.geometry,

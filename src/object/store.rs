@@ -16,6 +16,7 @@ use super::deposit::Deposit;
 use super::error::ObjectError;
 use super::events::Origin;
 use super::identities::{Decision, Identities};
+use super::lifecycle::witness::Listener;
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
 use super::settings::{Setting, SettingId};
@@ -29,6 +30,7 @@ use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
+pub use crate::catalog::value::Initiator;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 use crate::codec::xml::Quota;
 
@@ -161,6 +163,7 @@ pub struct UploadInfo {
     pub upload_id: String,
     pub initiated: Nanos,
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -169,8 +172,9 @@ pub struct UploadInfo {
 /// What an upload is begun with.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    /// Canonical id of who begins it.
+    /// Canonical id of the account of who begins it.
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -253,6 +257,11 @@ impl Store {
 
     pub fn identities(&self) -> &Rc<Identities> {
         &self.core.common.identities
+    }
+
+    /// Has what lifecycle removes on this core told to whoever logs it.
+    pub fn witness(&self, listener: &Listener) {
+        self.core.shards.iter().flatten().for_each(|shard| shard.witness.report_to(listener.clone()));
     }
 
     /// Decides about accounts and users where they are decided; durable and known to every core
@@ -618,8 +627,8 @@ impl Store {
         let (target, _) = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
-        let NewUpload { owner, headers, checksum, attached } = new;
-        let value = UploadValue { initiated: now, owner, headers, checksum, attached };
+        let NewUpload { owner, initiator, headers, checksum, attached } = new;
+        let value = UploadValue { initiated: now, owner, initiator, headers, checksum, attached };
         let info = describe_upload(key.to_owned(), upload, value.clone());
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
         self.core.on_shard_whole(target.shard, move |shard| shard.begin_upload(upload, value)).await?;
@@ -739,6 +748,7 @@ fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo 
         upload_id: format!("{upload:032x}"),
         initiated: value.initiated,
         owner: value.owner,
+        initiator: value.initiator,
         headers: value.headers,
         checksum: value.checksum,
         attached: value.attached,

@@ -9,6 +9,7 @@ pub mod error;
 pub mod extent;
 pub mod stripe;
 pub mod segments;
+pub mod headers;
 pub mod place;
 pub mod manifest;
 pub mod logs;

@@ -1,6 +1,6 @@
 //! Who is calling: the signature of a request against the secret of its access key.
 //!
-//! Owns the signing-key cache of its core. May use `codec::sigv4`, `iam`, `s3::error`. A request without a
+//! Owns the signing-key cache of its core. May use `codec::{sigv2, sigv4}`, `iam`, `s3::error`. A request without a
 //! signature comes from nobody in particular, and what such a one may do is decided like everything else
 //! (`authorize`). Invariant: nothing of a request is acted upon before this has answered.
 
@@ -11,12 +11,12 @@ use super::error::{Code, Result, S3Error};
 use super::route;
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
+use crate::catalog::keyuse::{KeyUse, Service};
 use crate::codec::sigv2;
 use crate::codec::sigv4::{
     self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
 };
 use crate::iam::Caller;
-use crate::iam::caller::Credential;
 use crate::object::identities::Identities;
 
 /// An access key and its secret.
@@ -61,7 +61,7 @@ pub(super) enum Scheme {
 }
 
 /// The region in which clients sign for services that have none.
-const GLOBAL_REGION: &str = "us-east-1";
+pub(super) const GLOBAL_REGION: &str = "us-east-1";
 
 impl Authenticator {
     pub(super) fn new(identities: Rc<Identities>, region: String) -> Self {
@@ -104,11 +104,18 @@ impl Authenticator {
         now: Nanos,
         terms: &Terms<'_>,
     ) -> Result<Identified> {
-        let found = self.known(claim.access_key, claim.session_token)?;
-        let mut keys = self.keys.borrow_mut();
-        let verified = sigv4::verify(claim, &found.secret, request, now, terms, &mut keys)?;
+        let service = match terms.service {
+            "iam" => Service::Iam,
+            "sts" => Service::Sts,
+            _ => Service::S3,
+        };
+        let used = KeyUse::new(now, service, terms.region == GLOBAL_REGION);
+        let (caller, verified) = self.known(claim.access_key, claim.session_token, used, |secret| {
+            let mut keys = self.keys.borrow_mut();
+            Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
+        })?;
         let proof = Proof { presigned: claim.expires_s.is_some(), scheme: Scheme::V4, time: claim.time };
-        Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+        Ok(Identified { caller, verified, proof: Some(proof) })
     }
 
     fn check_v2(
@@ -118,23 +125,31 @@ impl Authenticator {
         now: Nanos,
         host_bucket: Option<&str>,
     ) -> Result<Identified> {
-        let found = self.known(claim.access_key, claim.session_token)?;
         let terms = sigv2::Terms { host_bucket, is_signed_parameter: route::chooses };
-        sigv2::verify(claim, &found.secret, request, now, &terms)?;
-        let verified = unsigned_body(request)?;
+        let used = KeyUse::new(now, Service::S3, self.region == GLOBAL_REGION);
+        let (caller, verified) = self.known(claim.access_key, claim.session_token, used, |secret| {
+            sigv2::verify(claim, secret, request, now, &terms)?;
+            unsigned_body(request)
+        })?;
         let proof = Proof { presigned: claim.expires.is_some(), scheme: Scheme::V2, time: claim.time };
-        Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+        Ok(Identified { caller, verified, proof: Some(proof) })
     }
 
-    fn known(&self, access_key: &str, session_token: Option<&str>) -> Result<Credential> {
-        let Some(found) = Caller::of_key(&self.identities, access_key) else {
-            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key));
-        };
-        match session_token {
+    /// Whom an access key opens to, if `prove` finds its secret behind the request.
+    fn known(
+        &self,
+        access_key: &str,
+        session_token: Option<&str>,
+        used: KeyUse,
+        prove: impl FnOnce(&str) -> Result<Verified>,
+    ) -> Result<(Caller, Verified)> {
+        let proved = Caller::of_key(&self.identities, access_key, used, |secret| match session_token {
             // Permanent credentials have none.
             Some(token) => Err(S3Error::new(Code::InvalidToken).field("Token-0", token)),
-            None => Ok(found),
-        }
+            None => prove(secret),
+        });
+        let unknown = || S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key);
+        proved.ok_or_else(unknown)?
     }
 }
 
@@ -165,6 +180,7 @@ pub(super) fn service_of(request: &RequestView<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::identity::KeyValue;
     use crate::codec::sigv4::{Signer, UNSIGNED_PAYLOAD};
     use crate::codec::uri::Query;
     use crate::iam::accounts::root_account;
@@ -174,7 +190,7 @@ mod tests {
 
     fn verdict(access_key: &str, secret: &str, token: Option<&str>, signed: bool) -> Option<Code> {
         let identities = Rc::new(Identities::default());
-        let (id, account) = root_account(1, "root", "secret");
+        let (id, account) = root_account(1, KeyValue::new("root".into(), "secret".into(), Nanos(0)));
         identities.install_root(id, account);
         let authenticator = Authenticator::new(identities, "us-east-1".into());
         let mut headers = HeaderMap::new();

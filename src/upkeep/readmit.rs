@@ -23,10 +23,8 @@ pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
             return Err(format!("drive {id} is not there: a start with it, or with --adopt, brings it back"));
         }
     }
-    if let Some(epoch) = roster::epoch_on(&core.pool, drive).await
-        && epoch > core.pool.epoch
-    {
-        return Err(format!("another server began epoch {epoch} on drive {id}: this one has lost the pool"));
+    if let Some(reason) = roster::taken(&core.pool, drive).await {
+        return Err(format!("drive {id} is not ours any more: {reason}"));
     }
     let tried = drive.probe(core.pool.world.random_u64()).await;
     tried.map_err(|error| format!("drive {id} stays out of service: {error}"))?;

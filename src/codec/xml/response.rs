@@ -316,6 +316,7 @@ pub struct ListPartsResult<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub upload_id: &'a str,
+    pub initiator: Owner<'a>,
     pub owner: Owner<'a>,
     pub storage_class: &'a str,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
@@ -333,7 +334,7 @@ pub fn list_parts(result: &ListPartsResult<'_>) -> Vec<u8> {
     w.text("Bucket", result.bucket);
     w.text("Key", result.key);
     w.text("UploadId", result.upload_id);
-    owner(&mut w, "Initiator", &result.owner);
+    owner(&mut w, "Initiator", &result.initiator);
     owner(&mut w, "Owner", &result.owner);
     w.text("StorageClass", result.storage_class);
     algorithm_and_type(&mut w, result.checksum);
@@ -366,6 +367,7 @@ pub struct UploadEntry<'a> {
     pub key: &'a str,
     pub upload_id: &'a str,
     pub initiated: &'a str,
+    pub initiator: Owner<'a>,
     pub owner: Owner<'a>,
     pub storage_class: &'a str,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
@@ -410,7 +412,7 @@ pub async fn list_multipart_uploads(
         w.open("Upload");
         w.listed("Key", upload.key, encoded);
         w.text("UploadId", upload.upload_id);
-        owner(&mut w, "Initiator", &upload.owner);
+        owner(&mut w, "Initiator", &upload.initiator);
         owner(&mut w, "Owner", &upload.owner);
         w.text("StorageClass", upload.storage_class);
         algorithm_and_type(&mut w, upload.checksum);
