@@ -17,15 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::credentials::{self, CredentialsError, Established};
-use crate::admin::notify::Notify;
+use crate::admin::notify;
 use crate::admin::progress::Progress;
-use crate::base::limits::{
-    ACCEPT_QUEUE_MAX, CONNECTION_BUFFER_BYTES_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, MIB,
-    SPACE_MAPS_SHARE,
-};
+use crate::base::limits::{ACCEPT_QUEUE_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, SPACE_MAPS_SHARE};
 use crate::base::metrics::{DriveState, RecoveryMetrics};
 use crate::base::time::Nanos;
 use crate::catalog::identity::KeyValue;
@@ -39,20 +36,39 @@ use crate::pool::format::{AssembleError, Assembly, Request};
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; {}", how_to_listen(.source))]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("disk I/O: {0}")]
+    #[error("disk I/O does not work: {0}; try --io threads")]
     Io(std::io::Error),
     #[error(transparent)]
     Pool(#[from] AssembleError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    #[error("processor {0} is not one this process may run on")]
-    Core(usize),
-    #[error("core {index} did not start: {reason}")]
+    #[error("processor {asked} is not one this process may run on, which are {}; change --cores", listed(.allowed))]
+    Core { asked: usize, allowed: Vec<usize> },
+    #[error(
+        "core {index} could not open what is stored: {reason}; start with every drive of the pool, or bring it back from a copy"
+    )]
     Open { index: usize, reason: String },
-    #[error("a thread could not be started: {0}")]
+    #[error("a thread could not be started: {0}; raise the limit of processes, or lower --cores")]
     Thread(std::io::Error),
+}
+
+fn how_to_listen(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it, or choose another with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one it has with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => "this user may not: choose a port above 1023 with --listen",
+        _ => "choose another address with --listen",
+    }
+}
+
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the life of the server stands; every core follows it.
@@ -82,6 +98,8 @@ pub struct Facts {
     /// Open connections of each core.
     pub connections: Arc<[AtomicUsize]>,
     pub refused: Arc<AtomicUsize>,
+    /// Tells a core that there are too many.
+    pub crowded: Arc<[Notify]>,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -127,6 +145,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         recovery,
         connections: processors.iter().map(|_| AtomicUsize::new(0)).collect(),
         refused: Arc::default(),
+        crowded: processors.iter().map(|_| Notify::new()).collect(),
         phase: follow,
     };
     let background = start_background(&facts, background, &processors)?;
@@ -143,7 +162,7 @@ fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
         Cores::All => Ok(allowed),
         Cores::Count(count) => Ok(allowed.into_iter().take(*count).collect()),
         Cores::List(list) => match list.iter().find(|core| !allowed.contains(core)) {
-            Some(core) => Err(StartError::Core(*core)),
+            Some(core) => Err(StartError::Core { asked: *core, allowed }),
             None => Ok(list.clone()),
         },
     }
@@ -211,19 +230,18 @@ fn recovery_metrics(opening: &Opening, started: Instant) -> RecoveryMetrics {
     }
 }
 
-/// Spends the memory: an eighth on memtables (two of each shard), a quarter on blocks of the catalog,
-/// a quarter on bodies unless said otherwise, a quarter on buffers of requests under way, a sixteenth on
-/// those of background work, half of that on maps of free space. The rest is for what is not counted one
-/// by one.
+/// Spends the memory, in sixteenths: two on memtables (two of each shard), three on blocks of the catalog, three on
+/// buffers of transfers, one on those of background work, and a sixth of all on bodies unless said otherwise. Maps of
+/// free space, documents, connections and lines of access logs have their shares in `base::limits`.
 fn plan(config: &Config, cores: usize, shards: usize) -> MemoryPlan {
     let memory = config.memory_bytes;
     let each = cores as u64;
     let memtable = (memory / 16 / shards as u64).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
     MemoryPlan {
         memtable: memtable as usize,
-        blocks: memory / 4 / each,
+        blocks: memory / 16 * 3 / each,
         bodies: config.read_cache_bytes / each,
-        buffers: (memory / 4 / each) as usize,
+        buffers: (memory / 16 * 3 / each) as usize,
         maps: (memory / SPACE_MAPS_SHARE / each) as usize,
         background: (memory / 16 / each) as usize,
     }
@@ -288,21 +306,12 @@ async fn serve(
     let startup = facts.started.elapsed();
     facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
     tracing::info!(%address, startup_ms = startup.as_millis() as u64, cores = facts.cores, "serving");
-    let buffers_mib = config.connections_max * CONNECTION_BUFFER_BYTES_MAX / MIB;
-    if (buffers_mib * MIB) as u64 > config.memory_bytes {
-        let connections = config.connections_max;
-        tracing::info!(
-            connections,
-            buffers_mib,
-            "uploads on all connections at once may take this beside --memory"
-        );
-    }
     if established.created {
         let welcome = credentials::welcome(&established, &format!("http://{address}"), &config.region);
         // Nobody may be reading; the keys are in their file all the same.
         let _ = std::io::stdout().write_all(welcome.as_bytes());
     }
-    let notify = Notify::new(config.notify_socket.as_deref());
+    let notify = notify::Notify::new(config.notify_socket.as_deref());
     notify.ready();
     let senders = cores.handles.iter().map(|handle| handle.streams.clone()).collect();
     let accepting = accept::run(listener, senders, &facts);

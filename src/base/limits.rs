@@ -69,9 +69,19 @@ pub const REQUEST_HEADERS_MAX: usize = 128;
 /// An XML request body: 1,000 keys of 1 KiB, escaped up to 6 bytes a character in the worst
 /// honest case `&quot;`, and their tags; CompleteMultipartUpload with 10,000 parts is ~2 MiB.
 pub const XML_BODY_BYTES_MAX: usize = 8 * MIB;
-/// Memory that documents of requests may take together: one part in this many, and at least one document a
-/// core. Whoever finds it taken is told to try again.
-pub const DOCUMENTS_SHARE: u64 = 32;
+/// Memory that documents of requests and answers may take together: one part in this many, and at least one
+/// document a core. Whoever finds it taken is told to try again.
+pub const DOCUMENTS_SHARE: u64 = 16;
+/// What a document of a request counts for: itself, the room it grew into, and what is read from it. The answer
+/// comes when the document itself is gone.
+pub const DOCUMENT_COPIES: usize = 2;
+/// What an entry of a listing counts for while it is made: a key of full length as it was read, and in a document
+/// where some of it is escaped. What the document takes in the end is known when it is there.
+pub const LIST_ENTRY_BYTES: usize = 4 * KIB;
+/// How long a listing waits for memory, until it is told to try again.
+pub const DOCUMENT_SECONDS_MAX: u64 = 5;
+/// An answer up to this is part of what the connection takes.
+pub const ANSWER_BYTES: usize = 16 * KIB;
 /// A whole small document, or one entry of a document of many: ten times a key of which every byte
 /// is escaped. What is read between two rests: 10 us a KiB where it is dense with markup, so below
 /// the 1 ms of rule R1.
@@ -114,6 +124,25 @@ pub const BUFFER_LOOK_BYTES_MIN: u64 = 13 * 1024 * BUFFER_LOOK_SECONDS;
 /// A client that takes or fills a group of rows in no less than this is slow, and gets one row at a time: an
 /// eighth of the memory, and drives that wait for it anyway.
 pub const SLOW_GROUP_SECONDS: u64 = 1;
+/// The memory of connections with a request, together: one part in this many.
+pub const CONNECTIONS_SHARE: u64 = 10;
+/// One that begins to read takes so much: 8 KiB to read into, what hyper and the handler keep (17 KiB measured), an
+/// answer of `ANSWER_BYTES` or a body that is kept for the log. Half of all is kept for these; with `--memory 256MiB`
+/// that is 273 at a time, and 546 when nobody needs more than this.
+pub const SEAT_BYTES: usize = 48 * KIB;
+/// What a connection may read at once: at first, and as far as there is memory. hyper doubles its buffer when a read
+/// fills it, so the bytes of a long head are within the next of these.
+pub const READ_BYTES: [usize; 3] = [8 * KIB, 64 * KIB, CONNECTION_BUFFER_BYTES_MAX];
+/// Reads of one connection that are in memory: being filled, on the way to the handler, and with it.
+pub const CONNECTION_READS: usize = 3;
+/// After this a connection between two requests is a socket and nothing else.
+pub const IDLE_AWAKE_MS: u64 = 1_000;
+/// While connections wait for memory: how often it is looked who could make room, how long a head may then take, and
+/// the least that a client sends or takes in a time when its turn it is: 13 KiB a second.
+pub const ROOM_LOOK_MS: u64 = 100;
+pub const ROOM_HEAD_MS: u64 = 1_000;
+pub const ROOM_PACE_MS: u64 = 2_000;
+pub const ROOM_PACE_BYTES_MIN: u64 = 13 * 1024 * ROOM_PACE_MS / 1000;
 /// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
 /// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
@@ -131,6 +160,9 @@ pub const LINGER_BYTES_MAX: u64 = 64 << 20;
 /// Deletes of one batch that are under way together: enough to fill a batch of the log, few enough
 /// for one task to look after.
 pub const DELETES_AT_ONCE_MAX: usize = 32;
+/// Batches that one core works on at a time; others wait for their turn. Each takes 300 KiB for the deletes under way
+/// and as much for a thousand keys and outcomes, beside its document: 5 MiB.
+pub const DELETE_BATCHES_MAX: usize = 8;
 /// Buckets in an answer to a ListBuckets that does not ask for pages; AWS's own bound.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 
@@ -181,14 +213,16 @@ pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// Keeps a small machine small; larger machines are told to use more by `--memory`.
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Part of the memory given to object bytes, unless `--read-cache` says otherwise: one in this many.
-pub const READ_CACHE_SHARE_DEFAULT: u64 = 4;
-/// Open connections, at about 16 KiB each while idle: 64 MiB. One whose client sends faster than the drives
-/// write holds up to `CONNECTION_BUFFER_BYTES_MAX` more; documents have a share of their own. These buffers are
-/// hyper's and are not counted in `--memory`: it takes their size when the connection begins, and a share of 16 KiB
-/// for each of 4,096 would halve the speed of the few that upload. What they may take is the number of connections
-/// times that bound, 1 GiB here when all of them upload at once; `--connections-max` is what bounds it, and a
-/// start whose connections could take more than its memory says so.
+pub const READ_CACHE_SHARE_DEFAULT: u64 = 6;
+/// Open connections, unless the operator says otherwise, and fewer where `CONNECTIONS_IDLE_SHARE` of the memory does
+/// not hold so many that wait for their clients. Those that have something to do share `CONNECTIONS_SHARE` of it.
 pub const CONNECTIONS_DEFAULT: usize = 4096;
+/// One that waits for its client: its task and what is known about it, without the buffers of the kernel.
+pub const CONNECTION_IDLE_BYTES: usize = 5 * KIB / 2;
+/// Their part of the memory.
+pub const CONNECTIONS_IDLE_SHARE: u64 = 24;
+/// Connections beyond these that are taken while others make way for them.
+pub const CONNECTIONS_CLOSING_MAX: usize = 64;
 /// As many as a process may have descriptors under the unit file that we ship, less those for drives.
 pub const CONNECTIONS_MAX: usize = 60_000;
 /// How long a stop waits for requests in flight: below the 30 s after which Kubernetes kills, and the 90 s
@@ -228,6 +262,22 @@ pub const STATUS_BYTES_MAX: usize = 2 * MIB;
 pub const INSPECT_DAMAGE_MAX: usize = 1000;
 
 const _: () = assert!(MEMORY_BYTES_MIN <= MEMORY_BYTES_DEFAULT);
+const _: () = assert!(
+    CONNECTIONS_DEFAULT * CONNECTION_IDLE_BYTES <= (MEMORY_BYTES_DEFAULT / CONNECTIONS_IDLE_SHARE) as usize
+);
+// The shares: memtables, blocks and buffers in `server`, and these.
+const _: () = assert!(
+    (2 + 3 + 3 + 1) * 1000 / 16
+        + 1000 / READ_CACHE_SHARE_DEFAULT
+        + 1000 / CONNECTIONS_SHARE
+        + 1000 / CONNECTIONS_IDLE_SHARE
+        + 1000 / DOCUMENTS_SHARE
+        + 1000 / SPACE_MAPS_SHARE
+        + 1000 / ACCESS_LOG_SHARE
+        <= 1000
+);
+const _: () = assert!(READ_BYTES[0] + 2 * ANSWER_BYTES <= SEAT_BYTES);
+const _: () = assert!(2 * REQUEST_HEAD_BYTES_MAX <= READ_BYTES[1] * CONNECTION_READS);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 const _: () = assert!(DRAIN_SECONDS_DEFAULT <= TIMEOUT_SECONDS_MAX);
 const _: () = assert!(BODY_WINDOW_SECONDS.is_multiple_of(BUFFER_LOOK_SECONDS));
@@ -314,6 +364,11 @@ pub const COMPACT_TICKS: u32 = 10;
 pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
+/// Ticks without a request of any client after which it looks only every so many: after ten seconds, four times a
+/// second. What fills a memtable or a segment of the log meanwhile comes from clients, and a quarter of a second of it
+/// has room in both.
+pub const QUIET_TICKS: u64 = 400;
+pub const TICKS_WHEN_QUIET: u64 = 10;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
@@ -441,6 +496,10 @@ pub const SPACE_MAPS_SAVED_AT_ONCE: usize = 16;
 pub const SPACE_MAPS_TRIED: usize = 4;
 /// Segments of each drive that object bytes leave to the log and the catalog.
 pub const SYSTEM_SEGMENTS: usize = 8;
+/// Segments' worth of space that each directory drive holds for the log, beside `SYSTEM_SEGMENTS` for the catalog,
+/// when its file system fills up: a start needs two for each core, on m + 1 of the drives. Together 0.4 to 0.8 % of
+/// the capacity, and 128 MiB on small drives.
+pub const BALLAST_LOG_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;

@@ -3,6 +3,7 @@
 //! Whatever stands here is used by all layers and uses none of them; it waits for other futures and for timers, and
 //! for nothing outside the process.
 
+pub mod budget;
 pub mod ids;
 pub mod join;
 pub mod limits;

@@ -44,13 +44,18 @@ pub struct Outcome(RefCell<State>);
 
 #[derive(Default)]
 struct State {
-    done: Option<Result<LogPosition, Lost>>,
+    done: Option<Result<LogPosition, Failed>>,
     waiting: Vec<Waker>,
 }
 
-/// The batch could not be made durable on any safe set of drives.
+/// Why a batch did not become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub enum Failed {
+    /// There is no safe set of drives. What became of it only a start finds out.
+    Lost,
+    /// There was no room for it, and nothing of it was written.
+    Full,
+}
 
 impl Batch {
     pub fn new(buffer: AlignedBuf) -> Self {
@@ -122,7 +127,7 @@ impl Batch {
 
 impl Outcome {
     /// Waits for the batch; the position is that of its first byte.
-    pub async fn wait(&self) -> Result<LogPosition, Lost> {
+    pub async fn wait(&self) -> Result<LogPosition, Failed> {
         poll_fn(|context| {
             let mut state = self.0.borrow_mut();
             match state.done {
@@ -136,7 +141,7 @@ impl Outcome {
         .await
     }
 
-    pub fn settle(&self, done: Result<LogPosition, Lost>) {
+    pub fn settle(&self, done: Result<LogPosition, Failed>) {
         let waiting = {
             let mut state = self.0.borrow_mut();
             assert!(state.done.is_none(), "a batch is settled once");

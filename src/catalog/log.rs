@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::batch::{Batch, Lost, Outcome};
+use super::batch::{Batch, Failed, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
@@ -52,6 +52,15 @@ pub enum LogError {
     Full,
     /// The record is larger than any batch.
     TooLarge,
+}
+
+impl From<Failed> for LogError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Lost => LogError::Stopped,
+            Failed::Full => LogError::Full,
+        }
+    }
 }
 
 pub struct Log {
@@ -154,7 +163,7 @@ impl Log {
             return Err(LogError::Stopped.into());
         }
         let outcome = self.push(shard, operations, &encoded, body);
-        outcome.wait().await.map_err(|Lost| LogError::Stopped)?;
+        outcome.wait().await.map_err(LogError::from)?;
         self.counters.commit_us.record(arrived.elapsed().as_micros() as u64);
         Ok(())
     }
@@ -196,23 +205,28 @@ impl Log {
 
     /// Whether records that add bytes are refused.
     pub fn is_full(&self) -> bool {
-        self.stuck.get() && (self.lacks(2) || self.wants_retiring())
+        self.pool.is_short() || self.stuck.get() && (self.lacks(2) || self.wants_retiring())
     }
 
     /// Whether fewer segments than that can still be begun.
     fn lacks(&self, segments: usize) -> bool {
-        self.scarce.get() || self.live_segments() + segments > self.segments_max
+        self.is_scarce() || self.live_segments() + segments > self.segments_max
+    }
+
+    /// Whether no segment could be begun, or only with room that is kept for what gives space back.
+    fn is_scarce(&self) -> bool {
+        self.scarce.get() || self.pool.is_short()
     }
 
     /// Whether the oldest segments should be emptied: half of those there may be hold records, or
     /// there are no more.
     pub fn wants_retiring(&self) -> bool {
-        self.live_segments() > self.segments_max / 2 || self.scarce.get()
+        self.live_segments() > self.segments_max / 2 || self.is_scarce()
     }
 
     /// Whether little is left before records that add bytes have to wait.
     pub fn is_crowded(&self) -> bool {
-        self.live_segments() > self.segments_max * 3 / 4 || self.scarce.get() || self.stuck.get()
+        self.live_segments() > self.segments_max * 3 / 4 || self.is_scarce() || self.stuck.get()
     }
 
     /// Whether the oldest segment could be emptied, as whoever tried it found.
@@ -228,7 +242,7 @@ impl Log {
             if forming.is_empty() { self.flying.borrow().clone() } else { Some(forming.outcome.clone()) }
         };
         match outcome {
-            Some(outcome) => outcome.wait().await.map(drop).map_err(|Lost| LogError::Stopped),
+            Some(outcome) => outcome.wait().await.map(drop).map_err(LogError::from),
             None => Ok(()),
         }
     }
@@ -277,12 +291,16 @@ impl Log {
 
     async fn write(&self, mut batch: Batch, apply: &dyn Apply) -> Result<(), PoolError> {
         let padded = batch.padded_len();
-        let mut mirrors = self.place(padded).await;
+        let mut mirrors = self.place(padded, true).await;
+        if let Err(PoolError::Full) = mirrors {
+            self.refuse(batch);
+            return Ok(());
+        }
         let (at, buffer) = loop {
             let (at, set) = match mirrors {
                 Ok(found) => found,
                 Err(error) => {
-                    batch.outcome.settle(Err(Lost));
+                    batch.outcome.settle(Err(Failed::Lost));
                     return Err(error);
                 }
             };
@@ -298,12 +316,31 @@ impl Log {
                     batch.restore_buffer(buffer);
                     self.seal();
                     self.prepared.borrow_mut().take();
-                    mirrors = self.place(padded).await;
+                    mirrors = self.place(padded, false).await;
                 }
             }
         };
         self.acknowledge(batch, buffer, at, padded, apply);
         Ok(())
+    }
+
+    /// There is no place for a batch of which nothing was written: it never was, nor what formed behind it, and
+    /// the records that come next take their places in the order of the shards.
+    fn refuse(&self, mut batch: Batch) {
+        let mut behind = self.forming.replace(Batch::new(batch.take_buffer()));
+        *self.resting.borrow_mut() = Some(behind.take_buffer());
+        self.flying.borrow_mut().take();
+        let mut sequences = self.sequences.borrow_mut();
+        for record in behind.records.iter().rev().chain(batch.records.iter().rev()) {
+            if let Some(last) = sequences.get_mut(&record.shard) {
+                assert_eq!(*last, record.sequence, "the newest records go first");
+                *last = Sequence(record.sequence.0 - 1);
+            }
+        }
+        drop(sequences);
+        let [(_, first), (_, second)] = [batch, behind].map(Batch::into_parts);
+        [first, second].into_iter().for_each(|outcome| outcome.settle(Err(Failed::Full)));
+        self.room.notify_waiters();
     }
 
     fn acknowledge(
@@ -335,8 +372,13 @@ impl Log {
         }
     }
 
-    /// A place for `padded` bytes: in the current segment, or in a new one.
-    async fn place(&self, padded: usize) -> Result<(LogPosition, Mirrors), PoolError> {
+    /// A place for `padded` bytes: in the current segment, or in a new one. `Full` only where that is
+    /// bearable; else it is waited for.
+    async fn place(
+        &self,
+        padded: usize,
+        full_is_bearable: bool,
+    ) -> Result<(LogPosition, Mirrors), PoolError> {
         loop {
             let safe = self.pool.mirrors_min().unwrap_or(0);
             if let Some(current) = &*self.current.borrow()
@@ -350,7 +392,7 @@ impl Log {
                 }
             }
             self.seal();
-            let (id, mirrors) = self.next_segment().await?;
+            let (id, mirrors) = self.next_segment(full_is_bearable).await?;
             let current = Current { id, mirrors, offset: PAGE as u32, last: BTreeMap::new() };
             *self.current.borrow_mut() = Some(current);
         }
@@ -364,7 +406,7 @@ impl Log {
     }
 
     /// Waits until a segment may be used: packing gives segments back when there are too many.
-    async fn next_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
+    async fn next_segment(&self, full_is_bearable: bool) -> Result<(LogId, Mirrors), PoolError> {
         loop {
             let prepared = self.prepared.borrow_mut().take();
             if let Some((id, mirrors)) = prepared {
@@ -376,6 +418,9 @@ impl Log {
                 continue;
             }
             self.pool.mirrors()?;
+            if full_is_bearable && self.scarce.get() {
+                return Err(PoolError::Full);
+            }
             self.prepare.notify_one();
             self.ready.notified().await;
         }
@@ -538,7 +583,7 @@ impl Log {
         self.counters.stopped.set(1);
         let lost = self.forming.replace(Batch::new(AlignedBuf::zeroed(BATCH_BYTES)));
         if !lost.is_empty() {
-            lost.outcome.settle(Err(Lost));
+            lost.outcome.settle(Err(Failed::Lost));
         }
         self.room.notify_waiters();
         self.relieved.notify_waiters();

@@ -249,7 +249,6 @@ pub struct Hasher {
 }
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a hasher is moved once and then updated in place")]
 enum State {
     Crc(crc_fast::Digest),
     Sha(digest::Context),

@@ -11,6 +11,7 @@ pub mod uri;
 pub mod prefixes;
 pub mod checksum;
 pub mod sigv4;
+pub mod sigv2;
 pub mod chunked;
 pub mod xml;
 pub mod form;

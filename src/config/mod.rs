@@ -110,7 +110,9 @@ const WEBSITE_DOMAIN_DEFAULT: &str = "s3-website.localhost";
 /// Why a configuration cannot work. The message names the value and says what would.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error(
+        "cannot read the configuration file {path}: {source}; --config names a TOML file that this user may read"
+    )]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration file {path} is larger than {} bytes", limits::CONFIG_FILE_BYTES_MAX)]
     TooLarge { path: PathBuf },
@@ -182,7 +184,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         website_domains: checked_website_domains(options.website_domain, &domains)?,
         domains,
         access_log_interval: checked_access_log(options.access_log_seconds)?,
-        connections_max: checked_connections(options.connections_max)?,
+        connections_max: checked_connections(options.connections_max, memory_bytes)?,
         header_timeout: seconds(
             "header-timeout",
             options.header_timeout,
@@ -291,8 +293,11 @@ fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {
     Ok(queue)
 }
 
-fn checked_connections(said: Option<usize>) -> Result<usize, ConfigError> {
-    let connections = said.unwrap_or(limits::CONNECTIONS_DEFAULT);
+/// As many as their part of the memory holds while they wait for their clients.
+fn checked_connections(said: Option<usize>, memory_bytes: u64) -> Result<usize, ConfigError> {
+    let share = memory_bytes / limits::CONNECTIONS_IDLE_SHARE / limits::CONNECTION_IDLE_BYTES as u64;
+    let held = usize::try_from(share).unwrap_or(usize::MAX).min(limits::CONNECTIONS_DEFAULT);
+    let connections = said.unwrap_or(held);
     within("connections-max", connections as u64, 1, limits::CONNECTIONS_MAX as u64)?;
     Ok(connections)
 }

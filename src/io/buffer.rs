@@ -149,11 +149,12 @@ const STEP: usize = 64 * KIB;
 struct Cache {
     classes: [Vec<Memory>; CLASSES],
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl Cache {
     const fn new() -> Self {
-        Cache { classes: [const { Vec::new() }; CLASSES], bytes: 0 }
+        Cache { classes: [const { Vec::new() }; CLASSES], bytes: 0, bytes_max: BUFFER_CACHE_BYTES_MAX }
     }
 
     fn take(&mut self, capacity: usize) -> Option<Memory> {
@@ -165,11 +166,16 @@ impl Cache {
 
     fn keep(&mut self, memory: Memory) {
         let Some(class) = class_of(memory.capacity) else { return };
-        if self.bytes + memory.capacity <= BUFFER_CACHE_BYTES_MAX {
+        if self.bytes + memory.capacity <= self.bytes_max {
             self.bytes += memory.capacity;
             self.classes[class].push(memory);
         }
     }
+}
+
+/// Bounds what this thread keeps further: to what it may use at a time.
+pub fn keep_at_most(bytes: usize) {
+    CACHE.with(|cache| cache.borrow_mut().bytes_max = bytes.min(BUFFER_CACHE_BYTES_MAX));
 }
 
 fn take_cached(capacity: usize) -> Option<Memory> {

@@ -95,6 +95,16 @@ impl File {
         }
     }
 
+    /// Keeps space in which nothing is written, behind all that is; `discard` lets it go. An error where
+    /// the file system cannot do that, and on a block device, which has its space.
+    pub async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
+        check_transfer(offset, usize::try_from(len).map_err(|_| invalid())?)?;
+        match &*self.0 {
+            Inner::Real(file) => file.hold(offset, len).await,
+            Inner::Sim(file) => file.hold(offset, len).await,
+        }
+    }
+
     /// Makes a range read as zeros and its extents written, durably: a later overwrite changes no
     /// metadata of the file system.
     pub async fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -228,6 +238,14 @@ impl RealFile {
             }
             Err(error) if is_unsupported(&error) => Ok(()),
             result => result,
+        }
+    }
+
+    async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
+        match self.id.is_block_device {
+            true => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+            // Within the length of the file: behind it ext4 digs no holes, so the space would never come back.
+            false => self.allocate(FallocateFlags::empty(), offset, len).await,
         }
     }
 

@@ -12,15 +12,18 @@ use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Reads what is there into the free part of `into`, and tells how many bytes that was; none at the
-/// end of the stream.
+/// Reads what is there into the free part of `into`, at most `most` bytes, and tells how many that were; none
+/// at the end of the stream.
 pub fn poll_read(
     stream: &mut TcpStream,
     cx: &mut Context<'_>,
     mut into: ReadBufCursor<'_>,
+    most: usize,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: tokio's ReadBuf only ever writes initialised bytes into the slice.
-    let mut free = ReadBuf::uninit(unsafe { into.as_mut() });
+    let free = unsafe { into.as_mut() };
+    let most = most.min(free.len());
+    let mut free = ReadBuf::uninit(&mut free[..most]);
     ready!(Pin::new(stream).poll_read(cx, &mut free))?;
     let filled = free.filled().len();
     // SAFETY: tokio's ReadBuf vouches that its first `filled` bytes, which are ours, are initialised.

@@ -105,6 +105,19 @@ impl World {
         }
     }
 
+    /// Whether it is a file, and so neither a directory nor a device.
+    pub fn is_plain_file(&self, path: &Path) -> bool {
+        matches!(self.0, Kind::Real(_)) && path.is_file()
+    }
+
+    /// Whether two paths lead to the same place.
+    pub fn is_same(&self, a: &Path, b: &Path) -> bool {
+        match &self.0 {
+            Kind::Real(_) => kernel::is_same(a, b),
+            Kind::Sim(_) => a == b,
+        }
+    }
+
     /// Makes a directory and its parents, durably as names.
     pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         match &self.0 {
@@ -118,6 +131,14 @@ impl World {
         match &self.0 {
             Kind::Real(_) => kernel::free_bytes(path),
             Kind::Sim(sim) => sim.free_bytes(path),
+        }
+    }
+
+    /// The file system that holds a directory, as a number that others do not have.
+    pub fn device_of(&self, path: &Path) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Real(_) => kernel::device_of(path),
+            Kind::Sim(sim) => sim.device_of(path),
         }
     }
 

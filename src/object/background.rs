@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 
 use super::core::{Core, Job, Peers};
 use super::open::{self, BackgroundSeed, MemoryPlan};
+use crate::base::budget::BufferBudget;
 use crate::base::metrics::{Deliveries, JobCounters, JobKind, JobMetrics, QueueMetrics};
 use crate::io::world::World;
-use crate::pool::budget::BufferBudget;
 
 /// A data core's sign of life, on a cache line of its own: counts what clients ask of it, and says
 /// whether its log takes what they send.

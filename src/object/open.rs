@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::background::{Background, Duty, Foreman, Pulse};
 use super::board::Board;
@@ -24,6 +26,7 @@ use super::pressure::Pressure;
 use super::shard::Shard;
 use super::spots::Spots;
 use super::tend;
+use crate::base::budget::BufferBudget;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
@@ -42,10 +45,9 @@ use crate::drive::superblock::Geometry;
 use crate::io::disk::Access;
 use crate::io::world::World;
 use crate::pool::Pool;
-use crate::pool::budget::BufferBudget;
 use crate::pool::format::{self, AssembleError, Assembly, Member, Request};
 use crate::pool::logs::{LogDirectory, Logs};
-use crate::pool::read::ReadPath;
+use crate::pool::read::{Damage, ReadPath};
 use crate::pool::segments::{SegmentTable, Slot};
 use crate::pool::write::WritePath;
 
@@ -245,7 +247,8 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     let bells = (0..shards).map(|_| Notify::new()).collect();
     let pulses = (0..cores).map(|_| Pulse::default()).collect();
     let (inboxes, background) = (inboxes.into(), background.into());
-    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells };
+    let begun = tokio::time::Instant::now();
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells, begun };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),
@@ -301,8 +304,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
         tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
     ];
-    let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
-    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
+    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone())));
     for shard in core.shards.iter().flatten() {
         upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
         upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
@@ -347,6 +349,25 @@ struct Home {
     common: Common,
 }
 
+/// Says what readers find, not more often than once a second: a drive that fails does so at every block. Holes of
+/// a drive that is filled again are as expected.
+fn damage_teller(drives: Drives) -> Box<dyn Fn(&Damage)> {
+    let told = Cell::new(None::<Instant>);
+    let unsaid = Cell::new(0u64);
+    Box::new(move |damage| {
+        let Damage { address, row, cause, .. } = damage;
+        let is_expected = drives.get(address.drive).is_ok_and(|drive| drive.shared().is_rebuilding());
+        let is_soon = told.get().is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        if is_expected || is_soon {
+            tracing::debug!(?address, row, ?cause, "damaged block");
+            unsaid.set(unsaid.get() + u64::from(!is_expected));
+            return;
+        }
+        told.set(Some(Instant::now()));
+        tracing::warn!(?address, row, ?cause, others = unsaid.replace(0), "damaged block");
+    })
+}
+
 /// `buffers`, `bodies` and `merging` are bytes of memory.
 fn build_core(
     home: Home,
@@ -362,9 +383,7 @@ fn build_core(
     let coder = Rc::new(ErasureCoder::new(k, m));
     // A reader holds what a slow client has not taken; it must not starve writers.
     let (writing, reading) = (BufferBudget::new(buffers / 2), BufferBudget::new(buffers / 2));
-    let on_damage = Box::new(|damage: &crate::pool::read::Damage| {
-        tracing::warn!(address = ?damage.address, row = damage.row, cause = ?damage.cause, "damaged block");
-    });
+    let on_damage = damage_teller(pool.drives.clone());
     let (drives, id) = (pool.drives.clone(), geometry.pool);
     let writer =
         |blocks: usize| WritePath::new(drives.clone(), coder.clone(), id, blocks as u16, writing.clone());

@@ -148,10 +148,12 @@ fn pile_up(piles: &mut Piles, log: LogId, offset: u32, batch: &Bytes, record: Fo
 
 /// Packs every pile of at least `bytes_min`.
 async fn flush_piles(core: &Rc<Core>, piles: &mut Piles, bytes_min: usize) -> Result<(), ObjectError> {
+    // Where the file system is full, emptying the log is worth the room that is kept for the system.
+    let purpose = if core.pool.is_short() { Purpose::Moves } else { Purpose::Objects };
     for (shard, pile) in piles.iter_mut() {
         let bytes: usize = pile.iter().map(|candidate| candidate.body.len()).sum();
         if bytes >= bytes_min {
-            pack_pile(core, *shard, std::mem::take(pile), Purpose::Objects).await?;
+            pack_pile(core, *shard, std::mem::take(pile), purpose).await?;
         }
     }
     Ok(())

@@ -16,12 +16,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
+use crate::base::budget::Permit;
 use crate::base::join::join_all;
 use crate::base::limits::{BLOCK_HEADER_BYTES, PAGE, STRIPE_CHUNKS_MAX};
 use crate::codec::frame::{self, BlockIdentity};
 use crate::drive::device::{Area, DriveError, DriveSet};
 use crate::io::buffer::AlignedBuf;
-use crate::pool::budget::Permit;
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 use crate::pool::read::{Damage, DamageCause, ReadPath};

@@ -17,9 +17,10 @@ use crate::base::limits::PAGE;
 use crate::drive::device::{Area, Drive};
 use crate::drive::segment::{self, Mirror, Owner};
 use crate::io::buffer::AlignedBuf;
+use crate::pool::Pool;
+use crate::pool::ballast::Share;
 use crate::pool::error::PoolError;
 use crate::pool::segments::{Claim, Slot};
-use crate::pool::{Pool, latch_unless_full};
 
 pub type Mirrors = Arc<[Mirror]>;
 
@@ -110,9 +111,10 @@ impl Logs {
 
     async fn claim(&self, drive: &Rc<Drive>) -> Option<u32> {
         let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log()?;
-        if fresh && let Err(error) = self.zero(drive, segment).await {
+        let zeroed = self.pool.with_ballast(drive, Some(Share::Log), || self.zero(drive, segment));
+        if fresh && let Err(error) = zeroed.await {
             self.pool.table(drive.id()).set(segment, Slot::Untouched);
-            latch_unless_full(drive, &error);
+            self.pool.latch_unless_full(drive, &error);
             return None;
         }
         Some(segment)

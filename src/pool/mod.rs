@@ -8,6 +8,7 @@
 pub mod error;
 pub mod extent;
 pub mod stripe;
+pub mod ballast;
 pub mod segments;
 pub mod headers;
 pub mod place;
@@ -16,7 +17,6 @@ pub mod logs;
 pub mod format;
 mod join;
 pub mod mirror;
-pub mod budget;
 pub mod write;
 pub mod read;
 mod gather;
@@ -33,6 +33,7 @@ use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
 use crate::io::buffer::AlignedBuf;
 use crate::io::world::World;
+use ballast::Share;
 use error::PoolError;
 use segments::{Purpose, SegmentTable};
 
@@ -102,12 +103,21 @@ impl Pool {
     ) -> Result<u32, PoolError> {
         let table = self.table(drive.id());
         let claim = table.claim_data(shard, purpose).ok_or(PoolError::Full)?;
+        let share = match purpose {
+            Purpose::Objects => None,
+            Purpose::Moves => Some(Share::Moves),
+            Purpose::System => Some(Share::Catalog),
+        };
+        let reserve = || self.reserve_data(drive, claim.segment);
         if claim.fresh
-            && let Err(error) = self.reserve_data(drive, claim.segment).await
+            && let Err(error) = self.with_ballast(drive, share, reserve).await
         {
             table.set(claim.segment, segments::Slot::Untouched);
-            latch_unless_full(drive, &error);
+            self.latch_unless_full(drive, &error);
             return Err(PoolError::Full);
+        }
+        if purpose == Purpose::Objects && table.ballast.tells_room() {
+            tracing::info!(drive = %drive.id(), path = drive.shared().path(), "the file system has room again");
         }
         self.write_header(drive, claim.segment, shard).await?;
         Ok(claim.segment)
@@ -124,8 +134,10 @@ impl Pool {
         if !drive.is_healthy() {
             return Err(DriveError::Out(drive.id()).into());
         }
-        if let Err(error) = self.reserve_data(drive, segment).await {
-            latch_unless_full(drive, &error);
+        if let Err(error) =
+            self.with_ballast(drive, Some(Share::Catalog), || self.reserve_data(drive, segment)).await
+        {
+            self.latch_unless_full(drive, &error);
             return Err(PoolError::Full);
         }
         self.write_header(drive, segment, shard).await
@@ -141,6 +153,17 @@ impl Pool {
         let Some(file) = drive.file(Area::Data) else { return Err(std::io::ErrorKind::NotFound.into()) };
         let bytes = self.geometry.segment_bytes;
         file.preallocate(segment::offset(segment, bytes), bytes).await
+    }
+
+    /// Space that cannot be prepared: a full drive is passed over, one that fails is latched as by any
+    /// failed write.
+    fn latch_unless_full(&self, drive: &Drive, error: &std::io::Error) {
+        if !ballast::is_full(error) {
+            drive.shared().latch(&format!("preparing a segment: {error}"));
+        } else if self.table(drive.id()).ballast.tells_full() {
+            let path = drive.shared().path();
+            tracing::warn!(drive = %drive.id(), path, %error, "the file system is full: no new segment on this drive");
+        }
     }
 
     /// Makes an emptied data segment free for every shard.
@@ -176,15 +199,3 @@ impl Pool {
 
 #[cfg(test)]
 mod trial;
-
-/// Space that cannot be prepared: a full drive is passed over, one that fails is latched as by any
-/// failed write.
-pub fn latch_unless_full(drive: &Drive, error: &std::io::Error) {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            tracing::warn!(drive = %drive.id(), %error, "no new segment on this drive");
-        }
-        _ => drive.shared().latch(&format!("preparing a segment: {error}")),
-    }
-}

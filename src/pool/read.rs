@@ -20,13 +20,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::base::budget::BufferBudget;
 use crate::base::ids::PoolId;
 use crate::base::limits::{BLOCK_BYTES, GROUP_ROWS_MAX, READ_GROUPS_MAX, SLOW_GROUP_SECONDS};
 use crate::base::metrics::Counter;
 use crate::codec::erasure::ErasureCoder;
 use crate::codec::frame::FrameError;
 use crate::drive::device::{DriveError, Drives};
-use crate::pool::budget::BufferBudget;
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 pub use crate::pool::gather::Hearer;

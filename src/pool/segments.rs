@@ -7,6 +7,7 @@
 
 use std::sync::Mutex;
 
+use super::ballast::Ballast;
 use crate::base::ids::{DriveId, ShardId};
 
 /// Who may take the last free segments.
@@ -47,11 +48,12 @@ pub struct SegmentTable {
     pub drive: DriveId,
     slots: Mutex<Vec<Slot>>,
     reserve: usize,
+    pub(super) ballast: Ballast,
 }
 
 impl SegmentTable {
     pub fn new(drive: DriveId, slots: Vec<Slot>, reserve: usize) -> Self {
-        SegmentTable { drive, slots: Mutex::new(slots), reserve }
+        SegmentTable { drive, slots: Mutex::new(slots), reserve, ballast: Ballast::default() }
     }
 
     /// A data segment for a shard; `None` when the drive has none to give for this purpose.

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 use tokio::task::LocalSet;
 
+use crate::base::budget::BufferBudget;
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits::{BLOCK_BYTES, BLOCK_PAYLOAD_BYTES, MIB, PAGE};
 use crate::base::metrics::DriveState;
@@ -22,7 +23,6 @@ use crate::drive::device::{Drive, DriveError, DriveShared, Drives};
 use crate::io::disk::Access;
 use crate::io::sim::{Fault, OpKind, SimWorld};
 use crate::io::world::World;
-use crate::pool::budget::BufferBudget;
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 use crate::pool::mend::{self, Mended};

@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::base::budget::{BufferBudget, Permit};
 use crate::base::ids::PoolId;
 use crate::base::join::join_all;
 use crate::base::limits::{
@@ -35,7 +36,6 @@ use crate::codec::erasure::ErasureCoder;
 use crate::codec::frame::{self, BlockIdentity};
 use crate::drive::device::{Area, DriveError, DriveSet, Drives};
 use crate::io::buffer::AlignedBuf;
-use crate::pool::budget::{BufferBudget, Permit};
 use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 use crate::pool::stripe::{Extent, Layout, Stripe};

@@ -166,7 +166,7 @@ impl Call<'_> {
         let requester = requester(self.caller);
         let line = Line {
             requester: requester.as_deref(),
-            presigned: self.proof.map(|proof| proof.presigned),
+            proof: self.proof,
             operation: note.operation,
             key: Some(note.key),
             version: note.version,
@@ -261,7 +261,7 @@ pub(super) fn line_of(
     let name = line::operation(operation, &parts.method, key.is_some());
     let line = Line {
         requester: requester.as_deref(),
-        presigned: who.as_ref().and_then(|(_, proof)| proof.map(|proof| proof.presigned)),
+        proof: who.as_ref().and_then(|(_, proof)| *proof),
         operation: &name,
         key,
         version,

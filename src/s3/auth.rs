@@ -8,9 +8,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::error::{Code, Result, S3Error};
+use super::route;
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
 use crate::catalog::keyuse::{KeyUse, Service};
+use crate::codec::sigv2;
 use crate::codec::sigv4::{
     self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
 };
@@ -47,7 +49,15 @@ pub(super) struct Identified {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
     pub presigned: bool,
+    pub scheme: Scheme,
     pub time: Nanos,
+}
+
+/// Signature Version 2 or 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    V2,
+    V4,
 }
 
 /// The region in which clients sign for services that have none.
@@ -58,8 +68,16 @@ impl Authenticator {
         Authenticator { identities, region, keys: RefCell::new(SigningKeyCache::new(SIGNING_KEYS_MAX)) }
     }
 
-    /// Of a request to S3.
-    pub(super) fn verify(&self, request: &RequestView<'_>, now: Nanos) -> Result<Identified> {
+    /// Of a request to S3. `host_bucket` is the bucket that the host names, if it does.
+    pub(super) fn verify(
+        &self,
+        request: &RequestView<'_>,
+        now: Nanos,
+        host_bucket: Option<&str>,
+    ) -> Result<Identified> {
+        if let Some(claim) = sigv2::parse(request)? {
+            return self.check_v2(&claim, request, now, host_bucket);
+        }
         match sigv4::parse(request)? {
             Some(claim) => self.check(&claim, request, now, &Terms::s3(&self.region)),
             None => anonymous(request),
@@ -92,29 +110,61 @@ impl Authenticator {
             _ => Service::S3,
         };
         let used = KeyUse::new(now, service, terms.region == GLOBAL_REGION);
-        let proved = Caller::of_key(&self.identities, claim.access_key, used, |secret| {
-            if let Some(token) = claim.session_token {
-                // Permanent credentials have none.
-                return Err(S3Error::new(Code::InvalidToken).field("Token-0", token));
-            }
+        let (caller, verified) = self.prove(claim.access_key, claim.session_token, used, |secret| {
             let mut keys = self.keys.borrow_mut();
             Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
-        });
-        let unknown = || S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key);
-        let (caller, verified) = proved.ok_or_else(unknown)??;
-        let proof = Proof { presigned: claim.expires_s.is_some(), time: claim.time };
+        })?;
+        let proof = Proof { presigned: claim.expires_s.is_some(), scheme: Scheme::V4, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
+    }
+
+    fn check_v2(
+        &self,
+        claim: &sigv2::Claim<'_>,
+        request: &RequestView<'_>,
+        now: Nanos,
+        host_bucket: Option<&str>,
+    ) -> Result<Identified> {
+        let used = KeyUse::new(now, Service::S3, self.region == GLOBAL_REGION);
+        let terms = sigv2::Terms { host_bucket, is_signed_parameter: route::chooses };
+        let (caller, ()) = self.prove(claim.access_key, claim.session_token, used, |secret| {
+            Ok(sigv2::verify(claim, secret, request, now, &terms)?)
+        })?;
+        let verified = unsigned_body(request)?;
+        let proof = Proof { presigned: claim.expires.is_some(), scheme: Scheme::V2, time: claim.time };
+        Ok(Identified { caller, verified, proof: Some(proof) })
+    }
+
+    /// Who has the key, when `verify` finds that the request knows its secret.
+    fn prove<T>(
+        &self,
+        access_key: &str,
+        session_token: Option<&str>,
+        used: KeyUse,
+        verify: impl FnOnce(&str) -> Result<T>,
+    ) -> Result<(Caller, T)> {
+        let proved = Caller::of_key(&self.identities, access_key, used, |secret| match session_token {
+            // Permanent credentials have none.
+            Some(token) => Err(S3Error::new(Code::InvalidToken).field("Token-0", token)),
+            None => verify(secret),
+        });
+        proved.ok_or_else(|| S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key))?
     }
 }
 
 fn anonymous(request: &RequestView<'_>) -> Result<Identified> {
+    let verified = unsigned_body(request)?;
+    Ok(Identified { caller: Caller::Anonymous, verified, proof: None })
+}
+
+/// What is known of a body that no signature covers.
+fn unsigned_body(request: &RequestView<'_>) -> Result<Verified> {
     let payload = payload_kind(request.headers)?.unwrap_or(PayloadKind::Unsigned);
     if matches!(payload, PayloadKind::Streaming { signed: true, .. }) {
         // Its chunks would have to be signed by somebody.
         return Err(Code::AccessDenied.into());
     }
-    let verified = Verified { payload, seed: None };
-    Ok(Identified { caller: Caller::Anonymous, verified, proof: None })
+    Ok(Verified { payload, seed: None })
 }
 
 /// The service a request to `/` is signed for.
@@ -150,7 +200,7 @@ mod tests {
         }
         let query = Query::parse("").unwrap();
         let view = RequestView { method: &Method::GET, raw_path: "/b/k", query: &query, headers: &headers };
-        let found = authenticator.verify(&view, NOW);
+        let found = authenticator.verify(&view, NOW, None);
         if let Ok(found) = &found {
             assert_eq!(found.caller.is_anonymous(), !signed);
         }

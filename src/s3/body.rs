@@ -10,7 +10,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,14 +18,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Code, Result, S3Error};
 use super::headers;
+use super::link::Link;
+use crate::base::budget::{BufferBudget, Permit};
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_SECONDS, DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX,
-    HASH_STEP_BYTES_MAX, KIB, XML_BODY_BYTES_MAX,
+    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_SECONDS, DOCUMENT_COPIES, DOCUMENT_SECONDS_MAX,
+    DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX, HASH_STEP_BYTES_MAX, XML_BODY_BYTES_MAX,
 };
 use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
@@ -40,32 +41,46 @@ pub(super) struct Intake {
     pub received: u64,
     ended: bool,
     asked: bool,
-    /// KiB that documents may take, and what this one has taken.
-    documents: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
+    link: Rc<Link>,
+    /// Memory that documents may take, and what those of this request have taken.
+    documents: BufferBudget,
+    taken: Permit,
 }
 
 impl Intake {
-    /// `documents` counts KiB of memory.
-    pub(super) fn new(incoming: Incoming, documents: Arc<Semaphore>) -> Self {
-        let ended = incoming.is_end_stream();
-        Intake { incoming, pace: Pace::default(), received: 0, ended, asked: false, documents, taken: None }
+    pub(super) fn new(incoming: Incoming, link: Rc<Link>, documents: BufferBudget) -> Self {
+        let (ended, taken) = (incoming.is_end_stream(), Permit::none());
+        Intake { incoming, pace: Pace::default(), received: 0, ended, asked: false, link, documents, taken }
     }
 
-    /// Memory for a document of so many bytes, until the request is answered. Nobody waits for it: whoever
-    /// has some may be waiting for a client.
-    fn hold_memory(&mut self, bytes: usize) -> Result<()> {
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = u32::try_from(bytes.div_ceil(KIB).saturating_sub(taken)).unwrap_or(u32::MAX);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more = self.documents.clone().try_acquire_many_owned(missing).map_err(|_| Code::SlowDown)?;
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            None => self.taken = Some(more),
+    /// Memory for a document of so many bytes and for what is made of it, until the request is answered. Nobody
+    /// waits for it: whoever has some may be waiting for a client.
+    pub(super) fn hold_memory(&mut self, bytes: usize) -> Result<()> {
+        let wanted = bytes.saturating_mul(DOCUMENT_COPIES).min(self.documents.bytes_max());
+        let missing = wanted.saturating_sub(self.taken.bytes());
+        if missing > 0 {
+            self.taken.merge(self.documents.try_acquire(missing).ok_or(Code::SlowDown)?);
         }
         Ok(())
+    }
+
+    /// Memory for an answer that is about to be made. That ends by itself, so it is waited for, though not long:
+    /// clients that take their answers slowly may have it.
+    pub(super) async fn await_memory(&mut self, bytes: usize) -> Result<()> {
+        let patience = Duration::from_secs(DOCUMENT_SECONDS_MAX);
+        let memory = tokio::time::timeout(patience, self.documents.acquire(bytes)).await;
+        self.taken = memory.map_err(|_| Code::SlowDown)?;
+        Ok(())
+    }
+
+    /// What the documents of this request have taken, for the answer to hold.
+    pub(super) fn take_memory(&mut self) -> Permit {
+        std::mem::replace(&mut self.taken, Permit::none())
+    }
+
+    /// To be asked before the bytes of a large object are moved.
+    pub(super) fn begin_transfer(&self) -> Result<()> {
+        if self.link.begin_transfer() { Ok(()) } else { Err(Code::SlowDown.into()) }
     }
 
     /// Everything was read, or there was nothing to read.
@@ -85,9 +100,14 @@ impl Intake {
             self.asked = true;
             let frame = poll_fn(|cx| match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-                Poll::Pending => self.pace.poll_too_slow(cx, gives_way).map(Err),
+                Poll::Pending => {
+                    self.link.awaits_body(true);
+                    self.pace.poll_too_slow(cx, gives_way).map(Err)
+                }
             });
-            let Some(frame) = frame.await? else {
+            let frame = frame.await;
+            self.link.awaits_body(false);
+            let Some(frame) = frame? else {
                 self.ended = true;
                 break;
             };

@@ -133,9 +133,11 @@ pub(super) async fn get_location(call: Call<'_>) -> Result<Reply> {
 
 // ---- ListBuckets ----
 
-pub(super) async fn list_buckets(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_buckets(mut call: Call<'_>) -> Result<Reply> {
     let prefix = call.query.get("prefix");
     let asked = max_buckets(call.query.get("max-buckets"))?;
+    // Ten of them take less than one key of full length.
+    call.lists(asked.unwrap_or(LIST_BUCKETS_MAX) / 10).await?;
     // Anonymous callers are refused before.
     let account = call.caller.account().ok_or(Code::AccessDenied)?;
     let after = match call.query.get("continuation-token") {

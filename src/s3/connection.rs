@@ -1,44 +1,40 @@
 //! One TCP connection from accept to close.
 //!
 //! Runs hyper's HTTP/1.1 over a tokio socket: pipelining, keep-alive, half-close. Bounds what a
-//! client can hold: the request head by time and size, the buffers by size, an answer that is not
-//! read by a pace, the close after a refused upload by time and bytes. May use `io::socket`,
+//! client can hold: the request head by time and size, the buffers by memory (`room`), an answer that is not
+//! read by a pace, the close after a refused upload by time and bytes. May use `s3::{link, room}`,
 //! `base::limits`.
 //!
-//! Invariants: one timer a connection for all of this; a panic in a handler costs its connection
-//! and is counted, never the core.
+//! Invariants: one timer a connection for all of this; a connection whose client is silent between
+//! requests is a socket and nothing else; a panic in a handler costs its connection and is counted, never
+//! the core.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::link::{Busy, LOOK, Leave, Link, Socket, WINDOW};
 use super::response::Body;
 use crate::base::limits::{
-    BODY_WINDOW_BYTES_MIN, BODY_WINDOW_SECONDS, BUFFER_LOOK_BYTES_MIN, BUFFER_LOOK_SECONDS,
-    CONNECTION_BUFFER_BYTES_MAX, KIB, LINGER_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
+    CONNECTION_BUFFER_BYTES_MAX, IDLE_AWAKE_MS, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
-use crate::io::socket;
 
-const WINDOW: Duration = Duration::from_secs(BODY_WINDOW_SECONDS);
-const LOOK: Duration = Duration::from_secs(BUFFER_LOOK_SECONDS);
 /// The watch looks at a connection once in the time a head may take, but no more often than this.
 const WATCH_MIN: Duration = Duration::from_millis(500);
+const IDLE_AWAKE: Duration = Duration::from_millis(IDLE_AWAKE_MS);
 
 /// Serves `stream` until it ends. When `shutdown` completes, the request in flight is finished and
 /// the connection closed.
@@ -46,8 +42,59 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, shutdown: impl 
     let _open = Open::new(&shared);
     // Fails only on a socket that is already dead, which the first read will tell.
     let _ = stream.set_nodelay(true);
-    let link = Rc::new(Link::new(stream));
-    let socket = Socket(link.clone());
+    let link = Rc::new(Link::new(stream, shared.room.clone()));
+    let mut shutdown = std::pin::pin!(shutdown);
+    while wait(&shared, &link, shutdown.as_mut()).await {
+        let Ok(seat) = tokio::time::timeout(shared.settings.head_timeout, shared.room.enter(&link)).await
+        else {
+            shared.stats.connections.timed_out.increment();
+            link.refuse();
+            break;
+        };
+        // Boxed, so that nothing of it is there while there is nothing to do.
+        let end = Box::pin(live(&shared, &link, shutdown.as_mut())).await;
+        drop(seat);
+        match end {
+            End::Sleeps => {}
+            End::Refused => {
+                shared.stats.connections.timed_out.increment();
+                link.refuse();
+                break;
+            }
+            End::Over => break,
+        }
+    }
+    if link.lingers() {
+        // The bound on time is for clients that neither send nor close.
+        let _ = tokio::time::timeout(WINDOW, link.drain()).await;
+    }
+}
+
+/// Why a connection is given up for now or for ever.
+enum End {
+    Over,
+    Sleeps,
+    Refused,
+}
+
+/// Waits for the client to send something. False when the connection is over.
+async fn wait(shared: &Shared, link: &Rc<Link>, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let _place = shared.room.await_client(link);
+    let readable = poll_fn(|cx| match link.poll_readable(cx) {
+        Poll::Ready(goes_on) => Poll::Ready(goes_on),
+        Poll::Pending => shutdown.as_mut().poll(cx).map(|()| false),
+    });
+    match tokio::time::timeout(link.patience(shared), readable).await {
+        Ok(readable) => readable,
+        Err(_) => {
+            shared.stats.connections.timed_out.increment();
+            false
+        }
+    }
+}
+
+/// Serves requests until the client pauses or the connection ends.
+async fn live(shared: &Rc<Shared>, link: &Rc<Link>, shutdown: Pin<&mut impl Future<Output = ()>>) -> End {
     let service = service_fn({
         let (shared, link) = (shared.clone(), link.clone());
         move |request: Request<Incoming>| {
@@ -55,18 +102,20 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, shutdown: impl 
             async move {
                 let busy = Busy::new(link.clone());
                 let mut response = shared.handle(request, &link).await;
-                link.streams.set(matches!(response.body(), Body::Stream(_)));
+                link.answers_object(matches!(response.body(), Body::Stream(_)));
                 response.body_mut().keep(busy);
                 Ok::<Response<Body>, Infallible>(response)
             }
         }
     });
-    let connection = builder().serve_connection(socket, service);
-    run(&shared, &link, connection, shutdown).await;
-    if link.linger.get() {
-        // The bound on time is for clients that neither send nor close.
-        let _ = tokio::time::timeout(WINDOW, link.drain()).await;
-    }
+    let mut connection = builder().serve_connection(Socket(link.clone()), service);
+    let end = run(shared, link, &mut connection, shutdown).await;
+    let unused = match end {
+        End::Sleeps => connection.take_unused(),
+        End::Over | End::Refused => Bytes::new(),
+    };
+    link.sleep(unused);
+    end
 }
 
 /// Time is watched here and not by hyper, which would set a timer for every request.
@@ -84,38 +133,66 @@ fn builder() -> http1::Builder {
 }
 
 /// Polls the connection, the request to stop, and the watch over the pace of the client.
-async fn run<C>(shared: &Shared, link: &Link, connection: C, shutdown: impl Future<Output = ()>)
+async fn run<C>(
+    shared: &Shared,
+    link: &Link,
+    connection: &mut C,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+) -> End
 where
-    C: Future<Output = hyper::Result<()>> + GracefulShutdown,
+    C: Future<Output = hyper::Result<()>> + Conversation + Unpin,
 {
-    let (mut connection, mut shutdown) = (std::pin::pin!(connection), std::pin::pin!(shutdown));
     let shortest = shared.settings.head_timeout.min(shared.settings.idle_timeout);
     let pause = shortest.clamp(WATCH_MIN, LOOK);
     let mut watch = std::pin::pin!(tokio::time::sleep(pause));
-    let mut stopping = false;
+    let (mut stopping, mut known) = (false, false);
     poll_fn(|cx| {
+        if !std::mem::replace(&mut known, true) {
+            link.wake(cx.waker());
+        }
         if !stopping && shutdown.as_mut().poll(cx).is_ready() {
             stopping = true;
-            connection.as_mut().stop();
+            connection.stop();
         }
+        let mut rests = false;
         while watch.as_mut().poll(cx).is_ready() {
             if link.is_overdue(shared) {
                 shared.stats.connections.timed_out.increment();
-                return Poll::Ready(());
+                return Poll::Ready(End::Over);
             }
+            rests = link.is_idle_for(IDLE_AWAKE);
             watch.as_mut().reset(Instant::now() + pause);
         }
         // What a panic leaves behind inside the connection is dropped with it and never looked at.
-        match catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(|result| note_end(link, result)),
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *connection).poll(cx))) {
+            Ok(Poll::Pending) => poll_leaving(shared, link, rests, stopping),
+            Ok(Poll::Ready(result)) => {
+                note_end(link, result);
+                Poll::Ready(End::Over)
+            }
             Err(_) => {
                 shared.stats.connections.panics.increment();
                 tracing::error!("a broken invariant cost a connection");
-                Poll::Ready(())
+                Poll::Ready(End::Over)
             }
         }
     })
-    .await;
+    .await
+}
+
+/// Whether the connection makes room: because it rests, because others wait, or because it was asked to.
+fn poll_leaving(shared: &Shared, link: &Link, rests: bool, stopping: bool) -> Poll<End> {
+    if !stopping && link.is_idle() && (rests || shared.room.is_awaited()) {
+        return Poll::Ready(End::Sleeps);
+    }
+    match link.leaves() {
+        None | Some(Leave::Sleep) => Poll::Pending,
+        Some(Leave::Refused) => Poll::Ready(End::Refused),
+        Some(Leave::Cut) => {
+            shared.stats.connections.timed_out.increment();
+            Poll::Ready(End::Over)
+        }
+    }
 }
 
 fn note_end(link: &Link, result: hyper::Result<()>) {
@@ -127,17 +204,26 @@ fn note_end(link: &Link, result: hyper::Result<()>) {
     tracing::debug!(%error, "connection ended");
 }
 
-trait GracefulShutdown {
-    fn stop(self: Pin<&mut Self>);
+/// What of hyper's connection does not depend on the service.
+trait Conversation {
+    /// Ends it with the request in flight.
+    fn stop(&mut self);
+
+    /// Ends it between two requests; what was read of the next one.
+    fn take_unused(self) -> Bytes;
 }
 
-impl<S> GracefulShutdown for http1::Connection<Socket, S>
+impl<S> Conversation for http1::Connection<Socket, S>
 where
-    S: hyper::service::HttpService<Incoming, ResBody = Body>,
+    S: HttpService<Incoming, ResBody = Body> + Unpin,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn stop(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+    fn stop(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+
+    fn take_unused(self) -> Bytes {
+        self.into_parts().read_buf
     }
 }
 
@@ -154,180 +240,5 @@ impl<'s> Open<'s> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.stats.connections.open.sub(1);
-    }
-}
-
-/// What the socket, the handler and the watch share.
-pub(super) struct Link {
-    /// Where the client is.
-    pub(super) peer: Option<std::net::IpAddr>,
-    stream: RefCell<TcpStream>,
-    phase: Cell<Phase>,
-    /// When the phase began.
-    since: Cell<Instant>,
-    /// Bytes the client took in this window, and when it began.
-    sent: Cell<u64>,
-    window: Cell<Instant>,
-    /// An answer waits for the client to read.
-    write_blocked: Cell<bool>,
-    /// The answer is an object, which takes memory of transfers while the client reads it.
-    streams: Cell<bool>,
-    /// When it was last looked at whether that memory is wanted elsewhere, and what the client took since.
-    looked: Cell<Instant>,
-    taken: Cell<u64>,
-    /// A body was left unread: read on after the answer, so that it arrives.
-    linger: Cell<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    /// A head is expected or has begun to arrive.
-    Head,
-    /// A request is being answered.
-    Busy,
-    /// Between two requests.
-    Idle,
-}
-
-impl Link {
-    fn new(stream: TcpStream) -> Self {
-        let now = Instant::now();
-        Link {
-            peer: stream.peer_addr().ok().map(|address| address.ip()),
-            stream: RefCell::new(stream),
-            phase: Cell::new(Phase::Head),
-            since: Cell::new(now),
-            sent: Cell::new(0),
-            window: Cell::new(now),
-            write_blocked: Cell::new(false),
-            streams: Cell::new(false),
-            looked: Cell::new(now),
-            taken: Cell::new(0),
-            linger: Cell::new(false),
-        }
-    }
-
-    pub(super) fn linger_after_answer(&self) {
-        self.linger.set(true);
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        self.since.set(Instant::now());
-    }
-
-    /// Is the client slower than the bounds allow, or than others who wait for its memory can bear?
-    fn is_overdue(&self, shared: &Shared) -> bool {
-        let now = Instant::now();
-        if now - self.window.get() >= WINDOW {
-            self.window.set(now);
-            let sent = self.sent.replace(0);
-            if self.write_blocked.get() && sent < BODY_WINDOW_BYTES_MIN {
-                return true;
-            }
-        }
-        if now - self.looked.get() >= LOOK {
-            self.looked.set(now);
-            let is_slow = self.taken.replace(0) < BUFFER_LOOK_BYTES_MIN;
-            if self.write_blocked.get() && self.streams.get() && is_slow && shared.store.reading_gives_way() {
-                return true;
-            }
-        }
-        let elapsed = now - self.since.get();
-        match self.phase.get() {
-            Phase::Head => elapsed >= shared.settings.head_timeout,
-            Phase::Idle => elapsed >= shared.settings.idle_timeout && !self.write_blocked.get(),
-            Phase::Busy => false,
-        }
-    }
-
-    fn note_read(&self, bytes: usize) {
-        if bytes > 0 && self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
-        }
-    }
-
-    fn note_write(&self, polled: &Poll<io::Result<usize>>) {
-        self.write_blocked.set(polled.is_pending());
-        if let Poll::Ready(Ok(sent)) = polled {
-            self.sent.set(self.sent.get() + *sent as u64);
-            self.taken.set(self.taken.get() + *sent as u64);
-        }
-    }
-
-    /// Closes our side, and reads until the client closes its own or a bound is reached.
-    async fn drain(&self) {
-        let mut scratch = vec![0; 8 * KIB];
-        let mut dropped = 0;
-        let closed = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await;
-        while closed.is_ok() && dropped < LINGER_BYTES_MAX {
-            let mut into = ReadBuf::new(&mut scratch);
-            let read = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut into)).await;
-            match into.filled().len() {
-                0 => return,
-                _ if read.is_err() => return,
-                bytes => dropped += bytes as u64,
-            }
-        }
-    }
-}
-
-/// From the head of a request to the last byte of its answer.
-pub(super) struct Busy(Rc<Link>);
-
-impl Busy {
-    fn new(link: Rc<Link>) -> Self {
-        link.enter(Phase::Busy);
-        Busy(link)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.enter(Phase::Idle);
-    }
-}
-
-/// The TCP stream as hyper reads and writes it.
-struct Socket(Rc<Link>);
-
-impl Read for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = socket::poll_read(&mut self.0.stream.borrow_mut(), cx, into);
-        polled.map_ok(|bytes| self.0.note_read(bytes))
-    }
-}
-
-impl Write for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, data);
-        self.0.note_write(&polled);
-        polled
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, data);
-        self.0.note_write(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
     }
 }

@@ -43,7 +43,10 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     let bypass = lock::bypasses(&call)?;
     call.edge.store.bucket(call.bucket).await?;
     let document = call.payload(promise, None).document().await?;
+    // What a batch takes while it is worked on depends on its keys, not on its bytes.
+    let _turn = call.edge.batches.acquire().await;
     let request = documents::parse_delete(&document, rest).await?;
+    drop(document);
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {

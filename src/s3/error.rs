@@ -20,7 +20,7 @@ use crate::base::time::Nanos;
 use crate::codec::chunked::ChunkError;
 use crate::codec::date::{amz_date, http_date, iso8601_ms};
 use crate::codec::form::FormError;
-use crate::codec::sigv4::AuthError;
+use crate::codec::sigv4::{AuthError, Mismatch};
 use crate::codec::xml::{self, Fault, XmlError};
 use crate::object::error::ObjectError;
 
@@ -366,7 +366,10 @@ impl From<AuthError> for S3Error {
             AuthError::BadContentSha256 => {
                 as_code(Code::InvalidArgument).field("ArgumentName", "x-amz-content-sha256")
             }
-            AuthError::MissingDate => as_code(Code::AccessDenied),
+            AuthError::MissingDate | AuthError::OldQueryMalformed { .. } => as_code(Code::AccessDenied),
+            AuthError::Outdated { expires, server } => {
+                as_code(Code::AccessDenied).field("Expires", iso(expires)).field("ServerTime", iso(server))
+            }
             AuthError::ContentSha256Mismatch { claimed, computed } => {
                 as_code(Code::XAmzContentSHA256Mismatch)
                     .field("ClientComputedContentSHA256", claimed)
@@ -386,13 +389,22 @@ impl From<AuthError> for S3Error {
             AuthError::HeadersNotSigned { names } => {
                 as_code(Code::AccessDenied).field("HeadersNotSigned", names)
             }
-            AuthError::SignatureMismatch(mismatch) => as_code(Code::SignatureDoesNotMatch)
-                .field("AWSAccessKeyId", mismatch.access_key)
-                .field("StringToSignBytes", spaced_hex(&mismatch.string_to_sign))
-                .field("StringToSign", mismatch.string_to_sign)
-                .field("SignatureProvided", mismatch.provided)
-                .field("CanonicalRequestBytes", spaced_hex(&mismatch.canonical_request))
-                .field("CanonicalRequest", mismatch.canonical_request),
+            AuthError::SignatureMismatch(mismatch) => mismatched(*mismatch),
+        }
+    }
+}
+
+fn mismatched(mismatch: Mismatch) -> S3Error {
+    let error = S3Error::with(Code::SignatureDoesNotMatch, Code::SignatureDoesNotMatch.message())
+        .field("AWSAccessKeyId", mismatch.access_key)
+        .field("StringToSignBytes", spaced_hex(&mismatch.string_to_sign))
+        .field("StringToSign", mismatch.string_to_sign)
+        .field("SignatureProvided", mismatch.provided);
+    match mismatch.canonical_request {
+        // Version 2 has none.
+        canonical if canonical.is_empty() => error,
+        canonical => {
+            error.field("CanonicalRequestBytes", spaced_hex(&canonical)).field("CanonicalRequest", canonical)
         }
     }
 }

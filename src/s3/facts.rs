@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use super::auth::Proof;
+use super::auth::{Proof, Scheme};
 use crate::base::time::Nanos;
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::{Context, Key, Name, Values};
@@ -170,7 +170,10 @@ impl Context for Facts<'_> {
             Name::LockUntil => self.header("x-amz-object-lock-retain-until-date"),
             Name::LockDays => self.remaining_days(),
             Name::LocationConstraint => self.location.map(Cow::Borrowed),
-            Name::SignatureVersion => self.proof.and(own("AWS4-HMAC-SHA256")),
+            Name::SignatureVersion => self.proof.map(|proof| match proof.scheme {
+                Scheme::V2 => Cow::Borrowed("AWS"),
+                Scheme::V4 => Cow::Borrowed("AWS4-HMAC-SHA256"),
+            }),
             Name::AuthType => self.auth_type(),
             Name::SignatureAge => self.signature_age(),
             Name::IfMatch => self.header("if-match"),

@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::body::Intake;
 use super::conditions;
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
@@ -35,7 +36,7 @@ use crate::object::store::Object;
 pub(super) async fn get_object(call: Call<'_>) -> Result<Reply> {
     let (object, found) = find(&call).await?;
     let mut reply = head(&call, &object, &found)?;
-    *reply.body_mut() = read(object, found.range).await?;
+    *reply.body_mut() = read(call.intake, object, found.range).await?;
     Ok(reply)
 }
 
@@ -208,7 +209,7 @@ fn override_headers(headers: &mut HeaderMap, query: &Query<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn read(object: Object, range: Range<u64>) -> Result<Body> {
+async fn read(intake: &Intake, object: Object, range: Range<u64>) -> Result<Body> {
     let length = range.end - range.start;
     if length == 0 {
         return Ok(Body::Empty);
@@ -216,6 +217,7 @@ async fn read(object: Object, range: Range<u64>) -> Result<Body> {
     if let Some(whole) = object.small().await? {
         return Ok(Body::Full(slice(&whole, &range)?));
     }
+    intake.begin_transfer()?;
     let mut stream = object.stream(range);
     match stream.next().await {
         Some(first) => Ok(Body::Stream(Box::new(Streaming::new(first?, stream, length)))),

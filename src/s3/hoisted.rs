@@ -1,8 +1,8 @@
 //! Headers that a presigned URL carries as parameters.
 //!
 //! Signers of URLs move `x-amz-` headers into the query, so that whoever is given the URL need not send them: a
-//! canned ACL, metadata, tags, the source of a copy. S3 takes them from there as if they had been sent. Pure. May use
-//! `codec::uri`, `codec::checksum` and `s3::error`. Invariants: the parameters are signed, as all of a query is; a
+//! canned ACL, metadata, tags, the source of a copy; Version 2 moves `Content-Type` and `Content-MD5` too. S3 takes them from there as if they had been sent. Pure. May use
+//! `codec::{uri, checksum, sigv2}` and `s3::error`. Invariants: the parameters are signed, as all of a query is, or in Version 2 what is taken for headers; a
 //! header that was sent counts more; values of checksums are left out, because signers compute them over the body
 //! they do not have.
 
@@ -12,12 +12,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{Result, S3Error};
 use crate::codec::checksum::ChecksumAlgorithm;
+use crate::codec::sigv2;
 use crate::codec::uri::{Pair, Query};
 
 /// The headers that count for a request: those that came, and those in a signed query.
 pub(super) fn effective<'h>(headers: &'h HeaderMap, query: &Query<'_>) -> Result<Cow<'h, HeaderMap>> {
-    let mut hoisted = query.pairs().iter().filter(|pair| is_header(pair)).peekable();
-    if hoisted.peek().is_none() || query.get_any_case("x-amz-signature").is_none() {
+    let is_old = sigv2::is_presigned(query);
+    let mut hoisted = query.pairs().iter().filter(|pair| is_header(pair, is_old)).peekable();
+    if hoisted.peek().is_none() || !(is_old || query.get_any_case("x-amz-signature").is_some()) {
         return Ok(Cow::Borrowed(headers));
     }
     let mut all = headers.clone();
@@ -32,13 +34,16 @@ pub(super) fn effective<'h>(headers: &'h HeaderMap, query: &Query<'_>) -> Result
     Ok(Cow::Owned(all))
 }
 
-fn is_header(pair: &Pair<'_>) -> bool {
+fn is_header(pair: &Pair<'_>, is_old: bool) -> bool {
     let name = &*pair.name;
     let is = |other: &&str| name.eq_ignore_ascii_case(other);
     let begins =
         |prefix: &str| name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    if is_old && (is(&"content-type") || is(&"content-md5")) {
+        return true;
+    }
     begins("x-amz-")
-        && !OF_THE_SIGNATURE.iter().any(|other| is(other))
+        && !OF_THE_SIGNATURE.iter().any(is)
         && !begins("x-amz-sdk-")
         && ChecksumAlgorithm::from_header(name).is_none()
 }

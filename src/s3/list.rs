@@ -68,8 +68,9 @@ pub(super) fn page_limit(query: &Query<'_>, name: &str) -> Result<usize> {
     Ok(limit.min(LIST_KEYS_MAX))
 }
 
-pub(super) async fn list_objects(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_objects(mut call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-keys")?;
+    call.lists(options.limit).await?;
     let marker = call.query.get("marker").unwrap_or("");
     let page = fetch(&call, &options, marker).await?;
     let (texts, prefixes) = (texts(&page), prefixes(&page));
@@ -81,8 +82,9 @@ pub(super) async fn list_objects(call: Call<'_>) -> Result<Reply> {
     Ok(xml(document_v1(&result, &ListBucketV1 { marker, next_marker }, rest).await))
 }
 
-pub(super) async fn list_objects_v2(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_objects_v2(mut call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-keys")?;
+    call.lists(options.limit).await?;
     let start_after = call.query.get("start-after").filter(|key| !key.is_empty());
     let token = call.query.get("continuation-token");
     // An empty token is none, as an empty marker is.
@@ -234,8 +236,9 @@ fn result<'p>(
 
 // ---- Versions ----
 
-pub(super) async fn list_object_versions(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_object_versions(mut call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-keys")?;
+    call.lists(options.limit).await?;
     let key_marker = call.query.get("key-marker").unwrap_or("");
     let version_marker = call.query.get("version-id-marker").unwrap_or("");
     if !version_marker.is_empty() && key_marker.is_empty() {

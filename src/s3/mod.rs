@@ -1,6 +1,6 @@
 //! The client edge: HTTP, authentication, routing, translation, errors.
 //!
-//! A connection (`connection`) hands each request to `service`, which finds the operation (`route`),
+//! A connection (`connection`, its socket `link`, its memory `room`) hands each request to `service`, which finds the operation (`route`),
 //! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
 //! `put`, `get`, `attributes`, `tagging`, `lock`, `expiration`, `versioning`, `delete`, `copy`, `list`, `multipart`,
@@ -27,6 +27,7 @@ mod get;
 mod headers;
 mod hoisted;
 mod inventory;
+mod link;
 mod list;
 mod lock;
 mod multipart;
@@ -36,6 +37,7 @@ mod post;
 mod put;
 mod query;
 mod response;
+mod room;
 mod route;
 mod service;
 mod settings;
@@ -58,7 +60,8 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::base::limits::KIB;
+use crate::base::budget::BufferBudget;
+use crate::base::limits::{DELETE_BATCHES_MAX, STATUS_BYTES_MAX};
 use crate::object::lifecycle::witness::Listener;
 use crate::object::store::Store;
 use crate::upkeep::notify::webhook::Webhook;
@@ -88,8 +91,10 @@ pub struct EdgeSettings {
     pub idle_timeout: Duration,
     /// `x-amz-id-2`: names this server in answers.
     pub host_id: String,
-    /// Memory that documents of requests may take.
+    /// Memory that documents of requests and answers may take.
     pub document_bytes: usize,
+    /// Memory that connections with a request may take.
+    pub connection_bytes: usize,
     /// Memory that lines of access logs may take until they are delivered.
     pub access_log_bytes: usize,
     /// Who may be told of events.
@@ -123,8 +128,14 @@ struct Shared {
     tokens: list::Tokens,
     requests: std::cell::Cell<u64>,
     host_id: HeaderValue,
-    /// KiB of memory for documents of requests.
-    documents: Arc<Semaphore>,
+    /// Memory for documents of requests and answers.
+    documents: BufferBudget,
+    /// The same for pages of the operator, when clients have taken that.
+    pages: BufferBudget,
+    /// Batches of deletes that are worked on.
+    batches: Semaphore,
+    /// Memory for connections.
+    room: Rc<room::Room>,
     log: Rc<access_log::AccessLog>,
 }
 
@@ -135,7 +146,8 @@ impl Edge {
         let host_id =
             HeaderValue::from_str(&settings.host_id).unwrap_or_else(|_| HeaderValue::from_static("basalt"));
         let requests = std::cell::Cell::new(settings.request_seed);
-        let documents = Arc::new(Semaphore::new(settings.document_bytes / KIB));
+        let documents = BufferBudget::new(settings.document_bytes);
+        let room = room::Room::new(settings.connection_bytes);
         let log = access_log::AccessLog::new(settings.access_log_bytes, stats.clone());
         let shared = Shared {
             store,
@@ -147,6 +159,9 @@ impl Edge {
             requests,
             host_id,
             documents,
+            pages: BufferBudget::new(STATUS_BYTES_MAX),
+            batches: Semaphore::new(DELETE_BATCHES_MAX),
+            room,
             log,
         };
         let shared = Rc::new(shared);
@@ -173,6 +188,20 @@ impl Edge {
     /// Serves one connection until it ends; after `shutdown` it ends with the request in flight.
     pub fn serve(&self, stream: TcpStream, shutdown: impl Future<Output = ()>) -> impl Future<Output = ()> {
         connection::serve(self.shared.clone(), stream, shutdown)
+    }
+
+    /// Closes the connection whose client has been silent for longest: there are too many.
+    pub fn close_one(&self) {
+        self.shared.room.close_one();
+    }
+
+    /// Tells of connections and of documents the memory that is taken, and that there is.
+    pub fn memory(&self) -> impl Fn() -> [(&'static str, usize, usize); 2] + use<> {
+        let (room, documents) = (self.shared.room.clone(), self.shared.documents.clone());
+        move || {
+            let connections = ("connection", room.bytes_used(), room.bytes_max());
+            [connections, ("document", documents.bytes_used(), documents.bytes_max())]
+        }
     }
 
     pub fn stats(&self) -> &Rc<Stats> {

@@ -12,7 +12,7 @@ use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::expiration::{abort_headers, expiration_header};
 use super::list::{Options, Owners, STANDARD, page_limit};
-use super::put::{DEFAULT_CHECKSUM, attached, check_size, fill, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer, check_size, fill, stored_checksum};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
 use super::service::{Call, location};
 use super::versions::version_header;
@@ -119,6 +119,7 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;
+    begin_transfer(&call, size)?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let wanted = algorithm_of_part(&upload, &promise)?;
@@ -172,6 +173,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     }
     let document = call.payload(promise, None).document().await?;
     let request = parse_complete_multipart_upload(&document, rest).await?;
+    drop(document);
     let parts = request.parts.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
     let checksum = claimed.map(|checksum| (checksum.algorithm(), checksum.bytes().to_vec()));
     let complete = Complete { parts, conditions, checksum, kind, size, origin };
@@ -247,8 +249,9 @@ pub(super) async fn abort(call: Call<'_>) -> Result<Reply> {
 
 // ---- Listings ----
 
-pub(super) async fn list_parts(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_parts(mut call: Call<'_>) -> Result<Reply> {
     let limit = page_limit(call.query, "max-parts")?;
+    call.lists(limit).await?;
     let marker = part_marker(call.query)?;
     let id = upload_id(call.query);
     let page = call.edge.store.list_parts(call.bucket, call.key, id, marker, limit).await?;
@@ -318,8 +321,9 @@ fn initiator<'a>(upload: &'a UploadInfo, owners: &'a Owners<'_>) -> Owner<'a> {
     }
 }
 
-pub(super) async fn list_uploads(call: Call<'_>) -> Result<Reply> {
+pub(super) async fn list_uploads(mut call: Call<'_>) -> Result<Reply> {
     let options = Options::read(call.query, "max-uploads")?;
+    call.lists(options.limit).await?;
     let key_marker = call.query.get("key-marker").unwrap_or("");
     // S3 ignores an upload marker without a key marker, and documents it.
     let upload_id_marker =

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::auth::{GLOBAL_REGION, Proof};
+use super::auth::{GLOBAL_REGION, Proof, Scheme};
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
@@ -89,6 +89,7 @@ async fn read_fields(
     reader: &mut FormReader,
     fields: &mut Fields,
 ) -> Result<Option<String>> {
+    let mut fed = 0;
     loop {
         match reader.next_event()? {
             Some(FormEvent::Field { name, value }) => {
@@ -109,7 +110,11 @@ async fn read_fields(
                 return Err(S3Error::argument("file", "0", message));
             }
             None => match intake.frame().await? {
-                Some(frame) => reader.feed(&frame),
+                Some(frame) => {
+                    fed += frame.len();
+                    intake.hold_memory(fed.min(POST_FIELDS_BYTES_MAX))?;
+                    reader.feed(&frame);
+                }
                 None => return Err(Code::MalformedPOSTRequest.into()),
             },
         }
@@ -144,9 +149,9 @@ fn identify(call: &Call<'_>, fields: &Fields, now: Nanos) -> Result<Identity> {
         };
     };
     let is_v4 = fields.get("x-amz-algorithm").is_some() || fields.get("x-amz-signature").is_some();
-    let (caller, time) = match is_v4 {
-        true => check_v4(call, fields, document)?,
-        false => (check_v2(call, fields, document)?, now),
+    let ((caller, time), scheme) = match is_v4 {
+        true => (check_v4(call, fields, document)?, Scheme::V4),
+        false => ((check_v2(call, fields, document)?, now), Scheme::V2),
     };
     if let Some(token) = fields.get("x-amz-security-token") {
         // Permanent credentials have none.
@@ -156,7 +161,7 @@ fn identify(call: &Call<'_>, fields: &Fields, now: Nanos) -> Result<Identity> {
     let document = STANDARD.decode(document.split_whitespace().collect::<String>());
     let document = document.map_err(|_| bad("Invalid Policy: it is not base64.".into()))?;
     let policy = PostPolicy::parse(&document).map_err(|error| bad(error.to_string()))?;
-    Ok((caller, Some(Proof { presigned: false, time }), Some(policy)))
+    Ok((caller, Some(Proof { presigned: false, scheme, time }), Some(policy)))
 }
 
 fn needed(name: &str) -> S3Error {

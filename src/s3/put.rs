@@ -14,7 +14,7 @@ use super::response::{Reply, checksum_headers, empty, etag_value};
 use super::service::Call;
 use super::versions::version_header;
 use super::{acl, conditions, headers, lock, tagging};
-use crate::base::limits::PUT_BYTES_MAX;
+use crate::base::limits::{INLINE_BYTES_MAX, PUT_BYTES_MAX};
 use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
 use crate::object::events::Cause;
 use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
@@ -33,6 +33,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let size = promise.size_needed()?;
     check_size(size)?;
     call.look_for_place(Cause::Plain).await?;
+    begin_transfer(&call, size)?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
     let mut payload = call.payload(promise, Some(wanted));
@@ -68,6 +69,11 @@ pub(super) fn check_size(size: u64) -> Result<()> {
     Err(S3Error::new(Code::EntityTooLarge)
         .field("ProposedSize", size.to_string())
         .field("MaxSizeAllowed", PUT_BYTES_MAX.to_string()))
+}
+
+/// What is larger than a record of the log holds takes memory of transfers, and its time.
+pub(super) fn begin_transfer(call: &Call<'_>, size: u64) -> Result<()> {
+    if size <= INLINE_BYTES_MAX as u64 { Ok(()) } else { call.intake.begin_transfer() }
 }
 
 pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Result<()> {

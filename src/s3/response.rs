@@ -20,8 +20,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::connection::Busy;
 use super::error::S3Error;
+use super::link::Busy;
 use super::stats::Ticket;
 use crate::base::time::Nanos;
 use crate::codec::checksum::composite_text;

@@ -239,6 +239,12 @@ const SUB_RESOURCES: &[&str] = &[
     "website",
 ];
 
+/// True for a parameter that takes part in choosing the operation, what it is about, or how it is answered.
+pub(super) fn chooses(name: &str) -> bool {
+    const QUALIFIERS: [&str; 4] = ["partNumber", "uploadId", "versionId", "select-type"];
+    SUB_RESOURCES.contains(&name) || QUALIFIERS.contains(&name) || name.starts_with("response-")
+}
+
 /// Chooses the operation.
 pub(super) fn route(
     method: &Method,

@@ -8,22 +8,25 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::{Body as _, Incoming};
 
 use super::access_log::{self, Trace};
 use super::auth::Proof;
 use super::body::{Intake, Payload, Promise};
-use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
-use super::response::{Body, Reply, failure};
+use super::link::Link;
+use super::response::{Body, Reply, empty, failure};
 use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
     Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, hoisted, inventory, list,
     lock, multipart, policy, post, put, query, settings, tagging, versioning, website,
 };
+use crate::base::budget::Permit;
+use crate::base::limits::{ANSWER_BYTES, LIST_ENTRY_BYTES};
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
 use crate::codec::uri::Query;
@@ -67,6 +70,11 @@ impl Call<'_> {
         Promise::of_document(self.headers, self.verified.payload)
     }
 
+    /// Memory for a listing of so many entries, while it is made and written.
+    pub(super) async fn lists(&mut self, entries: usize) -> Result<()> {
+        self.intake.await_memory(entries * LIST_ENTRY_BYTES).await
+    }
+
     /// The body; `wanted` is computed whatever checksum the client sends along.
     pub(super) fn payload(&mut self, promise: Promise, wanted: Option<ChecksumAlgorithm>) -> Payload<'_> {
         Payload::new(self.intake, promise, self.verified, wanted)
@@ -74,7 +82,7 @@ impl Call<'_> {
 }
 
 impl Shared {
-    pub(super) async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<Body> {
+    pub(super) async fn handle(&self, request: Request<Incoming>, link: &Rc<Link>) -> Response<Body> {
         let mut ticket = Ticket::new(self.stats.clone());
         if let (Some(operator), true) = (&self.operator, self.is_for_operator(&request)) {
             ticket.is_for(Operation::Operator);
@@ -84,15 +92,18 @@ impl Shared {
                 // Nobody reads it, so the connection cannot be used again, and the client is told.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            if !self.keep_operator_memory(&mut reply, link) {
+                reply = empty(StatusCode::SERVICE_UNAVAILABLE);
+            }
             return self.count(ticket, reply, None);
         }
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
         let id = request_id.to_str().unwrap_or("");
         let trace = Trace::new(&parts, id, link.peer, ticket.started());
-        let mut intake = Intake::new(incoming, self.documents.clone());
+        let mut intake = Intake::new(incoming, link.clone(), self.documents.clone());
         let site = website::bucket_of(trace.host, &self.settings.website_domains);
-        let (mut reply, error) = match &site {
+        let (mut reply, mut error) = match &site {
             None => {
                 let result = self.answer(&trace, &mut intake, &mut ticket, &request_id, link).await;
                 let error = result.as_ref().err().map(S3Error::code);
@@ -103,6 +114,11 @@ impl Shared {
                 Box::pin(website::answer(self, bucket, &trace, &mut intake, link)).await
             }
         };
+        let memory = intake.take_memory();
+        if !self.keep_memory(&mut reply, link, memory) && parts.method == Method::GET {
+            reply = self.refuse(&Code::SlowDown.into(), &trace, &request_id);
+            error = Some(Code::SlowDown);
+        }
         if !settle(&mut intake, &parts.headers).await {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -159,7 +175,10 @@ impl Shared {
         if let Ok(Operation::IamQuery) = operation {
             return Box::pin(query::answer(self, &view, intake, link, request_id)).await;
         }
-        let identified = self.authenticator.verify(&view, self.store.now())?;
+        let identified = {
+            let host_bucket = trace.host.and_then(|host| host_bucket(host, &self.settings.domains));
+            self.authenticator.verify(&view, self.store.now(), host_bucket)?
+        };
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
         headers::check_features(&asked)?;
@@ -220,6 +239,35 @@ impl Shared {
         reply
     }
 
+    /// Holds memory for a document until it is written, `held` first. False where there is none; a document that
+    /// tells what was done is then sent all the same.
+    fn keep_memory(&self, reply: &mut Reply, link: &Link, mut held: Permit) -> bool {
+        let Some(data) = large_document(reply) else {
+            link.answers_document(0);
+            return true;
+        };
+        let mut memory = held.split(data.len());
+        let missing = data.len().saturating_sub(memory.bytes());
+        let more = if missing == 0 { Some(Permit::none()) } else { self.documents.try_acquire(missing) };
+        let is_held = more.is_some();
+        memory.merge(more.unwrap_or_else(Permit::none));
+        link.answers_document(memory.bytes());
+        keep(data, memory);
+        is_held
+    }
+
+    /// The same for a page of the operator, who wants to see what is wrong when clients have taken all there is.
+    fn keep_operator_memory(&self, reply: &mut Reply, link: &Link) -> bool {
+        let Some(data) = large_document(reply) else {
+            link.answers_document(0);
+            return true;
+        };
+        let bytes = data.len();
+        let memory = self.documents.try_acquire(bytes).or_else(|| self.pages.try_acquire(bytes));
+        link.answers_document(bytes);
+        memory.map(|memory| keep(data, memory)).is_some()
+    }
+
     fn stamp(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         headers.insert(REQUEST_ID, request_id);
         headers.insert(HOST_ID, self.host_id.clone());
@@ -247,6 +295,30 @@ impl Shared {
         hex::encode_to_slice(scramble(count).to_be_bytes(), &mut text).expect("16 digits for 8 bytes");
         text.make_ascii_uppercase();
         HeaderValue::from_bytes(&text).expect("digits are ASCII")
+    }
+}
+
+/// What of an answer is more than its connection has memory for.
+fn large_document(reply: &mut Reply) -> Option<&mut Bytes> {
+    match reply.body_mut() {
+        Body::Full(data) if data.len() > ANSWER_BYTES => Some(data),
+        _ => None,
+    }
+}
+
+fn keep(data: &mut Bytes, memory: Permit) {
+    *data = Bytes::from_owner(Held { data: std::mem::take(data), _memory: memory });
+}
+
+/// A document with the memory it takes.
+struct Held {
+    data: Bytes,
+    _memory: Permit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
     }
 }
 

@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::access_log::Trace;
 use super::body::Intake;
-use super::connection::Link;
 use super::error::{Code, Place, Result, S3Error};
+use super::link::Link;
 use super::response::{Body, Reply, empty, failure, set};
 use super::route::{Operation, check_key, without_port};
 use super::service::Call;

@@ -1,7 +1,8 @@
 //! Takes connections and deals each to the core with the fewest.
 //!
-//! Bounded: above the configured number of connections, or when a core does not take over what it
-//! was given, a connection is closed at once and counted.
+//! Bounded: at the configured number of connections the one that has been silent for longest makes way for a new
+//! one. Where none does in time, or when a core does not take over what it was given, a connection is closed at once
+//! and counted.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Facts;
-use crate::base::limits::ACCEPT_BACKLOG;
+use crate::base::limits::{ACCEPT_BACKLOG, CONNECTIONS_CLOSING_MAX};
 
 /// Pause after a failed accept: usually too many open files, which passes when one closes.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +54,14 @@ fn deal(stream: std::net::TcpStream, cores: &[mpsc::Sender<std::net::TcpStream>]
     let open = |index: &usize| facts.connections[*index].load(Ordering::Relaxed);
     let total: usize = (0..cores.len()).map(|index| open(&index)).sum();
     let least = (0..cores.len()).min_by_key(open).expect("there is a core");
-    if total >= facts.config.connections_max || cores[least].try_send(stream).is_err() {
+    if total >= facts.config.connections_max {
+        // Whoever has been silent for longest makes way.
+        let most = (0..cores.len()).max_by_key(open).expect("there is a core");
+        facts.crowded[most].notify_one();
+    }
+    if total >= facts.config.connections_max + CONNECTIONS_CLOSING_MAX
+        || cores[least].try_send(stream).is_err()
+    {
         facts.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }

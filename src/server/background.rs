@@ -4,6 +4,7 @@
 //! there is room. It has a runtime and a ring of its own, and ends when the server does.
 
 use super::{Facts, Phase};
+use crate::io::buffer;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
@@ -18,6 +19,7 @@ pub fn run(facts: Facts, seed: BackgroundSeed, processors: &[usize]) {
     if let Err(error) = topology::lower_priority() {
         tracing::warn!(%error, "a background thread is as important as the others");
     }
+    buffer::keep_at_most(facts.memory.background);
     runtime::run(facts.io, |world| live(world, facts, seed));
 }
 

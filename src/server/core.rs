@@ -21,7 +21,8 @@ use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order, Unre
 use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{
-    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, DOCUMENTS_SHARE, GIB, XML_BODY_BYTES_MAX,
+    ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, CONNECTIONS_SHARE, DOCUMENTS_SHARE, GIB,
+    XML_BODY_BYTES_MAX,
 };
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
@@ -29,6 +30,7 @@ use crate::base::metrics::{
 use crate::drive::device::DriveSet;
 use crate::iam::accounts::root_account;
 use crate::iam::delivery::admits_report;
+use crate::io::buffer;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
@@ -52,6 +54,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
     if let Err(error) = topology::pin(processor) {
         tracing::warn!(processor, %error, "not pinned");
     }
+    buffer::keep_at_most(facts.memory.buffers);
     runtime::run(facts.io, |world| live(world, facts, seed, links));
 }
 
@@ -87,7 +90,9 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let edge = build_edge(&world, &facts, &running);
     let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::new(Cell::new(0usize));
+    let crowding = tokio::task::spawn_local(thin_out(facts.clone(), index, edge.clone()));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
+    crowding.abort();
     drain(&connections, &mut phase).await;
     // While the other cores still take what it writes.
     edge.finish_logs();
@@ -152,6 +157,16 @@ async fn take_connections(
     }
 }
 
+/// Closes connections of silent clients when there are too many.
+async fn thin_out(facts: Facts, index: usize, edge: Edge) {
+    loop {
+        facts.crowded[index].notified().await;
+        let open: usize = facts.connections.iter().map(|open| open.load(Ordering::Relaxed)).sum();
+        let crowd = (open + 1).saturating_sub(facts.config.connections_max);
+        (0..crowd).for_each(|_| edge.close_one());
+    }
+}
+
 /// Waits until no connection is left, or until main has waited long enough.
 async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
     tokio::select! {
@@ -180,15 +195,17 @@ fn build_edge(world: &World, facts: &Facts, running: &Running) -> Edge {
         head_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         document_bytes: document_bytes(facts),
+        connection_bytes: (facts.config.memory_bytes / CONNECTIONS_SHARE / facts.cores as u64) as usize,
         access_log_bytes: access_log_bytes(facts),
         host_id: "basalt".to_owned(),
         webhooks: config.webhooks.clone(),
         request_seed: world.random_u64(),
     };
     let stats = Rc::new(Stats::default());
-    report_into(running, stats.clone());
     let operator = operator(world, facts, running);
-    Edge::new(Store::new(running.core.clone()), settings, stats, Some(operator))
+    let edge = Edge::new(Store::new(running.core.clone()), settings, stats.clone(), Some(operator));
+    report_into(running, stats, edge.memory());
+    edge
 }
 
 /// Of this core, and at least one document.
@@ -359,7 +376,11 @@ fn usage_of((name, bucket): &(String, Rc<Bucket>)) -> BucketMetrics {
 }
 
 /// Tells the core how to report itself.
-fn report_into(running: &Running, stats: Rc<Stats>) {
+fn report_into(
+    running: &Running,
+    stats: Rc<Stats>,
+    memory: impl Fn() -> [(&'static str, usize, usize); 2] + 'static,
+) {
     let (core, log, blocks) = (Rc::downgrade(&running.core), running.log.clone(), running.blocks.clone());
     running.core.report_with(Rc::new(move || {
         let Some(core) = core.upgrade() else { return CoreSnapshot::default() };
@@ -377,7 +398,7 @@ fn report_into(running: &Running, stats: Rc<Stats>) {
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             log: log.counters.snapshot(),
             caches: vec![block_cache, core.bodies.metrics()],
-            queues: vec![core.foreman.queue(), buffers(&core)],
+            queues: [core.foreman.queue(), buffers(&core)].into_iter().chain(memory().map(taken)).collect(),
             jobs: Vec::new(),
             notifications: notifications(&core),
             operations: stats.operations(),
@@ -422,6 +443,10 @@ fn buffers(core: &Core) -> QueueMetrics {
         depth_max: budget.bytes_max() as u64,
         refused: 0,
     }
+}
+
+fn taken((name, used, max): (&'static str, usize, usize)) -> QueueMetrics {
+    QueueMetrics { name, depth: used as u64, depth_max: max as u64, refused: 0 }
 }
 
 fn drive_metrics(core: &Core, drive: &crate::drive::device::Drive) -> DriveMetrics {

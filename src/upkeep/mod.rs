@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod doubt;
+pub mod ballast;
 pub mod inventory;
 pub mod lifecycle;
 pub mod notify;
@@ -49,5 +50,6 @@ pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) 
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
     running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
+    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(running.core.clone())));
     running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }

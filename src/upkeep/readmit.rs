@@ -15,10 +15,16 @@ use crate::object::core::Core;
 
 /// Tries the drive and puts it back; what was done, or why not, in words.
 pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
-    let drive = core.pool.drives.get(id).map_err(|_| format!("the pool has no drive {id}"))?;
+    let drive = core
+        .pool
+        .drives
+        .get(id)
+        .map_err(|_| format!("the pool has no drive {id}; basalt status lists those it has"))?;
     match drive.state() {
         DriveState::Latched => {}
-        DriveState::Healthy => return Err(format!("drive {id} is in service")),
+        DriveState::Healthy => {
+            return Err(format!("drive {id} is in service, and there is nothing to readmit"));
+        }
         DriveState::Missing => {
             return Err(format!("drive {id} is not there: a start with it, or with --adopt, brings it back"));
         }

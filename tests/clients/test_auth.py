@@ -1,5 +1,6 @@
 """Who may speak: signatures by header and by query, right, wrong, late, early, tampered with and missing."""
 import datetime
+import json
 import urllib.error
 import urllib.request
 
@@ -188,7 +189,7 @@ def test_a_query_is_signed_in_its_canonical_order(wire, bucket):
 def test_words_that_sign_nothing(wire, bucket):
     for value, status, code in [
             ("", 403, "AccessDenied"), ("Bogus", 400, "InvalidArgument"), ("Bearer abc", 400, "InvalidArgument"),
-            ("AWS AKIA:abc", 400, "InvalidRequest")]:
+            ("AWS AKIA", 400, "AuthorizationHeaderMalformed"), ("AWS AKIA:abc", 403, "AccessDenied")]:
         wire.send("GET", f"/{bucket}", {"host": wire.host, "authorization": value}).expect(status, code)
 
 
@@ -218,3 +219,61 @@ def test_trailers_with_empty_lines_around_them(wire, bucket):
         assert wire.get(bucket, "k").body == body
         more = lambda framed: spread(framed) + b"\r\n\r\n"
         wire.stream(path, body, payload, trailers, mangle=more).expect(400, "InvalidRequest")
+
+
+def old_client(basalt, style="path", secret=None):
+    """Speaks Signature Version 2, as boto3 presigns for an endpoint when nobody names a version."""
+    config = Config(signature_version="s3", s3={"addressing_style": style}, retries={"total_max_attempts": 1})
+    keys = dict(aws_access_key_id=basalt.access_key, aws_secret_access_key=secret or basalt.secret_key)
+    return boto3.client("s3", endpoint_url=basalt.endpoint_of(style), region_name="us-east-1", config=config, **keys)
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_the_old_signature_by_header(basalt, s3, bucket, style):
+    old = old_client(basalt, style)
+    for key in ODD_KEYS:
+        old.put_object(Bucket=bucket, Key=key, Body=key.encode(), ContentType="a/b", Metadata={"a": " 1  2 "})
+        assert old.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode(), key
+    assert len(old.list_objects_v2(Bucket=bucket, Prefix="")["Contents"]) == len(ODD_KEYS)
+    upload = old.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+    part = old.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"part")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    old.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=parts)
+    old.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "m"}]})
+    assert old.get_bucket_acl(Bucket=bucket)["Owner"]
+    assert bucket in [b["Name"] for b in old.list_buckets()["Buckets"]]
+    with refused("SignatureDoesNotMatch", 403):
+        old_client(basalt, style, secret="wrong").put_object(Bucket=bucket, Key="n", Body=b"v")
+
+
+def test_the_old_signature_in_urls(basalt, wire, bucket):
+    old = old_client(basalt)
+    put = old.generate_presigned_url("put_object", Params=dict(
+        Bucket=bucket, Key="a b", Metadata={"a": "1"}, ContentType="x/y", Tagging="c=d"))
+    assert "AWSAccessKeyId=" in put
+    target, host = put.split(wire.host, 1)[1], {"host": wire.host}
+    wire.send("PUT", target, {**host, "content-type": "x/z"}, b"v").expect(403, "SignatureDoesNotMatch")
+    wire.send("PUT", target, {**host, "x-amz-acl": "private"}, b"v").expect(403, "SignatureDoesNotMatch")
+    wire.send("DELETE", target, host).expect(403, "SignatureDoesNotMatch")
+    assert wire.send("PUT", target, {**host, "content-type": "x/y"}, b"v").status == 200
+    asked = dict(Bucket=bucket, Key="a b", ResponseContentDisposition="attachment; filename=a")
+    get = old.generate_presigned_url("get_object", Params=asked).split(wire.host, 1)[1]
+    got = wire.send("GET", get, host)
+    assert (got.status, got.body, got.headers["x-amz-meta-a"], got.headers["content-type"]) == (200, b"v", "1", "x/y")
+    assert (got.headers["x-amz-tagging-count"], got.headers["content-disposition"]) == ("1", "attachment; filename=a")
+    wire.send("GET", get.replace("filename", "filenome"), host).expect(403, "SignatureDoesNotMatch")
+    wire.send("GET", get + "&versionId=null", host).expect(403, "SignatureDoesNotMatch")
+    wire.send("GET", get.replace("a%20b", "a%20c"), host).expect(403, "SignatureDoesNotMatch")
+    over = old.generate_presigned_url("get_object", Params=dict(Bucket=bucket, Key="a b"), ExpiresIn=-5)
+    wire.send("GET", over.split(wire.host, 1)[1], host).expect(403, "AccessDenied")
+    wire.send("GET", f"/{bucket}/a%20b?AWSAccessKeyId={basalt.access_key}", host).expect(403, "AccessDenied")
+
+
+def test_a_policy_may_want_the_new_signature(basalt, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*",
+            "Condition": {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
+    with refused("AccessDenied", 403):
+        old_client(basalt).get_object(Bucket=bucket, Key="k")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"

@@ -58,7 +58,8 @@ pub fn parse<'r>(request: &RequestView<'r>) -> Result<Option<Claim<'r>>, AuthErr
     from_header(text, request.headers).map(Some)
 }
 
-fn has_query_claim(query: &Query<'_>) -> bool {
+/// True when a query claims who is calling, in any version.
+pub fn has_query_claim(query: &Query<'_>) -> bool {
     query.pairs().iter().any(|pair| {
         ["x-amz-algorithm", "x-amz-signature", "x-amz-credential", "awsaccesskeyid"]
             .iter()
@@ -70,6 +71,7 @@ fn from_header<'r>(text: &'r str, headers: &'r HeaderMap) -> Result<Claim<'r>, A
     let (mechanism, fields) = text.split_once(' ').unwrap_or((text, ""));
     match mechanism {
         ALGORITHM => {}
+        // Version 2 is for S3 alone, and read by `codec::sigv2`.
         "AWS" | "AWS4-ECDSA-P256-SHA256" => return Err(AuthError::UnsupportedMechanism),
         _ => return Err(AuthError::UnknownMechanism),
     }

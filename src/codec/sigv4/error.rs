@@ -16,7 +16,11 @@ pub enum AuthError {
     #[error("{reason}")]
     QueryMalformed { reason: String, expected_region: Option<Box<str>> },
 
-    /// Another scheme, such as Signature Version 2.
+    /// The parameters of a URL that is presigned with Version 2 cannot be read.
+    #[error("{reason}")]
+    OldQueryMalformed { reason: String },
+
+    /// Another scheme.
     #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
     UnsupportedMechanism,
 
@@ -53,6 +57,10 @@ pub enum AuthError {
     /// A presigned URL after its time.
     #[error("Request has expired")]
     Expired { expires: Nanos, server: Nanos, seconds: u64 },
+
+    /// The same of Version 2, where the URL says when it ends.
+    #[error("Request has expired")]
+    Outdated { expires: Nanos, server: Nanos },
 
     /// A presigned URL whose date lies further ahead than clocks differ.
     #[error("Request is not valid yet")]
@@ -92,7 +100,9 @@ impl AuthError {
             AuthError::ContentSha256Mismatch { .. } => "XAmzContentSHA256Mismatch",
             AuthError::TimeTooSkewed { .. } => "RequestTimeTooSkewed",
             AuthError::MissingDate
+            | AuthError::OldQueryMalformed { .. }
             | AuthError::Expired { .. }
+            | AuthError::Outdated { .. }
             | AuthError::NotYetValid { .. }
             | AuthError::HeadersNotSigned { .. } => "AccessDenied",
             AuthError::SignatureMismatch(_) => "SignatureDoesNotMatch",

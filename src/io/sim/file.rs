@@ -82,13 +82,20 @@ impl SimFile {
         Ok(())
     }
 
+    pub async fn hold(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.steps(None).await;
+        let mut state = self.writable()?;
+        state.hold(&self.0.path, offset, len)
+    }
+
     pub async fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
         let zero: Page = Rc::new([0; PAGE]);
         self.write_pages(vec![zero; (len / PAGE_BYTES) as usize], offset, true).await
     }
 
-    /// Half of the time nothing happens.
+    /// Half of the time nothing happens, but that what was held behind the end is let go.
     pub async fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.writable()?.let_go(&self.0.path, offset);
         let end = self.len()?.min(offset + len);
         let is_ignored = self.writable()?.chance.one_in(2);
         if is_ignored || end <= offset {

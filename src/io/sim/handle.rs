@@ -83,6 +83,12 @@ impl SimHandle {
         Ok(state.free_below(path))
     }
 
+    pub fn device_of(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state.borrow();
+        state.check_alive(self.generation, path)?;
+        Ok(state.disk_of(path) as u64)
+    }
+
     pub fn lock(&self, path: &Path) -> io::Result<SimLock> {
         let mut state = self.state.borrow_mut();
         state.check_alive(self.generation, path)?;

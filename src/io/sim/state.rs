@@ -45,6 +45,8 @@ pub(super) struct SimNode {
     pub is_block_device: bool,
     /// Position of its disk in `disks`.
     pub disk: usize,
+    /// Space kept behind the end: bytes by offset.
+    held: BTreeMap<u64, u64>,
 }
 
 struct Disk {
@@ -98,8 +100,12 @@ impl State {
     pub fn add_block_device(&mut self, path: PathBuf, bytes: u64) {
         self.add_disk(path.clone(), bytes, true);
         self.directories.remove(&path);
-        let node =
-            SimNode { media: Media::of_size(bytes), is_block_device: true, disk: self.disks.len() - 1 };
+        let node = SimNode {
+            media: Media::of_size(bytes),
+            is_block_device: true,
+            disk: self.disks.len() - 1,
+            held: BTreeMap::new(),
+        };
         self.files.insert(path, node);
     }
 
@@ -128,7 +134,7 @@ impl State {
 
     pub fn create_file(&mut self, path: &Path) {
         let disk = self.disk_of(path);
-        let node = SimNode { media: Media::default(), is_block_device: false, disk };
+        let node = SimNode { media: Media::default(), is_block_device: false, disk, held: BTreeMap::new() };
         self.files.insert(path.to_path_buf(), node);
     }
 
@@ -174,6 +180,29 @@ impl State {
         if fits { Ok(()) } else { Err(full()) }
     }
 
+    /// Keeps space behind the end of a file.
+    pub fn hold(&mut self, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        let node = self.files.get(path).filter(|node| !node.is_block_device);
+        let disk = node.ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?.disk;
+        let free = self.free_on(disk);
+        let held = self.files.get_mut(path).map(|node| &mut node.held);
+        match held {
+            Some(held) if !held.contains_key(&offset) && len > free => {
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            }
+            held => {
+                held.map(|held| held.insert(offset, len));
+                Ok(())
+            }
+        }
+    }
+
+    pub fn let_go(&mut self, path: &Path, offset: u64) {
+        if let Some(node) = self.files.get_mut(path) {
+            node.held.remove(&offset);
+        }
+    }
+
     pub fn free_below(&self, path: &Path) -> u64 {
         match self.files.get(path) {
             Some(node) if node.is_block_device => node.media.len,
@@ -183,14 +212,15 @@ impl State {
 
     fn free_on(&self, disk: usize) -> u64 {
         let nodes = self.files.values().filter(|node| node.disk == disk);
-        self.disks[disk].capacity.saturating_sub(nodes.map(|node| node.media.len).sum())
+        let taken = nodes.map(|node| node.media.len + node.held.values().sum::<u64>()).sum();
+        self.disks[disk].capacity.saturating_sub(taken)
     }
 
     pub fn has_write_cache(&self, disk: usize) -> bool {
         self.disks[disk].write_cache
     }
 
-    fn disk_of(&self, path: &Path) -> usize {
+    pub fn disk_of(&self, path: &Path) -> usize {
         let below = self.disks.iter().enumerate().filter(|(_, disk)| path.starts_with(&disk.path));
         below.max_by_key(|(_, disk)| disk.path.components().count()).map_or(0, |(n, _)| n)
     }

@@ -14,6 +14,7 @@ use http::{Method, Version};
 use crate::base::time::Nanos;
 use crate::codec::date::log_date;
 use crate::codec::uri::{decode_path, encode_path_into};
+use crate::s3::auth::{Proof, Scheme};
 use crate::s3::route::Operation;
 
 /// The fields of a line; a default one is all dashes.
@@ -43,7 +44,7 @@ pub(super) struct Line<'a> {
     pub version: Option<&'a str>,
     pub host_id: &'a str,
     /// How the request was signed, if it was.
-    pub presigned: Option<bool>,
+    pub proof: Option<Proof>,
     pub host: Option<&'a str>,
     pub by_acl: bool,
 }
@@ -119,11 +120,14 @@ impl Line<'_> {
         quoted(&mut tail, self.agent);
         word(&mut tail, self.version.unwrap_or("").as_bytes());
         word(&mut tail, self.host_id.as_bytes());
-        let (signature, authentication) = match self.presigned {
-            None => ("-", "-"),
-            Some(false) => ("SigV4", "AuthHeader"),
-            Some(true) => ("SigV4", "QueryString"),
-        };
+        let signature = self.proof.map_or("-", |proof| match proof.scheme {
+            Scheme::V2 => "SigV2",
+            Scheme::V4 => "SigV4",
+        });
+        let authentication = self.proof.map_or("-", |proof| match proof.presigned {
+            true => "QueryString",
+            false => "AuthHeader",
+        });
         // TLS ends in front of this server.
         put(&mut tail, format_args!("{signature} - {authentication} "));
         word(&mut tail, self.host.unwrap_or("").as_bytes());
@@ -301,7 +305,7 @@ mod tests {
             agent: Some(b"an \"agent\"\xff"),
             version: Some("v1"),
             host_id: "basalt",
-            presigned: Some(true),
+            proof: Some(Proof { presigned: true, scheme: Scheme::V4, time: Nanos(0) }),
             host: Some("b.s3.localhost:9000"),
             by_acl: true,
         };

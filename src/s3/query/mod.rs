@@ -18,9 +18,9 @@ use http::header::CONTENT_TYPE;
 use super::Shared;
 use super::auth::{self, Identified};
 use super::body::Intake;
-use super::connection::Link;
 use super::error::{Code, S3Error};
 use super::facts::Facts;
+use super::link::Link;
 use super::response::Reply;
 use crate::base::limits::FORM_BYTES_MAX;
 use crate::codec::policy::Action;
@@ -136,6 +136,7 @@ async fn read(intake: &mut Intake) -> Result<Vec<u8>> {
         if body.len() + data.len() > FORM_BYTES_MAX {
             return Err(Failure::new("RequestEntityTooLarge", 413, "The request is too large."));
         }
+        intake.hold_memory(body.len() + data.len())?;
         body.extend_from_slice(&data);
     }
     Ok(body)

@@ -299,7 +299,7 @@ impl Read for Socket {
         cx: &mut Context<'_>,
         into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        socket::poll_read(&mut self.0, cx, into).map_ok(drop)
+        socket::poll_read(&mut self.0, cx, into, usize::MAX).map_ok(drop)
     }
 }
 

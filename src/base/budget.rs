@@ -1,4 +1,4 @@
-//! The bound on memory that block buffers of one core may take.
+//! A bound on the memory that one kind of thing may take on one core: buffers of transfers, connections, documents.
 //!
 //! Owns [`BufferBudget`], a fair semaphore over pages. Waiting for it is the backpressure of the data path.
 //! Invariant against deadlock: whoever holds a permit and waits for another one holds it only for
@@ -68,6 +68,26 @@ impl BufferBudget {
         Permit(self.free.clone().acquire_many_owned(pages).await.ok())
     }
 
+    /// The same, or nothing where one would have to wait.
+    pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
+        let pages = pages_of(bytes).min(self.pages);
+        self.free.clone().try_acquire_many_owned(pages).ok().map(|permit| Permit(Some(permit)))
+    }
+
+    /// The same, if the half of the budget that is kept for those who wait stays free.
+    pub fn try_acquire_spare(&self, bytes: usize) -> Option<Permit> {
+        let spare = (self.free.available_permits()).saturating_sub(self.pages as usize / 2);
+        if pages_of(bytes) as usize > spare || self.is_awaited() {
+            return None;
+        }
+        self.try_acquire(bytes)
+    }
+
+    /// Somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.queue.wanted.get() > 0
+    }
+
     /// To be asked by who holds `bytes` for a client that takes its time: whether others wait for more than has been
     /// promised to them. If so this is a promise.
     pub fn gives_way(&self, bytes: usize) -> bool {
@@ -101,6 +121,15 @@ impl Permit {
 
     pub fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |held| held.num_permits() * PAGE)
+    }
+
+    /// Adds what another permit of the same budget holds.
+    pub fn merge(&mut self, more: Permit) {
+        match (&mut self.0, more.0) {
+            (Some(held), Some(more)) => held.merge(more),
+            (held @ None, more) => *held = more,
+            (Some(_), None) => {}
+        }
     }
 
     /// Takes `bytes` out of this permit, or as much as there is.
