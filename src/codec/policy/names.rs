@@ -71,7 +71,7 @@ fn one(policy: &str, kind: &str, value: &RawValue) -> serde_json::Result<Option<
     Ok(named.map(|principal| Named { kind: kind.to_owned(), text, principal, at }))
 }
 
-fn list<'p>(raw: &'p RawValue) -> serde_json::Result<Vec<&'p RawValue>> {
+fn list(raw: &RawValue) -> serde_json::Result<Vec<&RawValue>> {
     match raw.get().starts_with('[') {
         true => serde_json::from_str(raw.get()),
         false => Ok(vec![raw]),
