@@ -52,6 +52,7 @@ class Basalt:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.access = presign.Access(self.endpoint, ACCESS_KEY, SECRET_KEY)
         self.process = None
+        self.wrapper = []
 
     def start(self, options=None):
         """Returns the seconds until it was ready."""
@@ -59,7 +60,7 @@ class Basalt:
             self.options = list(options)
         self.place.mkdir(parents=True, exist_ok=True)
         drives = [str(self.place / f"d{n}") for n in range(4)]
-        words = ["taskset", "-c", SERVER_CORE, str(self.binary), "serve", *drives, "--parity", "2",
+        words = ["taskset", "-c", SERVER_CORE, *self.wrapper, str(self.binary), "serve", *drives, "--parity", "2",
                  "--listen", f"127.0.0.1:{self.port}", *self.options]
         environment = os.environ | {"BASALT_ACCESS_KEY": ACCESS_KEY, "BASALT_SECRET_KEY": SECRET_KEY}
         with open(self.place / "log", "ab") as log:

@@ -27,6 +27,8 @@ use crate::base::limits::{
     SPACE_MAPS_SHARE,
 };
 use crate::base::metrics::{DriveState, RecoveryMetrics};
+use crate::base::time::Nanos;
+use crate::catalog::identity::KeyValue;
 use crate::config::{Config, Cores, CredentialsChoice};
 use crate::io::runtime::{self, IoKind};
 use crate::io::topology;
@@ -37,20 +39,39 @@ use crate::pool::format::{AssembleError, Assembly, Request};
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; {}", how_to_listen(.source))]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
-    #[error("disk I/O: {0}")]
+    #[error("disk I/O does not work: {0}; try --io threads")]
     Io(std::io::Error),
     #[error(transparent)]
     Pool(#[from] AssembleError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    #[error("processor {0} is not one this process may run on")]
-    Core(usize),
-    #[error("core {index} did not start: {reason}")]
+    #[error("processor {asked} is not one this process may run on, which are {}; change --cores", listed(.allowed))]
+    Core { asked: usize, allowed: Vec<usize> },
+    #[error(
+        "core {index} could not open what is stored: {reason}; start with every drive of the pool, or bring it back from a copy"
+    )]
     Open { index: usize, reason: String },
-    #[error("a thread could not be started: {0}")]
+    #[error("a thread could not be started: {0}; raise the limit of processes, or lower --cores")]
     Thread(std::io::Error),
+}
+
+fn how_to_listen(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it, or choose another with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one it has with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => "this user may not: choose a port above 1023 with --listen",
+        _ => "choose another address with --listen",
+    }
+}
+
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the life of the server stands; every core follows it.
@@ -69,6 +90,8 @@ pub enum Phase {
 pub struct Facts {
     pub config: Arc<Config>,
     pub root: credentials::Credentials,
+    /// The same as a key of its account, which all cores share.
+    pub root_key: KeyValue,
     pub io: IoKind,
     pub cores: usize,
     pub started: Instant,
@@ -115,6 +138,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         memory: plan(&config, processors.len(), usize::from(assembly.geometry.shards)),
         config: Arc::new(config),
         root: established.credentials.clone(),
+        root_key: root_key(&established.credentials),
         io,
         cores: processors.len(),
         started,
@@ -138,7 +162,7 @@ fn processors(cores: &Cores) -> Result<Vec<usize>, StartError> {
         Cores::All => Ok(allowed),
         Cores::Count(count) => Ok(allowed.into_iter().take(*count).collect()),
         Cores::List(list) => match list.iter().find(|core| !allowed.contains(core)) {
-            Some(core) => Err(StartError::Core(*core)),
+            Some(core) => Err(StartError::Core { asked: *core, allowed }),
             None => Ok(list.clone()),
         },
     }
@@ -175,6 +199,11 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
 }
 
 /// A line a step, and what the pool protects against.
+/// The key of the server's own root.
+fn root_key(root: &credentials::Credentials) -> KeyValue {
+    KeyValue::new(root.access_key.clone(), root.secret_key.clone(), Nanos(0))
+}
+
 fn describe(opening: &Opening, started: Instant) {
     let geometry = &opening.shared.geometry;
     let (data, parity) = (geometry.data_chunks, geometry.parity_chunks);

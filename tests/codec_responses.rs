@@ -9,6 +9,7 @@ use basalt::codec::xml::*;
 const DATE: &str = "2026-02-28T23:59:58.123Z";
 const ETAG: &str = "25f9e794323b453885f5181f1b624d0b";
 const OWNER: Owner<'static> = Owner { id: "owner-id", display_name: "root" };
+const USER: Owner<'static> = Owner { id: "arn:aws:iam::111122223333:user/ann", display_name: "ann" };
 const CRC: ChecksumText<'static> = ChecksumText { algorithm: ChecksumAlgorithm::Crc32, value: "y/Q5Jg==" };
 const CRC_WHOLE: Option<(ChecksumAlgorithm, ChecksumType)> =
     Some((ChecksumAlgorithm::Crc32, ChecksumType::FullObject));
@@ -148,6 +149,7 @@ fn multipart() {
         bucket: "bucket",
         key: "a&b",
         upload_id: "u",
+        initiator: USER,
         owner: OWNER,
         storage_class: "STANDARD",
         checksum: CRC_WHOLE,
@@ -166,6 +168,7 @@ async fn uploads() {
         key: "a b&c",
         upload_id: "u1",
         initiated: DATE,
+        initiator: USER,
         owner: OWNER,
         storage_class: "STANDARD",
         checksum: CRC_WHOLE,

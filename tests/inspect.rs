@@ -342,7 +342,7 @@ fn a_drive_in_use_is_refused_and_so_is_what_is_no_drive() {
     let server = drives.serve();
     let said = drives.inspect(0, &[]);
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
-    assert_has(&said.error, &["a running server uses this drive"]);
+    assert_has(&said.error, &["is used by a running server"]);
     drop(server);
 
     let directory = tempfile::tempdir().expect("a directory");
@@ -352,6 +352,6 @@ fn a_drive_in_use_is_refused_and_so_is_what_is_no_drive() {
     let absent = directory.path().join("absent");
     let said = inspect(absent.to_str().expect("plain"), &[]);
     assert_eq!(said.code, Some(1));
-    assert_has(&said.error, &["there is no such drive"]);
+    assert_has(&said.error, &["is not there"]);
     assert!(!absent.exists(), "looking makes nothing");
 }

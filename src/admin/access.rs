@@ -73,7 +73,7 @@ fn refused(error: AuthError) -> Refused {
 }
 
 fn not_root() -> Refused {
-    let message = "the request is not signed with the root credentials of this server";
+    let message = "the request is not signed with the root credentials of this server: give theirs with --credentials, or with --access-key and --secret-key";
     Refused { code: "AccessDenied", message: message.to_owned() }
 }
 

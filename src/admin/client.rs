@@ -31,13 +31,13 @@ pub struct AdminRequest {
 pub enum ClientError {
     #[error("{0}: expected http://HOST:PORT (TLS is not spoken here)")]
     Endpoint(String),
-    #[error("no server answers at {endpoint}: {source}")]
+    #[error("no server answers at {endpoint}: {source}; start it, or name another with --endpoint")]
     Connect { endpoint: String, source: io::Error },
     #[error("the connection to {endpoint} failed: {source}")]
     Io { endpoint: String, source: io::Error },
     #[error("the server at {endpoint} refused the request: {message}")]
     Refused { endpoint: String, message: String },
-    #[error("what answers at {endpoint} is not a Basalt server: {reason}")]
+    #[error("what answers at {endpoint} is not a Basalt server: {reason}; name another with --endpoint")]
     NotOurs { endpoint: String, reason: &'static str },
     #[error(transparent)]
     Sign(#[from] SignError),

@@ -47,15 +47,18 @@ pub struct Choice {
 
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be looked at: {source}; name a drive that this user may read")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{0}: there is no such drive")]
+    #[error("{0} is not there; name the directory or the device of one drive")]
     Absent(PathBuf),
-    #[error("{0}: a running server uses this drive; stop it first, or ask it with `basalt status`")]
+    #[error("{0} is used by a running server; stop it first, or ask it with `basalt status`")]
     InUse(PathBuf),
-    #[error("{path}: not a Basalt drive: {reason}")]
+    #[error("{path} is not a Basalt drive: {reason}; name the directory or the device of one drive")]
     NotADrive { path: PathBuf, reason: String },
-    #[error("{path}: no readable superblock ({reason}), and without it nothing else can be found")]
+    #[error(
+        "{path} has no readable superblock ({reason}), and without it nothing else can be found; to use the pool, start it \
+         with its other drives, and with an empty one in place of this and --adopt"
+    )]
     NoSuperblock { path: PathBuf, reason: String },
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),

@@ -158,9 +158,12 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
     });
     families.gauge("drive_state", "1 for the state the drive is in, 0 for the others.", states);
     type Figure = fn(&DriveMetrics) -> u64;
-    let gauges: [(&str, &str, Figure); 6] = [
+    let gauges: [(&str, &str, Figure); 7] = [
         ("drive_rebuilding", "1 until a full scrub has passed over a drive that came back.", |d| {
             d.rebuilding.into()
+        }),
+        ("drive_doubtful", "1 while a drive in service does not hold what was written to it.", |d| {
+            d.doubtful.into()
         }),
         (
             "drive_evacuating",

@@ -74,8 +74,12 @@ pub struct DriveReport {
     pub path: String,
     /// `healthy`, `latched` or `missing`.
     pub state: String,
+    /// Why it is latched, missing or doubtful; empty when it is not, or nobody knows.
+    pub cause: String,
     /// In service; older bytes may be missing until a full scrub has passed.
     pub rebuilding: bool,
+    /// In service; does not hold what was written to it.
+    pub doubtful: bool,
     /// `none`, or for a drive that stays out `evacuating` and then `evacuated`.
     pub evacuation: String,
     pub capacity_bytes: u64,
@@ -246,7 +250,9 @@ fn drive(d: &DriveMetrics) -> DriveReport {
         drive: d.drive,
         path: d.path.clone(),
         state: d.state.as_str().to_owned(),
+        cause: d.cause.clone(),
         rebuilding: d.rebuilding,
+        doubtful: d.doubtful,
         evacuation: d.evacuation.as_str().to_owned(),
         capacity_bytes: d.capacity_bytes,
         used_bytes: d.used_bytes,

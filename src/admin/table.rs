@@ -46,6 +46,7 @@ pub fn report(endpoint: &str, r: &Report) -> String {
     line(&mut out, "scrub", &scrub(r));
     line(&mut out, "start", &start(r));
     section(&mut out, &drives(r));
+    section(&mut out, &attention(r));
     section(&mut out, &operations(r));
     section(&mut out, &caches(r));
     section(&mut out, &queues(r));
@@ -125,10 +126,31 @@ fn drives(r: &Report) -> Vec<Vec<String>> {
 fn drive_state(d: &DriveReport) -> String {
     let state = clean(&d.state);
     match d.evacuation.as_str() {
+        _ if d.doubtful => format!("{state}, doubtful"),
         _ if d.rebuilding => format!("{state}, rebuilding"),
         "" | "none" => state,
         evacuation => format!("{state}, {}", clean(evacuation)),
     }
+}
+
+/// What is wrong with drives, and what to do: nothing when all is well.
+fn attention(r: &Report) -> Vec<Vec<String>> {
+    let rows = r.drives.iter().filter_map(|d| {
+        let cause = if d.cause.is_empty() { String::new() } else { format!(" ({})", clean(&d.cause)) };
+        let replace = "start with an empty drive in its place and --adopt";
+        let told = match d.state.as_str() {
+            "latched" => {
+                format!("out of service{cause}; when it works again: basalt drive readmit {}; if not: {replace}", d.drive)
+            }
+            "missing" => format!("not there{cause}; start again when it is, or {replace}"),
+            _ if d.doubtful => {
+                format!("does not hold what was written to it{cause}; a full scrub mends it; if it comes again: {replace}")
+            }
+            _ => return None,
+        };
+        Some(vec![d.drive.to_string(), clean(&d.path), told])
+    });
+    table(&["DRIVE", "PATH", "WHAT TO DO"], rows)
 }
 
 fn operations(r: &Report) -> Vec<Vec<String>> {

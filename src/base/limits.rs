@@ -153,6 +153,14 @@ pub const ACCOUNTS_MAX: usize = 1_000;
 pub const USERS_MAX: usize = 5_000;
 /// AWS's own bound, for a root and for a user.
 pub const ACCESS_KEYS_PER_IDENTITY_MAX: usize = 2;
+/// How much later a use of an access key must be to be noted again; `aws iam get-access-key-last-used` tells
+/// times that are up to this much too early.
+pub const KEY_USE_SECONDS: u64 = 60;
+/// How often what was noted is written down: what a kill may forget. With all keys in use it is 17,000 values of
+/// 60 bytes, or 1 MiB of log in five minutes.
+pub const KEY_USE_KEEP_SECONDS: u64 = 300;
+/// Last uses in one record: 60 bytes each.
+pub const KEY_USES_AT_ONCE: usize = 256;
 /// Characters of all inline policies of a user, white space not counted; AWS's own bound.
 pub const USER_POLICY_CHARS_MAX: usize = 2_048;
 /// The least policy has about 60 characters, so that more than this do not fit.
@@ -306,6 +314,11 @@ pub const COMPACT_TICKS: u32 = 10;
 pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;
+/// Ticks without a request of any client after which it looks only every so many: after ten seconds, four times a
+/// second. What fills a memtable or a segment of the log meanwhile comes from clients, and a quarter of a second of it
+/// has room in both.
+pub const QUIET_TICKS: u64 = 400;
+pub const TICKS_WHEN_QUIET: u64 = 10;
 /// Buckets of one store: AWS allows an account 10,000 by default.
 pub const BUCKETS_MAX: usize = 10_000;
 /// One setting of a bucket, as it is kept: 1,000 lifecycle rules of 500 bytes each, and a CORS configuration
@@ -489,6 +502,14 @@ pub const EVACUATE_MINUTES_DEFAULT: u64 = 60;
 pub const EVACUATE_MINUTES_MAX: u64 = 365 * 24 * 60;
 /// Pause before an evacuation is tried again that found no room: each try walks the catalog.
 pub const EVACUATION_RETRY_SECONDS: u64 = 600;
+/// Headers of one look: 64 reads of 4 KiB, some milliseconds of one drive, once a second at most.
+pub const HEADERS_SAMPLED_MAX: usize = 64;
+/// A drive is doubtful when this many of them are wrong, or all that there are, and one part in so many.
+pub const HEADERS_WRONG_MIN: usize = 3;
+pub const HEADERS_WRONG_SHARE: usize = 4;
+/// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is mended
+/// at once, so these are others each time, 256 MiB of blocks of 64 KiB.
+pub const DOUBT_BLOCKS_MAX: u64 = 4096;
 /// Bytes an extent is copied between two pauses: a quarter of a chunk.
 pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
 /// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.

@@ -280,8 +280,12 @@ pub struct DriveMetrics {
     /// The path it was given as.
     pub path: String,
     pub state: DriveState,
+    /// Why it is latched, missing or doubtful; empty when it is not, or nobody knows.
+    pub cause: String,
     /// In service; older bytes may be missing until a full scrub has passed.
     pub rebuilding: bool,
+    /// In service; does not hold what was written to it.
+    pub doubtful: bool,
     pub evacuation: Evacuation,
     /// Bytes the whole drive may hold; every core reports the same.
     pub capacity_bytes: u64,
@@ -303,7 +307,11 @@ impl DriveMetrics {
             self.path.clone_from(&other.path);
         }
         self.state = self.state.max(other.state);
+        if self.cause.is_empty() {
+            self.cause.clone_from(&other.cause);
+        }
         self.rebuilding |= other.rebuilding;
+        self.doubtful |= other.doubtful;
         self.evacuation = self.evacuation.max(other.evacuation);
         self.capacity_bytes = self.capacity_bytes.max(other.capacity_bytes);
         self.used_bytes += other.used_bytes;

@@ -38,10 +38,12 @@ impl Stint {
         true
     }
 
-    /// Counts steps that were taken, and rests when enough have been.
+    /// Counts steps that were taken, and rests when enough have been. A timer is large and a rest is rare: it is
+    /// kept out of the futures of those who step.
+    #[inline]
     pub async fn step(&mut self, steps: usize) {
         if self.take(steps) {
-            rest().await;
+            Box::pin(rest()).await;
         }
     }
 }

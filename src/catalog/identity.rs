@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::keyuse::LastUse;
 use crate::base::limits::{ACCESS_KEYS_PER_IDENTITY_MAX, USER_POLICIES_MAX};
 use crate::base::time::Nanos;
 use crate::codec::wire::{Put, Take};
@@ -42,6 +43,14 @@ pub struct KeyValue {
     pub secret: String,
     pub active: bool,
     pub created: Nanos,
+    /// Not of the record: it has one of its own, and all copies of the key share it.
+    pub last_use: LastUse,
+}
+
+impl KeyValue {
+    pub fn new(id: String, secret: String, created: Nanos) -> KeyValue {
+        KeyValue { id, secret, active: true, created, last_use: LastUse::default() }
+    }
 }
 
 impl fmt::Debug for KeyValue {
@@ -101,7 +110,8 @@ fn take_keys(take: &mut Take<'_>) -> Option<Vec<KeyValue>> {
     let count = take.varint().filter(|count| *count <= ACCESS_KEYS_PER_IDENTITY_MAX as u64)?;
     let key = |take: &mut Take<'_>| {
         let (id, secret) = (take_text(take)?, take_text(take)?);
-        Some(KeyValue { id, secret, active: take_bool(take)?, created: Nanos(take.u64()?) })
+        let (active, created) = (take_bool(take)?, Nanos(take.u64()?));
+        Some(KeyValue { active, ..KeyValue::new(id, secret, created) })
     };
     (0..count).map(|_| key(take)).collect()
 }
@@ -130,7 +140,7 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = Vec<KeyValue>> {
         let key = (any::<String>(), any::<String>(), any::<bool>(), any::<u64>()).prop_map(
-            |(id, secret, active, created)| KeyValue { id, secret, active, created: Nanos(created) },
+            |(id, secret, active, created)| KeyValue { active, ..KeyValue::new(id, secret, Nanos(created)) },
         );
         prop::collection::vec(key, 0..=ACCESS_KEYS_PER_IDENTITY_MAX)
     }
@@ -158,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        let key = KeyValue { id: "AKIA".into(), secret: "hush".into(), active: true, created: Nanos(0) };
+        let key = KeyValue::new("AKIA".into(), "hush".into(), Nanos(0));
         assert!(!format!("{key:?}").contains("hush"));
     }
 }

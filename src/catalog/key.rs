@@ -42,6 +42,7 @@ pub fn bucket_name(key: &[u8]) -> Option<&str> {
 /// Of the family of identities; `b'g'`, `b'r'` and `b'p'` are kept for groups, roles and policies.
 const ACCOUNT: u8 = b'a';
 const USER: u8 = b'u';
+const LAST_USE: u8 = b'k';
 const ACCOUNT_ID_BYTES: usize = 12;
 
 /// Whom an identity's key names.
@@ -51,23 +52,30 @@ pub enum Identity {
     Account(String),
     /// By account id and name.
     User(String, String),
+    /// When the access key with this id was last used.
+    LastUse(String),
 }
 
 pub fn identity(identity: &Identity) -> Vec<u8> {
     match identity {
         Identity::Account(id) => join(IDENTITY, &[&[ACCOUNT], id.as_bytes()]),
         Identity::User(account, name) => join(IDENTITY, &[&[USER], account.as_bytes(), name.as_bytes()]),
+        Identity::LastUse(id) => join(IDENTITY, &[&[LAST_USE], id.as_bytes()]),
     }
 }
 
-/// The family of identities: accounts, then users by account.
+/// The family of identities: accounts, last uses of keys, then users by account.
 pub fn identities() -> (Vec<u8>, Vec<u8>) {
     (vec![IDENTITY], vec![IDENTITY + 1])
 }
 
 pub fn parse_identity(key: &[u8]) -> Option<Identity> {
     let (kind, rest) = key.strip_prefix(&[IDENTITY])?.split_first()?;
-    let (account, name) = std::str::from_utf8(rest).ok()?.split_at_checked(ACCOUNT_ID_BYTES)?;
+    let rest = std::str::from_utf8(rest).ok()?;
+    if *kind == LAST_USE {
+        return Some(Identity::LastUse(rest.to_owned()));
+    }
+    let (account, name) = rest.split_at_checked(ACCOUNT_ID_BYTES)?;
     match (*kind, name) {
         (ACCOUNT, "") => Some(Identity::Account(account.to_owned())),
         (USER, name) if !name.is_empty() => Some(Identity::User(account.to_owned(), name.to_owned())),
@@ -347,13 +355,9 @@ fn unescape(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     loop {
-        let (byte, after) = rest.split_first()?;
-        if *byte != 0 {
-            out.push(*byte);
-            rest = after;
-            continue;
-        }
-        match after.split_first()? {
+        let (plain, special) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
+        out.extend_from_slice(plain);
+        match special.get(1..)?.split_first()? {
             (0xff, after) => {
                 out.push(0);
                 rest = after;
@@ -383,7 +387,11 @@ mod tests {
     #[test]
     fn identities_come_back_and_are_nothing_else() {
         let account = "123456789012".to_owned();
-        for identity in [Identity::Account(account.clone()), Identity::User(account.clone(), "ann".into())] {
+        for identity in [
+            Identity::Account(account.clone()),
+            Identity::User(account.clone(), "ann".into()),
+            Identity::LastUse("AKIA".into()),
+        ] {
             let at = super::identity(&identity);
             assert_eq!(parse_identity(&at), Some(identity));
             assert_eq!((family(&at), bucket_name(&at)), (Some("identity"), None));

@@ -526,6 +526,16 @@ impl Log {
         is_idle
     }
 
+    /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
+    pub async fn drop_prepared(&self, is_weak: impl Fn(&Mirrors) -> bool) {
+        let is_weak = self.prepared.borrow().as_ref().is_some_and(|(_, mirrors)| is_weak(mirrors));
+        let dropped = if is_weak { self.prepared.borrow_mut().take() } else { None };
+        if let Some((id, _)) = dropped {
+            self.logs.retire(id).await;
+            self.prepare.notify_one();
+        }
+    }
+
     /// Nothing in the segment matters any more: its space may be used again.
     pub async fn retire(&self, id: LogId) {
         self.logs.retire(id).await;

@@ -9,6 +9,7 @@ pub mod meta;
 mod attached;
 pub mod value;
 pub mod usage;
+pub mod keyuse;
 pub mod identity;
 pub mod event;
 pub mod directory;

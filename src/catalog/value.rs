@@ -88,11 +88,22 @@ pub struct SettingValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadValue {
     pub initiated: Nanos,
+    /// Canonical id of the account of whoever began it.
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     /// What the object will have.
     pub attached: Attached,
+}
+
+/// The user who began an upload; a root stands for its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initiator {
+    /// The unique id: no other user ever has it.
+    pub id: String,
+    /// As it was then.
+    pub arn: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -379,6 +390,9 @@ impl UploadValue {
     pub fn encode(&self) -> Vec<u8> {
         let mut put = Put::default();
         put.u8(LAYOUT).u64(self.initiated.0).bytes(self.owner.as_bytes());
+        let user = self.initiator.as_ref();
+        put.bytes(user.map_or("", |user| &user.id).as_bytes());
+        put.bytes(user.map_or("", |user| &user.arn).as_bytes());
         put_checksum_head(&mut put, self.checksum);
         put_headers(&mut put, &self.headers);
         attached::put(&mut put, &self.attached);
@@ -388,9 +402,11 @@ impl UploadValue {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut take = layout(bytes)?;
         let (initiated, owner) = (Nanos(take.u64()?), take_text(&mut take)?);
+        let (id, arn) = (take_text(&mut take)?, take_text(&mut take)?);
+        let initiator = (!id.is_empty()).then_some(Initiator { id, arn });
         let checksum = take_checksum_head(&mut take)?;
         let (headers, attached) = (take_headers(&mut take)?, attached::take(&mut take)?);
-        Some(UploadValue { initiated, owner, headers, checksum, attached })
+        Some(UploadValue { initiated, owner, initiator, headers, checksum, attached })
     }
 }
 
@@ -485,6 +501,11 @@ fn algorithm_byte(algorithm: ChecksumAlgorithm) -> u8 {
         ChecksumAlgorithm::Crc64Nvme => 3,
         ChecksumAlgorithm::Sha1 => 4,
         ChecksumAlgorithm::Sha256 => 5,
+        ChecksumAlgorithm::Sha512 => 6,
+        ChecksumAlgorithm::Md5 => 7,
+        ChecksumAlgorithm::XxHash64 => 8,
+        ChecksumAlgorithm::XxHash3 => 9,
+        ChecksumAlgorithm::XxHash128 => 10,
     }
 }
 
@@ -500,15 +521,12 @@ fn put_checksum_head(put: &mut Put, head: Option<(ChecksumAlgorithm, ChecksumKin
 fn take_checksum_head(take: &mut Take<'_>) -> Option<Option<(ChecksumAlgorithm, ChecksumKind)>> {
     let byte = take.u8()?;
     let kind = if byte & 0x80 == 0 { ChecksumKind::Composite } else { ChecksumKind::FullObject };
-    let algorithm = match byte & 0x7f {
-        0 => return Some(None),
-        1 => ChecksumAlgorithm::Crc32,
-        2 => ChecksumAlgorithm::Crc32c,
-        3 => ChecksumAlgorithm::Crc64Nvme,
-        4 => ChecksumAlgorithm::Sha1,
-        5 => ChecksumAlgorithm::Sha256,
-        _ => return None,
-    };
+    let byte = byte & 0x7f;
+    if byte == 0 {
+        return Some(None);
+    }
+    let algorithm =
+        ChecksumAlgorithm::ALL.into_iter().find(|algorithm| algorithm_byte(*algorithm) == byte)?;
     Some(Some((algorithm, kind)))
 }
 

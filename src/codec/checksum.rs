@@ -15,6 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh64::Xxh64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChecksumAlgorithm {
@@ -23,6 +25,12 @@ pub enum ChecksumAlgorithm {
     Crc64Nvme,
     Sha1,
     Sha256,
+    Sha512,
+    Md5,
+    XxHash64,
+    /// XXH3 of 64 bits.
+    XxHash3,
+    XxHash128,
 }
 
 /// `x-amz-checksum-type`: how the checksum of a multipart object comes about.
@@ -39,12 +47,17 @@ pub enum ChecksumError {
 }
 
 impl ChecksumAlgorithm {
-    pub const ALL: [ChecksumAlgorithm; 5] = [
+    pub const ALL: [ChecksumAlgorithm; 10] = [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c,
         ChecksumAlgorithm::Crc64Nvme,
         ChecksumAlgorithm::Sha1,
         ChecksumAlgorithm::Sha256,
+        ChecksumAlgorithm::Sha512,
+        ChecksumAlgorithm::Md5,
+        ChecksumAlgorithm::XxHash64,
+        ChecksumAlgorithm::XxHash3,
+        ChecksumAlgorithm::XxHash128,
     ];
 
     /// `CRC32`, as in `x-amz-checksum-algorithm`.
@@ -55,6 +68,11 @@ impl ChecksumAlgorithm {
             ChecksumAlgorithm::Crc64Nvme => "CRC64NVME",
             ChecksumAlgorithm::Sha1 => "SHA1",
             ChecksumAlgorithm::Sha256 => "SHA256",
+            ChecksumAlgorithm::Sha512 => "SHA512",
+            ChecksumAlgorithm::Md5 => "MD5",
+            ChecksumAlgorithm::XxHash64 => "XXHASH64",
+            ChecksumAlgorithm::XxHash3 => "XXHASH3",
+            ChecksumAlgorithm::XxHash128 => "XXHASH128",
         }
     }
 
@@ -71,6 +89,11 @@ impl ChecksumAlgorithm {
             ChecksumAlgorithm::Crc64Nvme => "x-amz-checksum-crc64nvme",
             ChecksumAlgorithm::Sha1 => "x-amz-checksum-sha1",
             ChecksumAlgorithm::Sha256 => "x-amz-checksum-sha256",
+            ChecksumAlgorithm::Sha512 => "x-amz-checksum-sha512",
+            ChecksumAlgorithm::Md5 => "x-amz-checksum-md5",
+            ChecksumAlgorithm::XxHash64 => "x-amz-checksum-xxhash64",
+            ChecksumAlgorithm::XxHash3 => "x-amz-checksum-xxhash3",
+            ChecksumAlgorithm::XxHash128 => "x-amz-checksum-xxhash128",
         }
     }
 
@@ -87,6 +110,11 @@ impl ChecksumAlgorithm {
             ChecksumAlgorithm::Crc64Nvme => "ChecksumCRC64NVME",
             ChecksumAlgorithm::Sha1 => "ChecksumSHA1",
             ChecksumAlgorithm::Sha256 => "ChecksumSHA256",
+            ChecksumAlgorithm::Sha512 => "ChecksumSHA512",
+            ChecksumAlgorithm::Md5 => "ChecksumMD5",
+            ChecksumAlgorithm::XxHash64 => "ChecksumXXHASH64",
+            ChecksumAlgorithm::XxHash3 => "ChecksumXXHASH3",
+            ChecksumAlgorithm::XxHash128 => "ChecksumXXHASH128",
         }
     }
 
@@ -98,9 +126,11 @@ impl ChecksumAlgorithm {
     pub fn digest_bytes(self) -> usize {
         match self {
             ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c => 4,
-            ChecksumAlgorithm::Crc64Nvme => 8,
+            ChecksumAlgorithm::Crc64Nvme | ChecksumAlgorithm::XxHash64 | ChecksumAlgorithm::XxHash3 => 8,
+            ChecksumAlgorithm::Md5 | ChecksumAlgorithm::XxHash128 => 16,
             ChecksumAlgorithm::Sha1 => 20,
             ChecksumAlgorithm::Sha256 => 32,
+            ChecksumAlgorithm::Sha512 => DIGEST_BYTES_MAX,
         }
     }
 
@@ -112,7 +142,7 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// Which combinations AWS allows: SHA has no full-object form, CRC64NVME no composite one.
+    /// Which combinations AWS allows: only CRCs have a full-object form, CRC64NVME has no composite one.
     pub fn allows(self, kind: ChecksumType) -> bool {
         match kind {
             ChecksumType::Composite => self != ChecksumAlgorithm::Crc64Nvme,
@@ -126,10 +156,13 @@ impl ChecksumAlgorithm {
             ChecksumAlgorithm::Crc32 => Some((0xEDB8_8320, 32)),
             ChecksumAlgorithm::Crc32c => Some((0x82F6_3B78, 32)),
             ChecksumAlgorithm::Crc64Nvme => Some((0x9A6C_9329_AC4B_C9B5, 64)),
-            ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 => None,
+            _ => None,
         }
     }
 }
+
+/// Of the longest checksum, SHA-512.
+const DIGEST_BYTES_MAX: usize = 64;
 
 impl ChecksumType {
     pub fn name(self) -> &'static str {
@@ -162,7 +195,7 @@ impl Checksum {
 
     /// Reads the value of a header, trailer or XML element.
     pub fn from_base64(algorithm: ChecksumAlgorithm, text: &str) -> Result<Checksum, ChecksumError> {
-        let mut bytes = [0; 33];
+        let mut bytes = [0; DIGEST_BYTES_MAX + 2];
         let filled = decode_base64(text, &mut bytes)?;
         Checksum::from_bytes(algorithm, filled)
     }
@@ -178,7 +211,7 @@ impl Checksum {
         self.algorithm
     }
 
-    /// CRCs are big-endian.
+    /// CRCs and the values of xxHash are big-endian.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -196,11 +229,14 @@ impl fmt::Debug for Checksum {
 
 /// Reads `Content-MD5`.
 pub fn parse_md5_base64(text: &str) -> Result<[u8; 16], ChecksumError> {
-    let mut bytes = [0; 33];
+    let mut bytes = [0; DIGEST_BYTES_MAX + 2];
     decode_base64(text, &mut bytes)?.try_into().map_err(|_| ChecksumError::BadValue)
 }
 
-fn decode_base64<'b>(text: &str, room: &'b mut [u8; 33]) -> Result<&'b [u8], ChecksumError> {
+fn decode_base64<'b>(
+    text: &str,
+    room: &'b mut [u8; DIGEST_BYTES_MAX + 2],
+) -> Result<&'b [u8], ChecksumError> {
     let length = STANDARD.decode_slice(text, room).map_err(|_| ChecksumError::BadValue)?;
     room.get(..length).ok_or(ChecksumError::BadValue)
 }
@@ -217,6 +253,10 @@ pub struct Hasher {
 enum State {
     Crc(crc_fast::Digest),
     Sha(digest::Context),
+    Md5(Md5),
+    XxHash64(Xxh64),
+    /// Boxed, because its state is many times that of the others.
+    XxHash3(Box<Xxh3>),
 }
 
 impl Hasher {
@@ -228,6 +268,12 @@ impl Hasher {
             ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
             ChecksumAlgorithm::Sha1 => State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             ChecksumAlgorithm::Sha256 => State::Sha(digest::Context::new(&digest::SHA256)),
+            ChecksumAlgorithm::Sha512 => State::Sha(digest::Context::new(&digest::SHA512)),
+            ChecksumAlgorithm::Md5 => State::Md5(Md5::new()),
+            ChecksumAlgorithm::XxHash64 => State::XxHash64(Xxh64::new(0)),
+            ChecksumAlgorithm::XxHash3 | ChecksumAlgorithm::XxHash128 => {
+                State::XxHash3(Box::new(Xxh3::new()))
+            }
         };
         Hasher { algorithm, state }
     }
@@ -236,15 +282,24 @@ impl Hasher {
         match &mut self.state {
             State::Crc(crc) => crc.update(data),
             State::Sha(sha) => sha.update(data),
+            State::Md5(md5) => md5.update(data),
+            State::XxHash64(hash) => hash.update(data),
+            State::XxHash3(hash) => hash.update(data),
         }
     }
 
     pub fn finish(self) -> Checksum {
+        let algorithm = self.algorithm;
+        let value = |bytes: &[u8]| Checksum { algorithm, bytes: SmallVec::from_slice(bytes) };
         match self.state {
-            State::Crc(crc) => crc_value(self.algorithm, crc.finalize()),
-            State::Sha(sha) => {
-                Checksum { algorithm: self.algorithm, bytes: SmallVec::from_slice(sha.finish().as_ref()) }
+            State::Crc(crc) => crc_value(algorithm, crc.finalize()),
+            State::Sha(sha) => value(sha.finish().as_ref()),
+            State::Md5(md5) => value(&md5.finalize()),
+            State::XxHash64(hash) => value(&hash.digest().to_be_bytes()),
+            State::XxHash3(hash) if algorithm == ChecksumAlgorithm::XxHash3 => {
+                value(&hash.digest().to_be_bytes())
             }
+            State::XxHash3(hash) => value(&hash.digest128().to_be_bytes()),
         }
     }
 }
@@ -449,6 +504,14 @@ mod tests {
             hex_of(ChecksumAlgorithm::Sha256),
             "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
         );
+        assert!(
+            hex_of(ChecksumAlgorithm::Sha512).starts_with("d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c2")
+        );
+        assert_eq!(hex_of(ChecksumAlgorithm::Md5), "25f9e794323b453885f5181f1b624d0b");
+        let empty = |algorithm| hex::encode(Checksum::of(algorithm, b"").bytes());
+        assert_eq!(empty(ChecksumAlgorithm::XxHash64), "ef46db3751d8e999");
+        assert_eq!(empty(ChecksumAlgorithm::XxHash3), "2d06800538d394c2");
+        assert_eq!(empty(ChecksumAlgorithm::XxHash128), "99aa06d3014798d86001c324468d497f");
         let mut digests = Digests::new(true, true, None);
         digests.update(nine);
         let values = digests.finish();

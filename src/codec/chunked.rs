@@ -76,6 +76,8 @@ pub struct ChunkDecoder {
     /// The unfinished line at the end of the last input.
     line: Vec<u8>,
     trailer_bytes: usize,
+    /// Empty lines behind the last chunk.
+    trailer_gaps: u8,
     trailer_signature: Option<Claimed>,
     trailers: Trailers,
 }
@@ -100,6 +102,7 @@ impl ChunkDecoder {
             received: 0,
             line: Vec::new(),
             trailer_bytes: 0,
+            trailer_gaps: 0,
             trailer_signature: None,
             trailers: Trailers::default(),
         }
@@ -116,11 +119,12 @@ impl ChunkDecoder {
     }
 
     /// Tells that the body has ended, and gives the trailers when everything about it was right.
-    /// The last empty line may be missing, because some clients leave it out.
+    /// The last empty line may be missing, because some clients leave it out, or stand twice.
     pub fn finish(mut self) -> Result<Trailers, ChunkError> {
         match self.state {
             State::Done => {}
             State::Trailer if self.line.is_empty() => self.end_of_trailer()?,
+            State::Trailer if self.trailer_gaps > 0 => return Err(FOLLOWED),
             State::Failed(error) => return Err(error),
             _ => return Err(self.incomplete()),
         }
@@ -136,7 +140,7 @@ impl ChunkDecoder {
         while !input.is_empty() {
             match self.state {
                 State::Data { left } => return Ok(Some(self.take_data(input, left))),
-                State::Done => return Err(ChunkError::Malformed("bytes follow its end")),
+                State::Done => return Err(FOLLOWED),
                 State::Failed(error) => return Err(error),
                 State::Header | State::DataEnd | State::Trailer => {
                     let Some(line) = self.take_line(input)? else { return Ok(None) };
@@ -227,20 +231,33 @@ impl ChunkDecoder {
         self.chain.as_mut().map_or(Ok(()), Chain::check_chunk)
     }
 
-    /// One trailer, or the empty line that ends them. Lines may end in LF alone, as in the
-    /// documented example.
+    /// One trailer, or an empty line. Lines may end in LF alone, as in the documented example; some
+    /// clients send that LF and a CR LF as well, so that an empty line stands in front of the
+    /// signature, or two at the end. Which line was the last is therefore known at `finish` only.
     fn trailer_line(&mut self, line: &[u8]) -> Result<(), ChunkError> {
         self.trailer_bytes += line.len();
         let text = std::str::from_utf8(line).map_err(|_| ChunkError::MalformedTrailer("it is not text"))?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            self.end_of_trailer()?;
-            self.state = State::Done;
-            return Ok(());
+            return self.trailer_gap();
+        }
+        if self.trailer_gaps > 0
+            && (self.chain.is_none() || !text.to_ascii_lowercase().starts_with(TRAILER_SIGNATURE))
+        {
+            return Err(FOLLOWED);
         }
         let (name, value) =
             text.split_once(':').ok_or(ChunkError::MalformedTrailer("a line has no colon"))?;
         self.add_trailer(name, value.trim())
+    }
+
+    fn trailer_gap(&mut self) -> Result<(), ChunkError> {
+        self.trailer_gaps += 1;
+        if !self.trailer_expected || self.trailer_gaps == TRAILER_GAPS_MAX {
+            self.end_of_trailer()?;
+            self.state = State::Done;
+        }
+        Ok(())
     }
 
     fn add_trailer(&mut self, name: &str, value: &str) -> Result<(), ChunkError> {
@@ -273,6 +290,10 @@ impl ChunkDecoder {
         ChunkError::Incomplete { declared: self.declared, received: self.received }
     }
 }
+
+const FOLLOWED: ChunkError = ChunkError::Malformed("bytes follow its end");
+
+const TRAILER_GAPS_MAX: u8 = 2;
 
 const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 
@@ -502,6 +523,28 @@ mod tests {
             (&b"hello"[..], Some("NhCmhg=="))
         );
         assert_eq!(decode(None, true, 0, b"0\r\n\r\n").unwrap().0, b"");
+    }
+
+    /// A client that ends trailer lines in LF and adds CR LF, so that empty lines come about.
+    #[test]
+    fn empty_lines_around_the_signature_of_a_trailer() {
+        let body = encode(b"hello", 9, Some(seed()), Some(&[("x-amz-checksum-crc32", "NhCmhg==")]));
+        let text = String::from_utf8(body).unwrap();
+        let spread = text.replace("NhCmhg==\r\n", "NhCmhg==\n\r\n");
+        let (data, trailers) = decode(Some(seed()), true, 5, spread.as_bytes()).unwrap();
+        assert_eq!((&data[..], trailers.get("x-amz-checksum-crc32")), (&b"hello"[..], Some("NhCmhg==")));
+        let unsigned = b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\n\r\n\r\n";
+        assert_eq!(decode(None, true, 5, unsigned).unwrap().0, b"hello");
+        let refused = |signed: bool, body: &str| {
+            decode(signed.then(seed), true, 5, body.as_bytes()).unwrap_err().code()
+        };
+        assert_eq!(
+            refused(true, &text.replace("NhCmhg==\r\n", "NhCmhg==\n\r\n\r\n")),
+            "SignatureDoesNotMatch"
+        );
+        assert_eq!(refused(true, &text.replace("x-amz-checksum", "\r\nx-amz-checksum")), "InvalidRequest");
+        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\nx-amz-trailer-signature:0\r\n"), "InvalidRequest");
+        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\n\r\n\r\n"), "InvalidRequest");
     }
 
     #[test]

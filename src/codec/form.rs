@@ -155,7 +155,7 @@ impl FormReader {
         let disposition = header("content-disposition").ok_or(FormError::Malformed)?;
         let (kind, parameters) = disposition.split_once(';').ok_or(FormError::Malformed)?;
         let name = parameter(parameters, "name").filter(|_| kind.trim().eq_ignore_ascii_case("form-data"));
-        let name = name.ok_or(FormError::Malformed)?;
+        let name = name.filter(|name| !name.is_empty()).ok_or(FormError::Malformed)?;
         if !name.eq_ignore_ascii_case("file") {
             self.state = State::Field(name);
             return Ok(None);
@@ -286,6 +286,8 @@ mod tests {
         assert!(FormReader::new("Multipart/Form-Data; charset=x; boundary=\"a b\"").is_some());
         assert_eq!(read(&[b"--Bxx"]), Err(FormError::Malformed));
         assert_eq!(read(&[b"--B\r\nX: y\r\n\r\n"]), Err(FormError::Malformed));
+        let nameless = b"--B\r\nContent-Disposition: form-data; name=\"\"; filename=\"f\"\r\n\r\n";
+        assert_eq!(read(&[nameless]), Err(FormError::Malformed));
         let endless = vec![b'x'; POST_FIELDS_BYTES_MAX + 100];
         assert_eq!(read(&[&endless]), Err(FormError::FieldsTooLarge));
         let head = b"--B\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n";

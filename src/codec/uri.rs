@@ -126,23 +126,31 @@ fn decode(raw: &str, plus: u8) -> Result<Cow<'_, str>, UriError> {
 }
 
 fn decode_bytes(raw: &str, plus: u8) -> Result<Cow<'_, [u8]>, UriError> {
-    if !raw.bytes().any(|byte| byte == b'%' || (byte == b'+' && plus != b'+')) {
-        return Ok(Cow::Borrowed(raw.as_bytes()));
-    }
-    let mut out = Vec::with_capacity(raw.len());
+    let special = |byte: &u8| *byte == b'%' || (*byte == b'+' && plus != b'+');
     let mut rest = raw.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'%' => {
-                let (&[high, low], after) = rest.split_first_chunk::<2>().ok_or(UriError::BadEscape)?;
-                out.push(hex_value(high)? << 4 | hex_value(low)?);
-                rest = after;
-            }
-            b'+' => out.push(plus),
-            _ => out.push(byte),
+    let mut out = Vec::new();
+    while let Some(at) = rest.iter().position(special) {
+        if out.is_empty() {
+            out.reserve(raw.len());
         }
+        let (plain, encoded) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        rest = match encoded {
+            [b'%', high, low, after @ ..] => {
+                out.push(hex_value(*high)? << 4 | hex_value(*low)?);
+                after
+            }
+            [b'+', after @ ..] => {
+                out.push(plus);
+                after
+            }
+            _ => return Err(UriError::BadEscape),
+        };
     }
+    if rest.len() == raw.len() {
+        return Ok(Cow::Borrowed(rest));
+    }
+    out.extend_from_slice(rest);
     Ok(Cow::Owned(out))
 }
 
@@ -155,20 +163,27 @@ fn hex_value(digit: u8) -> Result<u8, UriError> {
     }
 }
 
-const fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+fn is_unreserved(byte: u8) -> bool {
+    UNRESERVED[usize::from(byte)]
 }
+
+/// A table: every byte of every target is looked up.
+const UNRESERVED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 /// True when encoding the decoded text would give the same text again. `kept` is one more byte
 /// that stands for itself.
 fn is_canonical(raw: &str, kept: u8) -> bool {
     let mut rest = raw.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if is_unreserved(byte) || byte == kept {
-            continue;
-        }
-        let Some((&[high, low], after)) = rest.split_first_chunk::<2>() else { return false };
+    while let Some(at) = rest.iter().position(|byte| !is_unreserved(*byte) && *byte != kept) {
+        let Some((&[byte, high, low], after)) = rest[at..].split_first_chunk::<3>() else { return false };
         let upper = |digit: u8| digit.is_ascii_digit() || matches!(digit, b'A'..=b'F');
         if byte != b'%' || !upper(high) || !upper(low) {
             return false;
@@ -185,13 +200,13 @@ fn is_canonical(raw: &str, kept: u8) -> bool {
 
 fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: u8) {
     out.reserve(bytes.len());
-    for &byte in bytes {
-        if is_unreserved(byte) || byte == kept {
-            out.push(byte);
-        } else {
-            push_escape(out, byte);
-        }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| !is_unreserved(*byte) && *byte != kept) {
+        out.extend_from_slice(&rest[..at]);
+        push_escape(out, rest[at]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 fn push_escape(out: &mut Vec<u8>, byte: u8) {

@@ -110,7 +110,9 @@ const WEBSITE_DOMAIN_DEFAULT: &str = "s3-website.localhost";
 /// Why a configuration cannot work. The message names the value and says what would.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error(
+        "cannot read the configuration file {path}: {source}; --config names a TOML file that this user may read"
+    )]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration file {path} is larger than {} bytes", limits::CONFIG_FILE_BYTES_MAX)]
     TooLarge { path: PathBuf },

@@ -34,6 +34,15 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 the command failed; 2 the command line or configuration is wrong; \
 3 the server could not start; 4 the server answers but is not ready (status).";
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let example = "give an address and a port, such as 127.0.0.1:9000 or [::]:9000";
+    text.parse().map_err(|_| example.to_owned())
+}
+
+fn drive_number(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give the number of the drive, as `basalt status` shows it".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the S3 API from the given drives
@@ -160,7 +169,7 @@ pub struct ServeOptions {
     /// Serves S3 and, under /-/, health, metrics and status. The default is reachable from this machine
     /// only; use 0.0.0.0:9000 or [::]:9000 for all interfaces. Port 0 picks a free port, which is logged.
     /// Default: 127.0.0.1:9000.
-    #[arg(long, value_name = "ADDRESS", env = "BASALT_LISTEN", help_heading = "Network")]
+    #[arg(long, value_name = "ADDRESS", env = "BASALT_LISTEN", help_heading = "Network", value_parser = address)]
     pub listen: Option<SocketAddr>,
 
     /// Region that clients sign for
@@ -523,7 +532,7 @@ pub enum DriveCommand {
     /// at once and repairs what is stale or missing.
     Readmit {
         /// Number of the drive, as `basalt status` shows it
-        #[arg(value_name = "N")]
+        #[arg(value_name = "N", value_parser = drive_number)]
         drive: u16,
 
         #[command(flatten)]

@@ -5,10 +5,11 @@
 //! `base::metrics`. A directory drive is two files with one address space; a block device is opened twice.
 //!
 //! Invariants: a failed write or flush latches the drive for all cores, and from then on no write or flush
-//! succeeds until an operator readmits it; a full drive is not a failed one; a failed read never latches; an address of a drive the pool
-//! does not have is an error, not a panic, because it may come from a drive. A flush covers exactly the
-//! writes that were complete when it was asked for: callers that come while one is under way share the
-//! next one.
+//! succeeds until an operator readmits it; a full drive is not a failed one; a single failed read never latches; an
+//! address of a drive the pool does not have is an error, not a panic, because it may come from a drive. A flush
+//! covers exactly the writes that were complete when it was asked for: callers that come while one is under way share
+//! the next one. A drive is *doubtful* while it is in service and does not hold what was written to it
+//! (`upkeep::doubt` decides): it is written and mended, and asked last.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -58,6 +59,13 @@ pub struct DriveShared {
     cause: ArcSwapOption<String>,
     /// In service, and not yet known to hold all that it should.
     rebuilding: AtomicBool,
+    /// In service, and known not to hold what was written to it; and whether that was ever so since the start.
+    doubtful: AtomicBool,
+    was_doubtful: AtomicBool,
+    /// What tells it from any other drive with its place.
+    uuid: ArcSwapOption<u128>,
+    /// Blocks that were not what was written, of all cores.
+    wrong: AtomicU64,
     evacuation: AtomicU8,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
@@ -100,6 +108,10 @@ impl DriveShared {
             state: AtomicU8::new(state as u8),
             cause: ArcSwapOption::empty(),
             rebuilding: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
+            was_doubtful: AtomicBool::new(false),
+            uuid: ArcSwapOption::empty(),
+            wrong: AtomicU64::new(0),
             evacuation: AtomicU8::new(Evacuation::None as u8),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
@@ -134,6 +146,54 @@ impl DriveShared {
         self.rebuilding.store(rebuilding, Ordering::Release);
     }
 
+    /// What its superblock calls it, as the start found it.
+    pub fn identify(&self, uuid: u128) {
+        self.uuid.store(Some(Arc::new(uuid)));
+    }
+
+    /// `None` for a drive that was never there.
+    pub fn uuid(&self) -> Option<u128> {
+        self.uuid.load().as_deref().copied()
+    }
+
+    /// Whether it is in service and does not hold what was written to it.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Acquire)
+    }
+
+    /// From here on it is asked last, and counts as lost for what was stored before, until a scrub has mended it.
+    pub fn doubt(&self, cause: &str) {
+        self.set_rebuilding(true);
+        self.was_doubtful.store(true, Ordering::Release);
+        self.cause.store(Some(Arc::new(cause.to_owned())));
+        if !self.doubtful.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                drive = %self.id, path = %self.path, cause,
+                "drive is doubtful: it does not hold what was written to it. A full scrub begins and writes anew what \
+                 can be restored; when it happens again replace the drive: start with an empty one in its place and \
+                 --adopt"
+            );
+        }
+    }
+
+    /// Whether it was doubted before and is trusted again.
+    pub fn was_doubtful(&self) -> bool {
+        self.was_doubtful.load(Ordering::Acquire) && !self.is_doubtful()
+    }
+
+    /// Everything on it is right again, as far as it can be.
+    pub fn trust(&self) {
+        if self.doubtful.swap(false, Ordering::AcqRel) {
+            self.cause.store(None);
+            tracing::warn!(drive = %self.id, path = %self.path, "drive holds again what was written to it");
+        }
+    }
+
+    /// Blocks that were not what was written, and reads that failed.
+    pub fn wrong_reads(&self) -> u64 {
+        self.wrong.load(Ordering::Relaxed) + self.read_errors.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody waits for the drive any more: what stands on it is written anew on the others.
     pub fn evacuation(&self) -> Evacuation {
         let evacuation = self.evacuation.load(Ordering::Acquire);
@@ -153,7 +213,11 @@ impl DriveShared {
     pub fn lose(&self, cause: &str) {
         self.state.store(DriveState::Missing as u8, Ordering::Release);
         self.cause.store(Some(Arc::new(cause.to_owned())));
-        tracing::error!(drive = %self.id, path = %self.path, cause, "drive cannot be opened");
+        tracing::error!(
+            drive = %self.id, path = %self.path, cause,
+            "drive cannot be opened and counts as missing: start again when it can, or with an empty drive in its place \
+             and --adopt"
+        );
     }
 
     /// Puts a latched drive back into service; what it held is doubtful until a scrub has passed. False when
@@ -163,6 +227,7 @@ impl DriveShared {
             return false;
         }
         self.set_rebuilding(true);
+        self.doubtful.store(false, Ordering::Release);
         let (latched, healthy) = (DriveState::Latched as u8, DriveState::Healthy as u8);
         let change = self.state.compare_exchange(latched, healthy, Ordering::AcqRel, Ordering::Acquire);
         if change.is_ok() {
@@ -178,7 +243,12 @@ impl DriveShared {
         let change = self.state.compare_exchange(healthy, latched, Ordering::AcqRel, Ordering::Acquire);
         if change.is_ok() {
             self.cause.store(Some(Arc::new(cause.to_owned())));
-            tracing::error!(drive = %self.id, path = %self.path, cause, "drive latched: no more writes to it");
+            tracing::error!(
+                drive = %self.id, path = %self.path, cause,
+                "drive latched: no more writes to it. When it works again: basalt drive readmit {}; if not, start with \
+                 an empty drive in its place and --adopt",
+                self.id
+            );
         }
     }
 }
@@ -217,6 +287,11 @@ impl Drive {
         self.state() == DriveState::Healthy
     }
 
+    /// In service, and not known to hold anything else than was written to it.
+    pub fn is_trusted(&self) -> bool {
+        self.is_healthy() && !self.shared.is_doubtful()
+    }
+
     /// For what no method here does: allocation, zeroing, size. `None` for a missing drive.
     pub fn file(&self, area: Area) -> Option<&File> {
         let files = self.files.as_ref()?;
@@ -229,13 +304,20 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
-        let (rebuilding, evacuation) = (self.shared.is_rebuilding(), self.shared.evacuation());
-        DriveMetrics { state: self.state(), rebuilding, evacuation, ..figures }
+        DriveMetrics {
+            state: self.state(),
+            cause: self.shared.cause().map(|cause| cause.to_string()).unwrap_or_default(),
+            rebuilding: self.shared.is_rebuilding(),
+            doubtful: self.is_healthy() && self.shared.is_doubtful(),
+            evacuation: self.shared.evacuation(),
+            ..figures
+        }
     }
 
     /// Counts a block that the drive delivered and that was not the expected one.
     pub fn count_corrupt(&self) {
         self.counters.corrupt_blocks.increment();
+        self.shared.wrong.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Fills `buf` from `offset`. Tried on a latched drive too.
@@ -433,6 +515,10 @@ impl Drives {
 
     pub fn is_healthy(&self, id: DriveId) -> bool {
         self.get(id).is_ok_and(|drive| drive.is_healthy())
+    }
+
+    pub fn is_trusted(&self, id: DriveId) -> bool {
+        self.get(id).is_ok_and(|drive| drive.is_trusted())
     }
 
     /// Drives that are latched or missing.

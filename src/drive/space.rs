@@ -130,6 +130,11 @@ impl Space {
         self.segments.contains_key(&index)
     }
 
+    /// All that are owned.
+    pub fn segments(&self) -> Vec<u32> {
+        self.segments.keys().copied().collect()
+    }
+
     /// Bytes that can be handed out, though not in one piece.
     pub fn free_bytes(&self) -> u64 {
         self.free * PAGE as u64

@@ -37,7 +37,7 @@ pub struct NewAccount {
 }
 
 /// The account of the server's own root: its ids follow from the pool's.
-pub fn root_account(pool: u128, access_key: &str, secret_key: &str) -> (String, AccountValue) {
+pub fn root_account(pool: u128, key: KeyValue) -> (String, AccountValue) {
     let digest = |what: &str| {
         let text = format!("basalt {what} {pool:032x}");
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())
@@ -45,12 +45,6 @@ pub fn root_account(pool: u128, access_key: &str, secret_key: &str) -> (String, 
     let mut seed = [0; 8];
     seed.copy_from_slice(digest("account").as_ref().split_at(8).0);
     let id = 100_000_000_000 + u64::from_le_bytes(seed) % 900_000_000_000;
-    let key = KeyValue {
-        id: access_key.to_owned(),
-        secret: secret_key.to_owned(),
-        active: true,
-        created: Nanos(0),
-    };
     let value = AccountValue {
         canonical: hex::encode(digest("canonical id")),
         name: "root".to_owned(),
@@ -169,7 +163,7 @@ fn check_name(name: &str) -> Result<()> {
 /// A key pair with an id that nobody has.
 pub(super) fn new_key(all: &Identities, now: Nanos, fill: secret::Fill<'_>) -> KeyValue {
     let id = unused(|| secret::access_key(fill), |id| all.key(id, |_, _| ()).is_some());
-    KeyValue { id, secret: secret::secret_key(fill), active: true, created: now }
+    KeyValue::new(id, secret::secret_key(fill), now)
 }
 
 /// Eighty random bits meet once in a lifetime; the loop is for that once.
@@ -189,11 +183,12 @@ mod tests {
 
     #[test]
     fn the_root_account_is_the_same_at_every_start_and_another_in_every_pool() {
-        let (id, value) = root_account(7, "k", "s");
-        assert_eq!(root_account(7, "other", "s").0, id);
-        assert_eq!(root_account(7, "other", "s").1.canonical, value.canonical);
+        let root = |pool, key: &str| root_account(pool, KeyValue::new(key.into(), "s".into(), Nanos(0)));
+        let (id, value) = root(7, "k");
+        assert_eq!(root(7, "other").0, id);
+        assert_eq!(root(7, "other").1.canonical, value.canonical);
         assert!(is_account_id(&id) && value.canonical.len() == 64);
-        assert_ne!(root_account(8, "k", "s").0, id);
+        assert_ne!(root(8, "k").0, id);
     }
 
     #[test]

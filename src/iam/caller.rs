@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use crate::catalog::keyuse::KeyUse;
 use crate::codec::policy::Asker;
 use crate::object::identities::{Account, Holder, Identities, User};
 
@@ -24,18 +25,22 @@ pub const LOG_DELIVERY: &str = "logging.s3.amazonaws.com";
 /// Who writes inventories into buckets.
 pub const INVENTORY: &str = "s3.amazonaws.com";
 
-/// What an access key opens.
-pub struct Credential {
-    pub caller: Caller,
-    pub secret: String,
-}
-
 impl Caller {
+    /// Who has a key, if `prove` finds that the request knows its secret; then the key was used.
     /// `None` for a key that there is not, that was switched off, or whose account was.
-    pub fn of_key(identities: &Identities, access_key: &str) -> Option<Credential> {
+    pub fn of_key<T, E>(
+        identities: &Identities,
+        access_key: &str,
+        used: KeyUse,
+        prove: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Result<(Caller, T), E>> {
         let found = identities.key(access_key, |holder, key| {
             let accepted = key.active && !holder.account().value.disabled;
-            accepted.then(|| Credential { caller: Caller::of_holder(holder), secret: key.secret.clone() })
+            accepted.then(|| {
+                let proved = prove(&key.secret)?;
+                key.last_use.mark(used);
+                Ok((Caller::of_holder(holder), proved))
+            })
         });
         found.flatten()
     }

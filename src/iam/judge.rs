@@ -68,6 +68,11 @@ impl<C: Context> Wish<'_, C> {
         self.decide(rules, object, true)
     }
 
+    /// Whether somebody denies it, for what a caller may do unless that is so.
+    pub fn is_denied(&self, rules: &Rules) -> bool {
+        self.own_opinion().denies || self.opinion_of(rules).denies
+    }
+
     /// Whether it is allowed because an ACL says so.
     pub fn needs_acl(&self, rules: &Rules, object: Option<&ObjectSide<'_>>) -> bool {
         rules.has_acls() && self.decide(rules, object, true) && !self.decide(rules, object, false)

@@ -2,7 +2,7 @@
 //!
 //! Accounts and users are records of the catalog (`object::identities`); here is how they are made and
 //! changed (`accounts`, `users`), who a request comes from (`caller`), what an ACL says (`acl`), what a
-//! bucket lays down (`rules`), what the server itself may write (`delivery`), and the one place that decides (`judge`). Policies are `codec::policy`. Groups,
+//! bucket lays down (`rules`), whom its policy names (`principals`), what the server itself may write (`delivery`), and the one place that decides (`judge`). Policies are `codec::policy`. Groups,
 //! roles, managed policies and sessions come later: a group or a managed policy adds policies to a
 //! caller, a role is one more kind of caller; the evaluator stays as it is.
 //!
@@ -13,6 +13,7 @@ pub mod acl;
 pub mod caller;
 pub mod delivery;
 pub mod judge;
+pub mod principals;
 pub mod rules;
 pub mod secret;
 pub mod users;

@@ -14,8 +14,9 @@ use crate::base::limits::{
     USER_POLICIES_MAX, USER_POLICY_CHARS_MAX, USERS_MAX,
 };
 use crate::catalog::identity::{AccountValue, KeyValue, UserValue};
+use crate::catalog::keyuse::KeyUse;
 use crate::codec::policy::Policy;
-use crate::object::identities::{Account, Identities, IdentityChange, User};
+use crate::object::identities::{Account, Holder, Identities, IdentityChange, User};
 use crate::object::shard::Shard;
 use crate::object::store::Store;
 
@@ -127,6 +128,18 @@ pub async fn delete(store: &Store, account: &str, name: &str) -> Result<()> {
 
 pub fn keys(store: &Store, owner: &KeyOwner) -> Result<Vec<KeyValue>> {
     Ok(Keyed::find(store.identities(), owner)?.keys().to_vec())
+}
+
+/// The user who has a key of this account, `None` for its root, and when it was last used.
+pub fn last_use(store: &Store, account: &str, id: &str) -> Option<(Option<String>, Option<KeyUse>)> {
+    let found = store.identities().key(id, |holder, key| {
+        let user = match holder {
+            Holder::Root(_) => None,
+            Holder::User(user) => Some(user.name.clone()),
+        };
+        (holder.account().id == account).then(|| (user, key.last_use.get()))
+    });
+    found.flatten()
 }
 
 pub async fn create_key(store: &Store, owner: KeyOwner) -> Result<KeyValue> {

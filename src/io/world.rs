@@ -105,6 +105,19 @@ impl World {
         }
     }
 
+    /// Whether it is a file, and so neither a directory nor a device.
+    pub fn is_plain_file(&self, path: &Path) -> bool {
+        matches!(self.0, Kind::Real(_)) && kernel::is_no_drive(path)
+    }
+
+    /// Whether two paths lead to the same place.
+    pub fn is_same(&self, a: &Path, b: &Path) -> bool {
+        match &self.0 {
+            Kind::Real(_) => kernel::is_same(a, b),
+            Kind::Sim(_) => a == b,
+        }
+    }
+
     /// Makes a directory and its parents, durably as names.
     pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         match &self.0 {

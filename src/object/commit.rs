@@ -141,7 +141,8 @@ impl Shard {
         name: String,
         deletion: Deletion,
     ) -> Result<Deleted, ObjectError> {
-        if self.bucket(&named)?.settings.versioning == Some(Versioning::Enabled) {
+        let marks = deletion.version_id.is_none();
+        if marks && self.bucket(&named)?.settings.versioning == Some(Versioning::Enabled) {
             // A marker takes room and gives none back. Waiting with the lock would keep packing out.
             self.admit().await?;
         }

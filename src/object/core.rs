@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::background::{Duty, Foreman, Pulse};
 use super::board::Board;
@@ -44,6 +45,8 @@ pub struct Peers {
     pub owners: Arc<[usize]>,
     /// Rung when a shard has events to tell, by shard.
     pub bells: Arc<[Notify]>,
+    /// When the cores began: the grid of their ticks.
+    pub begun: Instant,
 }
 
 impl Peers {

@@ -14,8 +14,11 @@ use std::sync::Arc;
 use super::core::News;
 use super::error::ObjectError;
 use super::shard::{Shard, damaged};
+use crate::base::limits::KEY_USES_AT_ONCE;
+use crate::base::rest::rest;
 use crate::catalog::identity::{AccountValue, KeyValue, UserValue};
 use crate::catalog::key::{self, Identity};
+use crate::catalog::keyuse::KeyUse;
 use crate::catalog::record::Operation;
 use crate::codec::policy::Policy;
 
@@ -61,6 +64,8 @@ struct State {
     /// Account ids by canonical id.
     canonical: HashMap<String, String>,
     users: BTreeMap<(String, String), Rc<User>>,
+    /// Account and name of users by unique id.
+    ids: HashMap<String, (String, String)>,
     /// By access key id.
     keys: HashMap<String, Holder>,
     /// The account of the server's own root key pair; it has no record.
@@ -108,6 +113,16 @@ impl Identities {
         self.0.borrow().users.get(&(account.to_owned(), name.to_owned())).cloned()
     }
 
+    pub fn user_of_arn(&self, arn: &str) -> Option<Rc<User>> {
+        let account = arn.split(':').nth(4)?;
+        self.user(account, arn.rsplit('/').next()?).filter(|user| user.arn == arn)
+    }
+
+    pub fn user_of_id(&self, id: &str) -> Option<Rc<User>> {
+        let state = self.0.borrow();
+        state.ids.get(id).and_then(|at| state.users.get(at)).cloned()
+    }
+
     /// The users of an account behind `after`, by name.
     pub fn users(&self, account: &str, after: &str) -> Vec<Rc<User>> {
         let state = self.0.borrow();
@@ -126,6 +141,30 @@ impl Identities {
         let holder = state.keys.get(id)?;
         let key = holder.keys().iter().find(|key| key.id == id)?;
         Some(found(holder, key))
+    }
+
+    /// Some of the keys whose last use is not written down.
+    fn unkept_uses(&self) -> Vec<(String, KeyUse)> {
+        let state = self.0.borrow();
+        let keys = state.keys.iter().filter_map(|(id, holder)| {
+            let key = holder.keys().iter().find(|key| key.id == *id)?;
+            Some((id.clone(), key.last_use.unkept()?))
+        });
+        keys.take(KEY_USES_AT_ONCE).collect()
+    }
+
+    /// Keys that changes take away, whose last use is written down.
+    fn gone_uses(&self, changes: &[IdentityChange]) -> Vec<String> {
+        let stay: Vec<&KeyValue> = changes.iter().flat_map(|change| change.keys()).collect();
+        let had = |change: &IdentityChange| match change {
+            IdentityChange::Account(id, _) => self.account(id).map(|account| account.value.keys.clone()),
+            IdentityChange::User(account, name, _) => {
+                self.user(account, name).map(|user| user.value.keys.clone())
+            }
+        };
+        let had = changes.iter().filter_map(had).flatten();
+        let gone = had.filter(|key| key.last_use.is_kept() && !stay.iter().any(|other| other.id == key.id));
+        gone.map(|key| key.id).collect()
     }
 }
 
@@ -171,6 +210,7 @@ impl State {
         let at = (account, name);
         if let Some(old) = self.users.remove(&at) {
             self.forget(&old.value.keys);
+            self.ids.remove(&old.value.id);
         }
         let (Some(value), Some(account)) = (value, self.accounts.get(&at.0).cloned()) else { return };
         let policies = value.policies.iter().map(|(_, text)| Policy::of_user(text.as_bytes()).ok());
@@ -180,6 +220,7 @@ impl State {
         for key in &user.value.keys {
             self.keys.insert(key.id.clone(), Holder::User(user.clone()));
         }
+        self.ids.insert(user.value.id.clone(), at.clone());
         self.users.insert(at, user);
     }
 
@@ -189,6 +230,14 @@ impl State {
 }
 
 impl IdentityChange {
+    /// Those it leaves.
+    fn keys(&self) -> &[KeyValue] {
+        match self {
+            IdentityChange::Account(_, value) => value.as_ref().map_or(&[], |value| &value.keys),
+            IdentityChange::User(_, _, value) => value.as_ref().map_or(&[], |value| &value.keys),
+        }
+    }
+
     fn operation(&self) -> Operation {
         let (identity, value) = match self {
             IdentityChange::Account(id, value) => {
@@ -221,7 +270,10 @@ impl Shard {
             Err(refused) => return Ok(Err(refused)),
         };
         if !changes.is_empty() {
-            self.commit_internal(changes.iter().map(IdentityChange::operation).collect()).await?;
+            let gone = self.bulletin.common.identities.gone_uses(&changes);
+            let forget = |id| Operation::Delete { key: key::identity(&Identity::LastUse(id)) };
+            let operations = changes.iter().map(IdentityChange::operation);
+            self.commit_internal(operations.chain(gone.into_iter().map(forget)).collect()).await?;
         }
         for change in changes {
             self.bulletin.announce(News::Identity(change)).await;
@@ -229,10 +281,33 @@ impl Shard {
         Ok(Ok(answer))
     }
 
+    /// Writes down when keys were last used.
+    pub async fn keep_uses(&self) -> Result<(), ObjectError> {
+        let all = &self.bulletin.common.identities;
+        loop {
+            // Or a use could be written down behind the deletion of its key.
+            let _guard = self.locks.lock(&key::identities().0).await;
+            let uses = all.unkept_uses();
+            if uses.is_empty() {
+                return Ok(());
+            }
+            let put = |(id, last): &(String, KeyUse)| {
+                let key = key::identity(&Identity::LastUse(id.clone()));
+                Operation::Put { key, value: last.encode() }
+            };
+            self.commit_internal(uses.iter().map(put).collect()).await?;
+            for (id, last) in uses {
+                all.key(&id, |_, key| key.last_use.keep(last));
+            }
+            rest().await;
+        }
+    }
+
     /// Every identity there is, read from the catalog at start and told to every core.
     pub async fn announce_identities(&self) -> Result<(), ObjectError> {
         let (start, end) = key::identities();
         let mut scan = self.index.scan(start, end);
+        let mut uses = Vec::new();
         while let Some((at, value)) = scan.next().await? {
             let bad = || damaged("identity");
             let change = match key::parse_identity(&at).ok_or_else(bad)? {
@@ -243,8 +318,16 @@ impl Shard {
                     let value = UserValue::decode(&value).ok_or_else(bad)?;
                     IdentityChange::User(account, name, Some(Arc::new(value)))
                 }
+                Identity::LastUse(id) => {
+                    uses.push((id, KeyUse::decode(&value).ok_or_else(bad)?));
+                    continue;
+                }
             };
             self.bulletin.announce(News::Identity(change)).await;
+        }
+        // Nobody has the former keys of the server's own root.
+        for (id, last) in uses {
+            self.bulletin.common.identities.key(&id, |_, key| key.last_use.restore(last));
         }
         Ok(())
     }
@@ -256,7 +339,7 @@ mod tests {
     use crate::base::time::Nanos;
 
     fn key(id: &str) -> KeyValue {
-        KeyValue { id: id.into(), secret: "s".into(), active: true, created: Nanos(0) }
+        KeyValue::new(id.into(), "s".into(), Nanos(0))
     }
 
     fn account(canonical: &str, keys: Vec<KeyValue>) -> Option<Arc<AccountValue>> {

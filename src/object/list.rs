@@ -351,6 +351,11 @@ impl<T: Placed> Merge<T> {
         Merge { pages: pages.into_iter().map(source).collect() }
     }
 
+    /// How many are here; pages of other rows may follow.
+    pub fn rows(&self) -> usize {
+        self.pages.iter().map(|source| source.page.rows.len()).sum()
+    }
+
     pub fn refill(&mut self, shard: ShardId, page: ShardPage<T>) {
         let source = self.pages.iter_mut().find(|source| source.shard == shard);
         source.expect("pages are asked for by name").page = page;

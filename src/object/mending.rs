@@ -8,12 +8,15 @@ use std::rc::Rc;
 
 use super::error::ObjectError;
 use super::shard::Shard;
-use crate::base::ids::LogId;
+use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::batch;
 use crate::catalog::log::Sealed;
 use crate::catalog::replay::read_window;
+use crate::drive::device::DriveSet;
 use crate::drive::segment::Mirror;
+use crate::pool::headers::Sample;
+use crate::pool::logs::Mirrors;
 use crate::pool::mend::Mended;
 
 /// What a look at a log segment found.
@@ -59,6 +62,34 @@ impl Shard {
             self.log.barrier().await?;
         }
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
+    }
+
+    /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives: only
+    /// full ones are read and emptied.
+    pub async fn leave_logs_on(self: Rc<Self>, drives: DriveSet) -> Result<(), ObjectError> {
+        let stands_there = |mirrors: &Mirrors| mirrors.iter().any(|mirror| drives.contains(mirror.drive));
+        self.log.drop_prepared(stands_there).await;
+        while !self.log.seal_weak(stands_there) {
+            self.log.barrier().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest anew, into both slots of every healthy drive: nothing else looks at what stands there before
+    /// the next start.
+    pub async fn renew_manifest(self: Rc<Self>) -> Result<(), ObjectError> {
+        self.write_manifest().await?;
+        self.write_manifest().await
+    }
+
+    /// Whether a log segment is still there.
+    pub async fn has_log(self: Rc<Self>, id: LogId) -> Result<bool, ObjectError> {
+        Ok(self.log.mirrors(id).is_some())
+    }
+
+    /// Checks the headers of the shard's segments, and writes wrong ones again.
+    pub async fn mend_headers(self: Rc<Self>) -> Result<Vec<(DriveId, Sample)>, ObjectError> {
+        Ok(self.space.mend_headers().await)
     }
 
     /// Counts the mirrors of a full log segment, and reads them if asked to; marks it when it should be

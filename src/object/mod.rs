@@ -26,6 +26,7 @@ pub mod list;
 pub mod core;
 pub mod background;
 pub mod pace;
+mod rhythm;
 pub mod pressure;
 pub mod forge;
 pub mod runs;

@@ -149,6 +149,7 @@ pub async fn find(
     let members: Arc<[Member]> = assembly.members.clone().into();
     for (member, drive) in members.iter().zip(drives.iter()) {
         drive.set_rebuilding(member.rebuilding);
+        member.superblock.iter().for_each(|superblock| drive.identify(superblock.uuid));
     }
     let shared = Shared {
         geometry: assembly.geometry,
@@ -246,7 +247,8 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     let bells = (0..shards).map(|_| Notify::new()).collect();
     let pulses = (0..cores).map(|_| Pulse::default()).collect();
     let (inboxes, background) = (inboxes.into(), background.into());
-    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells };
+    let begun = tokio::time::Instant::now();
+    let peers = Peers { inboxes, background, pulses, news: news.into(), owners, bells, begun };
     let seed = |(index, (inbox, news))| CoreSeed {
         index,
         shared: shared.clone(),
@@ -302,8 +304,7 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
         tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
         tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
     ];
-    let own = core.shards.iter().flatten().map(|shard| shard.id).collect();
-    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone(), own)));
+    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone())));
     for shard in core.shards.iter().flatten() {
         upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
         upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));

@@ -161,6 +161,12 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether a pack is known that may be worth compacting, after one step of the walk where none is.
+    pub async fn has_sparse(&self) -> Result<bool, ObjectError> {
+        let is_known = !self.packs.weak.borrow().is_empty() || !self.packs.sparse.borrow().is_empty();
+        Ok(is_known || self.walk_packs().await?)
+    }
+
     /// A pack that is worth compacting; `None` when none is known now.
     pub async fn next_sparse(&self) -> Result<Option<(u64, PackValue)>, ObjectError> {
         loop {

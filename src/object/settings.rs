@@ -138,7 +138,7 @@ impl From<Kind> for SettingId {
     }
 }
 
-/// A bucket policy as it was sent.
+/// A bucket policy as it was sent, but for the users it names: they stand in it by unique id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub text: String,

@@ -13,6 +13,7 @@ use super::error::ObjectError;
 use super::events::Events;
 use super::holdings::extent_of;
 use super::keylock::KeyLocks;
+use super::lifecycle::witness::Witness;
 use super::packs::Packs;
 use super::pins::Pins;
 use super::pressure::Pressure;
@@ -46,6 +47,7 @@ pub struct Shard {
     pub packs: Packs,
     pub ledger: Ledger,
     pub events: Events,
+    pub witness: Witness,
     manifest: RefCell<Manifest>,
     applied: Cell<Sequence>,
     /// Records up to this one are in runs that a durable manifest names.
@@ -86,6 +88,7 @@ impl Shard {
             space,
             locks: KeyLocks::default(),
             events: Events::new(pool.epoch, usize::from(id.0), bulletin.peers.bells.clone()),
+            witness: Witness::default(),
             pool,
             bulletin,
             packs: Packs::default(),

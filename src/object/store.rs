@@ -3,7 +3,6 @@
 //! Each call finds the shard that decides, lets it decide, and moves bytes where the client landed.
 //! Cheap to clone, belongs to one core, not Send.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use super::deposit::Deposit;
 use super::error::ObjectError;
 use super::events::Origin;
 use super::identities::{Decision, Identities};
+use super::lifecycle::witness::Listener;
 use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
 use super::settings::{Setting, SettingId};
@@ -30,6 +30,7 @@ use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::usage::Usage;
+pub use crate::catalog::value::Initiator;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 use crate::codec::xml::Quota;
 
@@ -162,6 +163,7 @@ pub struct UploadInfo {
     pub upload_id: String,
     pub initiated: Nanos,
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -170,8 +172,9 @@ pub struct UploadInfo {
 /// What an upload is begun with.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    /// Canonical id of who begins it.
+    /// Canonical id of the account of who begins it.
     pub owner: String,
+    pub initiator: Option<Initiator>,
     pub headers: Headers,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
     pub attached: Attached,
@@ -254,6 +257,11 @@ impl Store {
 
     pub fn identities(&self) -> &Rc<Identities> {
         &self.core.common.identities
+    }
+
+    /// Has what lifecycle removes on this core told to whoever logs it.
+    pub fn witness(&self, listener: &Listener) {
+        self.core.shards.iter().flatten().for_each(|shard| shard.witness.report_to(listener.clone()));
     }
 
     /// Decides about accounts and users where they are decided; durable and known to every core
@@ -510,7 +518,6 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
         let entry = |row: Row<Listed>| match row {
             Row::Prefix(name) => ListEntry::Prefix(name),
             Row::Key(key, listed) => ListEntry::Object(ListedObject {
@@ -522,7 +529,8 @@ impl Store {
                 owner: listed.owner,
             }),
         };
-        Ok(ListPage { entries: rows.into_iter().map(entry).collect(), truncated })
+        let (entries, truncated) = self.merge(asked, query.limit, fetch, entry).await?;
+        Ok(ListPage { entries, truncated })
     }
 
     /// Versions and delete markers, those of a key newest first.
@@ -542,8 +550,8 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list_versions(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
-        let next_version = match rows.back() {
+        let (rows, truncated) = self.merge(asked, query.limit, fetch, |row| row).await?;
+        let next_version = match rows.last() {
             Some(Row::Key(key, version)) => Some(versions::place(id, key, version.order)),
             _ => None,
         };
@@ -585,25 +593,26 @@ impl Store {
         (even + even / 4 + 8).min(limit + 1)
     }
 
-    /// The first `limit` rows of all shards, and whether there are more.
-    async fn merge<T: Placed, F>(
+    /// The first `limit` rows of all shards as `entry` has them, and whether there are more.
+    async fn merge<T: Placed, E, F>(
         &self,
         query: ShardQuery,
         limit: usize,
         fetch: impl Fn(ShardId, ShardQuery) -> F,
-    ) -> Result<(VecDeque<Row<T>>, bool)>
+        entry: impl Fn(Row<T>) -> E,
+    ) -> Result<(Vec<E>, bool)>
     where
         F: Future<Output = Result<ShardPage<T>>>,
     {
         let pages = crate::base::join::join_all(self.shards().map(|shard| fetch(shard, query.clone()))).await;
         let pages = pages.into_iter().collect::<Result<Vec<_>>>()?;
         let mut merge = Merge::new(self.shards().zip(pages));
-        let mut rows = VecDeque::new();
+        let mut entries = Vec::with_capacity(merge.rows().min(limit));
         loop {
             match merge.step() {
-                Next::End => return Ok((rows, false)),
-                Next::Row(_) if rows.len() == limit => return Ok((rows, true)),
-                Next::Row(row) => rows.push_back(row),
+                Next::End => return Ok((entries, false)),
+                Next::Row(_) if entries.len() == limit => return Ok((entries, true)),
+                Next::Row(row) => entries.push(entry(row)),
                 Next::Refill(shard, after) => {
                     let page = fetch(shard, ShardQuery { after, ..query.clone() }).await?;
                     merge.refill(shard, page);
@@ -618,8 +627,8 @@ impl Store {
         let (target, _) = self.target(bucket, key, None)?;
         let (now, random) = (self.now(), self.core.pool.world.random_u64());
         let upload = u128::from(now.0) << 64 | u128::from(random);
-        let NewUpload { owner, headers, checksum, attached } = new;
-        let value = UploadValue { initiated: now, owner, headers, checksum, attached };
+        let NewUpload { owner, initiator, headers, checksum, attached } = new;
+        let value = UploadValue { initiated: now, owner, initiator, headers, checksum, attached };
         let info = describe_upload(key.to_owned(), upload, value.clone());
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
         self.core.on_shard_whole(target.shard, move |shard| shard.begin_upload(upload, value)).await?;
@@ -717,14 +726,14 @@ impl Store {
             let core = self.core.clone();
             async move { core.on_shard(shard, move |shard| shard.list_uploads(query)).await }
         };
-        let (rows, truncated) = self.merge(asked, query.limit, fetch).await?;
         let entry = |row: Row<(u128, UploadValue)>| match row {
             Row::Prefix(name) => UploadEntry::Prefix(name),
             Row::Key(key, (upload, value)) => {
                 UploadEntry::Upload(Box::new(describe_upload(key, upload, value)))
             }
         };
-        Ok(UploadPage { entries: rows.into_iter().map(entry).collect(), truncated })
+        let (entries, truncated) = self.merge(asked, query.limit, fetch, entry).await?;
+        Ok(UploadPage { entries, truncated })
     }
 }
 
@@ -739,6 +748,7 @@ fn describe_upload(key: String, upload: u128, value: UploadValue) -> UploadInfo 
         upload_id: format!("{upload:032x}"),
         initiated: value.initiated,
         owner: value.owner,
+        initiator: value.initiator,
         headers: value.headers,
         checksum: value.checksum,
         attached: value.attached,

@@ -1,7 +1,7 @@
 //! The upkeep every core does for its own shards and log.
 //!
 //! Checkpoints, merges, retiring the log, giving back empty segments. This decides when something is due,
-//! on a slow tick, so that an idle core sleeps; what takes long is done by the background core.
+//! on a slow tick (`rhythm`), so that an idle core sleeps; what takes long is done by the background core.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,23 +12,22 @@ use super::compact;
 use super::core::Core;
 use super::pace::Urgency;
 use super::pack;
+use super::rhythm::Rhythm;
 use super::shard::Shard;
-use crate::base::ids::ShardId;
 use crate::base::limits::{
-    COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, SURRENDER_TICKS, TEND_TICK_MS,
+    COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, SURRENDER_TICKS,
 };
 use crate::catalog::log::Log;
 
 /// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
 pub async fn tend_memtable(shard: Rc<Shard>) {
-    let mut turn = 0u32;
+    let mut rhythm = Rhythm::new(&shard.bulletin.peers);
     loop {
-        tick().await;
-        turn = turn.wrapping_add(1);
+        let ticks = rhythm.tick().await;
         if shard.log.is_over() {
             return;
         }
-        let folding = turn.is_multiple_of(FOLD_TICKS) && shard.owes_packs();
+        let folding = ticks.is_due(FOLD_TICKS) && shard.owes_packs();
         if !folding && shard.unsaved_bytes() < shard.pressure.memtable_max {
             continue;
         }
@@ -44,10 +43,9 @@ pub async fn tend_memtable(shard: Rc<Shard>) {
 
 /// Merges the runs of one shard and gives back the segments that it emptied.
 pub async fn tend_runs(shard: Rc<Shard>) {
-    let mut turn = 0u32;
+    let mut rhythm = Rhythm::new(&shard.bulletin.peers);
     loop {
-        tick().await;
-        turn = turn.wrapping_add(1);
+        let ticks = rhythm.tick().await;
         if shard.log.is_over() {
             return;
         }
@@ -58,7 +56,7 @@ pub async fn tend_runs(shard: Rc<Shard>) {
         {
             tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
         }
-        if turn.is_multiple_of(SURRENDER_TICKS)
+        if ticks.is_due(SURRENDER_TICKS)
             && let Err(error) = shard.space.surrender().await
         {
             tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
@@ -84,8 +82,9 @@ pub async fn tend_garbage(shard: Rc<Shard>) {
 
 /// Tells the work that is under way how much hurry there is.
 pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
+    let mut rhythm = Rhythm::new(&core.peers);
     loop {
-        tick().await;
+        rhythm.tick().await;
         core.shards.iter().flatten().for_each(|shard| shard.press());
         packing.set(log.is_crowded());
         if log.is_over() {
@@ -97,8 +96,9 @@ pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
 /// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
     let (mut was_stuck, mut weak_next) = (false, Instant::now());
+    let mut rhythm = Rhythm::new(&core.peers);
     loop {
-        tick().await;
+        rhythm.tick().await;
         if log.is_over() {
             return;
         }
@@ -130,20 +130,28 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: 
     true
 }
 
-/// Empties packs that are mostly dead, a few of each shard in turn.
-pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>, shards: Vec<ShardId>) {
+/// Empties packs that are mostly dead, a few of each shard in turn. The shard is asked first: no job is handed out
+/// where there is nothing to do.
+pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>) {
+    let mut rhythm = Rhythm::new(&core.peers);
     loop {
-        for _ in 0..COMPACT_TICKS {
-            tick().await;
-            if log.is_over() {
-                return;
-            }
+        let ticks = rhythm.tick().await;
+        if log.is_over() {
+            return;
         }
-        for shard in &shards {
-            if let Err(error) = compact::compact(&core, *shard).await
+        if !ticks.is_due(COMPACT_TICKS) {
+            continue;
+        }
+        for shard in core.shards.iter().flatten() {
+            let emptied = match shard.has_sparse().await {
+                Ok(true) => compact::compact(&core, shard.id).await.map(drop),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = emptied
                 && !log.is_over()
             {
-                tracing::debug!(%shard, %error, "packs are not compacted now");
+                tracing::debug!(shard = %shard.id, %error, "packs are not compacted now");
             }
         }
     }
@@ -163,8 +171,4 @@ async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) -> bool 
         }
     }
     is_done
-}
-
-async fn tick() {
-    tokio::time::sleep(Duration::from_millis(TEND_TICK_MS)).await;
 }

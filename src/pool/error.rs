@@ -3,7 +3,7 @@
 //! Contains the error of the drive layer; the layers above contain this one, and conversions go up only. The text is
 //! for operators: what clients are told is chosen at the edge (`s3::error`).
 
-use crate::base::ids::DriveId;
+use crate::base::ids::{DriveId, ShardId};
 use crate::drive::device::DriveError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,14 +19,14 @@ pub enum PoolError {
     #[error("row {row} of the extent has {good} good blocks and needs {needed}")]
     Unreadable { row: u32, good: usize, needed: usize },
     /// All copies of a mirrored piece are gone or wrong.
-    #[error("none of {copies} copies is readable, the first one on {first:?}")]
+    #[error("none of {copies} copies is readable{}", .first.map(|drive| format!(", the first one on drive {drive}")).unwrap_or_default())]
     NoCopy { copies: usize, first: Option<DriveId> },
     /// What was acknowledged is not there any more; says what, and where it stood.
-    #[error(
-        "the log has lost acknowledged records: {0}; start with every drive of the pool, or bring the \
-         pool back from a copy"
-    )]
+    #[error("the log has lost acknowledged records: {0}")]
     LogLost(String),
+    /// No drive has a manifest of this shard that can be read, and it had one.
+    #[error("the manifest of shard {shard} is readable on none of the {drives} drives")]
+    NoManifest { shard: ShardId, drives: usize },
     /// More bytes came than were announced.
     #[error("more than the announced {0} bytes came")]
     Overrun(u64),

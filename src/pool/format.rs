@@ -18,7 +18,7 @@ use crate::base::limits::{
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
 use crate::codec::wire::Broken;
-use crate::drive::segment::SEGMENTS_OFFSET;
+use crate::drive::segment::{self, SEGMENTS_OFFSET};
 use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
@@ -53,6 +53,8 @@ pub struct Member {
     pub superblock: Option<Superblock>,
     /// In service, and to be scrubbed before it counts as whole.
     pub rebuilding: bool,
+    /// Why it is latched.
+    pub trouble: Option<String>,
 }
 
 /// Everything a core needs to open the pool, and the locks that keep a second server away.
@@ -65,53 +67,82 @@ pub struct Assembly {
     pub fresh: bool,
     /// End of the last full scrub, or when the pool was made.
     pub scrubbed: Nanos,
+    /// Paths that were given and hold no drive of the pool, with the reason.
+    pub strangers: Vec<String>,
     pub locks: Vec<Lock>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
-    #[error("{path}: {source}")]
+    #[error(
+        "{path} cannot be a drive: {source}; give a directory or a block device that this user may read and write"
+    )]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{0}: another server uses this drive; stop it first")]
+    #[error("{0} cannot be a drive: it is a file; give a directory or a block device")]
+    File(PathBuf),
+    #[error("{0} is used by another server; stop that first, or give another drive")]
     InUse(PathBuf),
     #[error(
-        "{path}: belongs to pool {found}, the others to pool {expected}; give only drives of one pool, \
-         or empty this one to use it anew"
+        "{path} belongs to pool {found}, and {other} to pool {expected}; give only drives of one pool, or empty this \
+         one to use it anew"
     )]
-    OtherPool { path: PathBuf, found: PoolId, expected: PoolId },
+    OtherPool { path: PathBuf, found: PoolId, other: PathBuf, expected: PoolId },
     #[error(
-        "{path}: format version {version} is newer than this Basalt understands; start it with a newer one"
+        "{path} has format version {version}, which is newer than this Basalt understands; start it with a newer one"
     )]
     Newer { path: PathBuf, version: u32 },
     #[error(
-        "{path}: {bytes} bytes are too few for a drive; it needs {DRIVE_BYTES_MIN}: give a larger drive or --capacity"
+        "{path} has room for {} MiB, and a drive needs {} MiB: give a larger one, or --capacity", .bytes / MIB as u64,
+        .needed / MIB as u64
     )]
-    TooSmall { path: PathBuf, bytes: u64 },
+    TooSmall { path: PathBuf, bytes: u64, needed: u64 },
     #[error(
-        "{path}: cannot become a drive of a new pool: {reason}; if nothing on it is wanted, wipe it \
-         (wipefs -a, or remove the files)"
+        "{path} cannot become a drive of a new pool: {reason}; if nothing on it is wanted, wipe it (wipefs -a, or remove \
+         the files); if it belongs to a pool, give the other drives of that too"
     )]
     NotBlank { path: PathBuf, reason: String },
-    #[error("{0}: given twice")]
-    Twice(PathBuf),
-    #[error("drive {drive} of the pool is both {a} and {b}; leave out the copy")]
+    #[error("{a} is given twice, the second time as {b}; leave one out")]
+    Twice { a: PathBuf, b: PathBuf },
+    #[error("{a} and {b} are both drive {drive} of the pool; leave out the copy")]
     Duplicate { drive: DriveId, a: PathBuf, b: PathBuf },
     #[error(
-        "{missing} of {drives} drives are missing, unreadable or not yet filled again, and the pool survives \
-         the loss of {parity}"
+        "{} of {drives} drives cannot be relied on, and the pool survives the loss of {parity}: {}. Mount or connect \
+         them, name all drives of the pool and start again; nothing was changed on those that are there",
+        .out.len(), all_of(.out, .strangers)
     )]
-    TooManyMissing { missing: usize, drives: usize, parity: usize },
+    TooManyMissing {
+        /// What is wrong with each.
+        out: Vec<String>,
+        /// Paths that were given and hold no drive of the pool.
+        strangers: Vec<String>,
+        drives: usize,
+        parity: usize,
+    },
     #[error(
-        "{path}: belongs to a pool that was given without its other drives; give all of them, or wipe it \
-         to use it anew"
+        "{path} was about to stand in for a lost drive of a pool, and none of that pool's drives is given; give all of \
+         them, or wipe it to use it anew"
     )]
     Alone { path: PathBuf },
-    #[error("the pool has {parity} parity chunks; --parity {asked} cannot change that")]
+    #[error(
+        "the pool has {parity} parity chunks, and --parity {asked} cannot change that; leave --parity out"
+    )]
     ParityFixed { parity: u8, asked: u8 },
-    #[error("the log or the catalog cannot be read, so what was stored cannot be told: {0}")]
+    #[error(
+        "the log or the catalog cannot be read, so what was stored cannot be told: {0}. Start with every drive of the \
+         pool, or bring the pool back from a copy"
+    )]
     Recovery(#[from] PoolError),
     #[error("{0}")]
     Request(String),
+}
+
+/// Drives and what is wrong with each, in one sentence.
+fn all_of(out: &[String], strangers: &[String]) -> String {
+    let out = out.join("; ");
+    match strangers.is_empty() {
+        true => out,
+        false => format!("{out}. Given, but none of them: {}", strangers.join("; ")),
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, AssembleError>;
@@ -130,6 +161,8 @@ pub(super) enum Found {
     Member(Superblock),
     /// It was a member once, or cannot be read now.
     Unusable(String),
+    /// There is no such place, or nobody may lock it.
+    Closed(std::io::Error),
 }
 
 /// Finds the pool behind the paths, or makes one of blank drives, and begins a new epoch.
@@ -139,7 +172,7 @@ pub async fn assemble(world: &World, request: &Request, progress: &dyn Fn(u64, u
     let mut locks = Vec::new();
     let mut examined = Vec::new();
     for path in &request.paths {
-        let drive = examine(world, path, &mut locks).await?;
+        let drive = examine(world, path, &examined, &mut locks).await?;
         examined.push(drive);
     }
     let pool = examined.iter().find_map(|drive| match &drive.found {
@@ -163,14 +196,17 @@ fn check_request(request: &Request) -> Result<()> {
         return Err(AssembleError::Request(format!("give 1 to {POOL_DRIVES_MAX} drives, not {count}")));
     }
     for (index, path) in request.paths.iter().enumerate() {
-        if request.paths[..index].contains(path) {
-            return Err(AssembleError::Twice(path.clone()));
+        if let Some(same) = request.paths[..index].iter().find(|other| *other == path) {
+            return Err(AssembleError::Twice { a: same.clone(), b: path.clone() });
         }
     }
     Ok(())
 }
 
-async fn examine(world: &World, path: &Path, locks: &mut Vec<Lock>) -> Result<Examined> {
+async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Vec<Lock>) -> Result<Examined> {
+    if world.is_plain_file(path) {
+        return Err(AssembleError::File(path.to_owned()));
+    }
     let is_device = is_device(world, path);
     let found = match lock(world, path) {
         Ok(lock) => {
@@ -178,17 +214,25 @@ async fn examine(world: &World, path: &Path, locks: &mut Vec<Lock>) -> Result<Ex
             identify(world, path, is_device).await?
         }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            return Err(AssembleError::InUse(path.to_owned()));
+            let same = before.iter().find(|other| world.is_same(&other.path, path));
+            return Err(match same {
+                Some(other) => AssembleError::Twice { a: other.path.clone(), b: path.to_owned() },
+                None => AssembleError::InUse(path.to_owned()),
+            });
         }
         // One drive that cannot even be locked is a drive that is out; the pool may do without.
-        Err(error) => Found::Unusable(error.to_string()),
+        Err(error) => Found::Closed(error),
     };
     Ok(Examined { path: path.to_owned(), is_device, found })
 }
 
-/// Locks a drive; a directory that does not exist is made.
+/// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
+/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     if !world.exists(path) {
+        if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such device"));
+        }
         world.create_dir_all(path)?;
     }
     world.lock(path)
@@ -218,6 +262,9 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
     let unborn = (is_device || is_empty(world, &path.join(DATA_FILE))) && is_unborn(&file, &pages).await;
     match Superblock::elect(&pages) {
         Ok(superblock) if superblock.standing == Standing::Joining => Ok(Found::Joining(superblock)),
+        Ok(superblock) if is_device && is_cut_off(&file, &superblock) => {
+            Ok(Found::Unusable("it is smaller than the drive that it was".into()))
+        }
         Ok(superblock) => Ok(Found::Member(superblock)),
         Err(Broken::Newer(version)) => Err(AssembleError::Newer { path: path.to_owned(), version }),
         Err(_) if unborn => Ok(Found::Blank),
@@ -225,6 +272,12 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
         Err(Broken::Magic) if !is_device => Ok(Found::Unusable("no superblock".into())),
         Err(Broken::Magic) => Ok(Found::Unusable("something else is on it".into())),
     }
+}
+
+/// Whether a device ends before its last segment: somebody made it smaller, or it is a copy on a smaller one.
+fn is_cut_off(file: &File, superblock: &Superblock) -> bool {
+    let end = segment::offset(superblock.segments, superblock.geometry.segment_bytes);
+    file.len().is_ok_and(|bytes| bytes < end)
 }
 
 fn is_empty(world: &World, data: &Path) -> bool {
@@ -248,6 +301,10 @@ async fn is_unborn(file: &File, copies: &[Vec<u8>]) -> bool {
     true
 }
 
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+}
+
 // ---- A new pool ----
 
 async fn format(
@@ -259,6 +316,7 @@ async fn format(
     for drive in &examined {
         let path = drive.path.clone();
         match &drive.found {
+            Found::Closed(error) => return Err(AssembleError::Io { path, source: copy_of(error) }),
             Found::Unusable(reason) => return Err(AssembleError::NotBlank { path, reason: reason.clone() }),
             Found::Member(_) => return Err(AssembleError::Alone { path }),
             Found::Blank | Found::Joining(_) => {}
@@ -283,6 +341,7 @@ async fn format(
             state: DriveState::Healthy,
             superblock: Some(superblock),
             rebuilding: false,
+            trouble: None,
         });
     }
     progress(total, total);
@@ -290,7 +349,8 @@ async fn format(
     for member in &members {
         introduce(world, member).await?;
     }
-    Ok(Assembly { geometry, epoch: 0, members, fresh: true, scrubbed, locks: Vec::new() })
+    let (strangers, locks) = (Vec::new(), Vec::new());
+    Ok(Assembly { geometry, epoch: 0, members, fresh: true, scrubbed, strangers, locks })
 }
 
 /// What a drive says of itself before it is a member.
@@ -340,7 +400,7 @@ pub(super) fn capacity(world: &World, drive: &Examined, all: &[Examined], reques
         }
     };
     if bytes < DRIVE_BYTES_MIN {
-        return Err(AssembleError::TooSmall { path: drive.path.clone(), bytes });
+        return Err(AssembleError::TooSmall { path: drive.path.clone(), bytes, needed: DRIVE_BYTES_MIN });
     }
     Ok(bytes)
 }
@@ -354,7 +414,10 @@ fn new_geometry(world: &World, request: &Request, capacities: &[u64]) -> Result<
     });
     let width = drives.min(STRIPE_CHUNKS_MAX);
     let Some(data) = width.checked_sub(usize::from(parity)).filter(|data| *data > 0) else {
-        let text = format!("--parity {parity} needs at least {} drives", usize::from(parity) + 1);
+        let needed = usize::from(parity) + 1;
+        let text = format!(
+            "--parity {parity} needs at least {needed} drives, and {drives} are given: give more, or less parity"
+        );
         return Err(AssembleError::Request(text));
     };
     let mut pool = [0; 16];
@@ -428,9 +491,10 @@ async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
         if let Err(source) = write_superblock(world, &meta, superblock).await {
             tracing::error!(path = %path.display(), error = %source, "cannot be written and counts as latched");
             member.state = DriveState::Latched;
+            member.trouble = Some(format!("cannot be written: {source}"));
         }
     }
-    join::check_unusable(&assembly.members, &assembly.geometry, &|state| state != DriveState::Healthy)
+    join::check_unusable(assembly, &|state| state != DriveState::Healthy)
 }
 
 /// Half of the copies first, then the others, so that two that agree are intact at any moment.

@@ -177,7 +177,7 @@ impl<'a> Grid<'a> {
         Some(first..last + 1)
     }
 
-    /// All columns, those of healthy drives nobody suspects first.
+    /// All columns, those of trusted drives nobody suspects first.
     fn by_trust(&self) -> SmallVec<[usize; STRIPE_CHUNKS_MAX]> {
         let mut columns: SmallVec<_> = self.columns().collect();
         columns.sort_by_key(|column| !self.is_trusted(*column));
@@ -187,7 +187,7 @@ impl<'a> Grid<'a> {
     fn is_trusted(&self, column: usize) -> bool {
         let chunk = self.extent.stripes[self.group.stripe].address(column);
         chunk.is_some_and(|chunk| {
-            self.path.drives.is_healthy(chunk.drive) && !self.suspects.drives.get().contains(chunk.drive)
+            self.path.drives.is_trusted(chunk.drive) && !self.suspects.drives.get().contains(chunk.drive)
         })
     }
 

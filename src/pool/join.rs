@@ -31,20 +31,28 @@ pub async fn join(
     if let Some(asked) = request.parity.filter(|asked| *asked != geometry.parity_chunks) {
         return Err(AssembleError::ParityFixed { parity: geometry.parity_chunks, asked });
     }
-    let mut members: Vec<Member> = (0..geometry.drives).map(empty_seat).collect();
-    let mut blanks = Vec::new();
+    let members: Vec<Member> = (0..geometry.drives).map(empty_seat).collect();
+    let (mut blanks, mut strangers) = (Vec::new(), Vec::new());
+    let (scrubbed, locks) = (newest.scrubbed, Vec::new());
+    let mut assembly =
+        Assembly { geometry, epoch: 0, members, fresh: false, scrubbed, strangers: Vec::new(), locks };
     for drive in examined {
-        seat(&mut members, &newest, drive, &mut blanks)?;
+        seat(&mut assembly.members, &newest, drive, &mut blanks, &mut strangers)?;
     }
-    for member in members.iter_mut().filter(|member| newest.latched.contains(&member.drive)) {
+    if !request.adopt {
+        let empty = |drive: &Examined| format!("{} is empty (is its disk mounted?)", drive.path.display());
+        strangers.extend(blanks.iter().map(empty));
+    }
+    assembly.strangers = strangers;
+    for member in assembly.members.iter_mut().filter(|member| newest.latched.contains(&member.drive)) {
         if member.state == DriveState::Healthy && !is_replacing(member) {
             member.state = DriveState::Latched;
+            member.trouble =
+                Some("failed a write in an earlier run, and was not readmitted since".to_owned());
             tracing::warn!(drive = %member.drive, "was latched before and stays out of service for writes");
         }
     }
-    check_unusable(&members, &geometry, &|state| state == DriveState::Missing)?;
-    let scrubbed = newest.scrubbed;
-    let mut assembly = Assembly { geometry, epoch: 0, members, fresh: false, scrubbed, locks: Vec::new() };
+    check_unusable(&assembly, &|state| state == DriveState::Missing)?;
     match request.adopt {
         true => adopt(world, &mut assembly, &newest, blanks, request).await?,
         false => blanks.iter().for_each(|drive| {
@@ -66,18 +74,25 @@ fn empty_seat(index: u16) -> Member {
         state: DriveState::Missing,
         superblock: None,
         rebuilding: false,
+        trouble: None,
     }
 }
 
 /// The superblock that speaks for the pool.
 fn newest_of(examined: &[Examined], pool: PoolId) -> Result<Superblock> {
     let mut newest: Option<&Superblock> = None;
+    let mut first: Option<&Examined> = None;
     for drive in examined {
         let Found::Member(superblock) = &drive.found else { continue };
         if superblock.geometry.pool != pool {
             let (path, found) = (drive.path.clone(), superblock.geometry.pool);
-            return Err(AssembleError::OtherPool { path, found, expected: pool });
+            let is_ours =
+                |other: &&Examined| matches!(&other.found, Found::Member(s) if s.geometry.pool == pool);
+            let other = first.or_else(|| examined.iter().find(is_ours)).map(|drive| drive.path.clone());
+            let other = other.unwrap_or_default();
+            return Err(AssembleError::OtherPool { path, found, other, expected: pool });
         }
+        first = first.or(Some(drive));
         let age = |superblock: &Superblock| (superblock.epoch, superblock.generation);
         let is_member = superblock.standing == Standing::Member;
         if is_member && newest.is_none_or(|newest| age(newest) < age(superblock)) {
@@ -92,7 +107,14 @@ fn seat(
     newest: &Superblock,
     drive: Examined,
     blanks: &mut Vec<Examined>,
+    strangers: &mut Vec<String>,
 ) -> Result<()> {
+    let mut pass_over = |why: String| {
+        let path = drive.path.display();
+        tracing::error!(%path, why, "is not taken for a drive of the pool");
+        strangers.push(format!("{path} {why}"));
+        Ok(())
+    };
     let superblock = match &drive.found {
         Found::Member(superblock) => superblock.clone(),
         // It was on its way in when the power failed; a seat that is not there any more is no seat.
@@ -101,15 +123,14 @@ fn seat(
             blanks.push(drive);
             return Ok(());
         }
-        Found::Unusable(reason) => {
-            tracing::error!(path = %drive.path.display(), reason, "cannot be used and counts as missing");
-            return Ok(());
-        }
+        Found::Unusable(reason) => return pass_over(format!("cannot be told for one ({reason})")),
+        Found::Closed(error) => return pass_over(format!("cannot be opened ({error})")),
     };
     let Some(seat) = members.get_mut(usize::from(superblock.drive.0)) else {
-        let (path, id) = (drive.path.display(), superblock.drive);
-        tracing::error!(%path, drive = %id, "says it is a drive that the pool does not have, and is left alone");
-        return Ok(());
+        return pass_over(format!(
+            "says that it is drive {}, which the pool does not have",
+            superblock.drive
+        ));
     };
     if let Some(taken) = &seat.path {
         let (a, b) = (taken.clone(), drive.path);
@@ -134,18 +155,30 @@ fn is_replacing(member: &Member) -> bool {
     member.superblock.as_ref().is_some_and(|superblock| superblock.standing == Standing::Replacing)
 }
 
-/// Refuses when more drives than there are parity chunks cannot be relied on.
-pub fn check_unusable(
-    members: &[Member],
-    geometry: &Geometry,
-    is_out: &dyn Fn(DriveState) -> bool,
-) -> Result<()> {
-    let missing = members.iter().filter(|member| is_out(member.state) || is_replacing(member)).count();
-    let (drives, parity) = (members.len(), usize::from(geometry.parity_chunks));
-    if missing > parity {
-        return Err(AssembleError::TooManyMissing { missing, drives, parity });
+/// Refuses, by name and reason, when more drives than there are parity chunks cannot be relied on.
+pub fn check_unusable(assembly: &Assembly, is_out: &dyn Fn(DriveState) -> bool) -> Result<()> {
+    let out = assembly.members.iter().filter(|member| is_out(member.state) || is_replacing(member));
+    let out: Vec<String> = out.map(trouble_of).collect();
+    let (drives, parity) = (assembly.members.len(), usize::from(assembly.geometry.parity_chunks));
+    if out.len() > parity {
+        let strangers = assembly.strangers.clone();
+        return Err(AssembleError::TooManyMissing { out, strangers, drives, parity });
     }
     Ok(())
+}
+
+fn trouble_of(member: &Member) -> String {
+    match (&member.path, &member.trouble) {
+        (None, _) => format!("drive {} is on none of the paths given", member.drive),
+        (Some(path), Some(trouble)) => format!("{} (drive {}) {trouble}", path.display(), member.drive),
+        (Some(path), None) => {
+            format!(
+                "{} (drive {}) stands in for a lost drive and is not filled yet",
+                path.display(),
+                member.drive
+            )
+        }
+    }
 }
 
 /// Gives every blank drive a seat. The superblocks of the others follow when the epoch begins.
@@ -184,6 +217,7 @@ async fn adopt(
             state: DriveState::Healthy,
             rebuilding: standing == Standing::Replacing,
             superblock: Some(superblock),
+            trouble: None,
         });
     }
     assembly.members.extend((assembly.geometry.drives..drives).map(empty_seat));
@@ -200,6 +234,9 @@ async fn adopt(
 fn roomy(bytes: u64, drive: &Examined, geometry: &Geometry) -> Result<u64> {
     match bytes / geometry.segment_bytes > 2 * SYSTEM_SEGMENTS as u64 {
         true => Ok(bytes),
-        false => Err(AssembleError::TooSmall { path: drive.path.clone(), bytes }),
+        false => {
+            let needed = (2 * SYSTEM_SEGMENTS as u64 + 1) * geometry.segment_bytes;
+            Err(AssembleError::TooSmall { path: drive.path.clone(), bytes, needed })
+        }
     }
 }

@@ -183,7 +183,7 @@ impl Logs {
 }
 
 /// Reads `len` bytes at `offset` of a log segment, from the first mirror whose bytes `verify`
-/// accepts; `turn` chooses where to begin, so that reads spread over the mirrors.
+/// accepts; `turn` chooses where to begin, so that reads spread over the mirrors. Doubtful drives come last.
 pub async fn read(
     pool: &Pool,
     mirrors: &[Mirror],
@@ -195,9 +195,13 @@ pub async fn read(
     let start = offset as usize / PAGE * PAGE;
     let skip = offset as usize - start;
     let span = (skip + len).next_multiple_of(PAGE);
-    for index in 0..mirrors.len() {
-        let mirror = mirrors[(turn + index) % mirrors.len()];
-        let Ok(drive) = pool.drives.get(mirror.drive) else { continue };
+    let in_turn = |doubtful: bool| {
+        let turns = (0..mirrors.len()).map(move |index| mirrors[(turn + index) % mirrors.len()]);
+        turns
+            .filter_map(|mirror| Some((mirror, pool.drives.get(mirror.drive).ok()?)))
+            .filter(move |(_, drive)| drive.shared().is_doubtful() == doubtful)
+    };
+    for (mirror, drive) in in_turn(false).chain(in_turn(true)) {
         let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + start as u64;
         let Ok(buffer) = drive.read(Area::Meta, AlignedBuf::uninit_for_read(span), at).await else {
             continue;

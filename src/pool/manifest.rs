@@ -102,7 +102,7 @@ impl Manifest {
             }
         }
         if newest.is_none() && (unreadable > 0 || asked == 0) {
-            return Err(PoolError::NoCopy { copies: asked, first: None });
+            return Err(PoolError::NoManifest { shard, drives: pool.drives.len() });
         }
         Ok(newest)
     }

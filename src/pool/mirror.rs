@@ -117,14 +117,14 @@ pub async fn mend_mirrored(
     mended
 }
 
-/// The copies in the order to try them: healthy drives first, beginning with another one for each `turn`.
+/// The copies in the order to try them: healthy drives first, doubtful ones behind the others, beginning with another one for each `turn`.
 fn by_trust(drives: &Drives, extent: &MirroredExtent, turn: usize) -> SmallVec<[Address; 4]> {
     let mut copies = extent.copies.clone();
     if !copies.is_empty() {
         let turn = turn % copies.len();
         copies.rotate_left(turn);
     }
-    copies.sort_by_key(|copy| !drives.is_healthy(copy.drive));
+    copies.sort_by_key(|copy| (!drives.is_healthy(copy.drive), !drives.is_trusted(copy.drive)));
     copies
 }
 

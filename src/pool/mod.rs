@@ -10,6 +10,7 @@ pub mod extent;
 pub mod stripe;
 pub mod ballast;
 pub mod segments;
+pub mod headers;
 pub mod place;
 pub mod manifest;
 pub mod logs;

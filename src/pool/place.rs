@@ -23,7 +23,8 @@ use crate::drive::space::{Away, Saved, Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
-use crate::pool::segments::Purpose;
+use crate::pool::headers::{self, Sample};
+use crate::pool::segments::{Purpose, Slot};
 use crate::pool::stripe::{Extent, Stripe};
 
 /// Reads what the catalog has of the map of a segment. The catalog is above this layer and stands in
@@ -43,6 +44,8 @@ pub struct ShardSpace {
     lost: RefCell<BTreeSet<(DriveId, u32)>>,
     /// One claim at a time, so that a burst of writers claims one segment and not one each.
     claiming: tokio::sync::Mutex<()>,
+    /// Held while headers of segments of ours are written that others may be given: one writer of a header at a time.
+    heading: tokio::sync::Mutex<()>,
     /// Bytes of maps to keep in memory.
     maps_bytes: usize,
     read_map: RefCell<Option<Rc<MapReader>>>,
@@ -61,6 +64,7 @@ impl ShardSpace {
             adopted: RefCell::default(),
             lost: RefCell::default(),
             claiming: tokio::sync::Mutex::new(()),
+            heading: tokio::sync::Mutex::new(()),
             maps_bytes,
             read_map: RefCell::default(),
         }
@@ -414,6 +418,7 @@ impl ShardSpace {
 
     /// Gives emptied segments back to the drives, so that other shards may have them.
     pub async fn surrender(&self) -> Result<(), PoolError> {
+        let _heading = self.heading.lock().await;
         for drive in self.pool.drives.iter().filter(|drive| drive.is_healthy()) {
             loop {
                 let index = usize::from(drive.id().0);
@@ -424,6 +429,31 @@ impl ShardSpace {
             }
         }
         Ok(())
+    }
+
+    /// Checks the headers of the shard's segments on healthy drives, and writes those again that are wrong: how
+    /// many there were on each.
+    pub async fn mend_headers(&self) -> Vec<(DriveId, Sample)> {
+        let _heading = self.heading.lock().await;
+        let (mut found, mut written) = (Vec::new(), DriveSet::default());
+        for drive in self.pool.healthy() {
+            let segments = self.spaces.borrow()[usize::from(drive.id().0)].segments();
+            let mut sample = Sample::default();
+            for segment in segments {
+                sample.checked += 1;
+                if headers::is_right(&self.pool, drive, segment, Slot::Data(self.shard)).await {
+                    continue;
+                }
+                sample.wrong += 1;
+                if self.pool.write_data_header(drive, segment, self.shard).await.is_ok() {
+                    written.insert(drive.id());
+                }
+            }
+            found.push((drive.id(), sample));
+        }
+        // A drive whose flush fails is latched by then.
+        self.pool.drives.flush(&written).await;
+        found
     }
 
     /// Bytes of one drive that durable records of this shard own.

@@ -121,6 +121,17 @@ impl SegmentTable {
         free.saturating_sub(self.reserve)
     }
 
+    /// Segments that should have a header.
+    pub fn headed(&self) -> Vec<(u32, Slot)> {
+        let slots = self.lock();
+        let is_headed = |slot: &Slot| matches!(slot, Slot::Spare | Slot::Log | Slot::Data(_));
+        (0..).zip(slots.iter().copied()).filter(|(_, slot)| is_headed(slot)).collect()
+    }
+
+    pub fn slot(&self, segment: u32) -> Option<Slot> {
+        self.lock().get(segment as usize).copied()
+    }
+
     /// Segments with an owner.
     pub fn used(&self) -> usize {
         self.lock().iter().filter(|slot| !matches!(slot, Slot::Untouched | Slot::Empty)).count()

@@ -1,5 +1,7 @@
 //! Access logging: a line for each request to a bucket that has it, gathered on each core until it is delivered.
 //!
+//! What lifecycle removes has its lines too.
+//!
 //! Owns [`Trace`] (what is found out about a request that only its log wants to know), [`AccessLog`] (the lines of
 //! one core, by bucket and target) and [`Pending`] (a line that waits for the last byte of its answer). A line's
 //! form is `line`; `deliver` writes lines as objects into target buckets, `target` judges what may be one.
@@ -39,11 +41,14 @@ use crate::base::time::Nanos;
 use crate::codec::xml::{LogKeyFormat, LogTarget};
 use crate::iam::Caller;
 use crate::iam::rules::Rules;
+use crate::object::lifecycle::witness::{Done, Removal};
 pub(super) use deliver::run;
 pub(super) use line::{BATCH_DELETE, COPY_SOURCE, PART_COPY_SOURCE};
 use line::{Line, Rendered, without_credentials};
 pub(super) use target::{admit_target, check_grantees};
 
+/// Who asks where nobody did, as AWS's logs have it.
+const LIFECYCLE: &str = "AmazonS3";
 const DAY_SECONDS: u64 = 86_400;
 
 // ---- What a request leaves behind ----
@@ -147,7 +152,7 @@ impl<'r> Trace<'r> {
             agent: header("user-agent"),
             host_id: &edge.settings.host_id,
             host: self.host,
-            turn_around_ms: elapsed / 1_000_000,
+            turn_around_ms: Some(elapsed / 1_000_000),
             by_acl: self.by_acl.get(),
             ..Line::default()
         }
@@ -186,6 +191,31 @@ fn requester(caller: &Caller) -> Option<String> {
     }
 }
 
+/// The line of what lifecycle did, which was no request.
+pub(super) fn expired(edge: &Shared, removal: &Removal<'_>) {
+    let Ok(rules) = edge.rules(removal.bucket) else { return };
+    let Some(target) = &rules.logging else { return };
+    let request_id = edge.next_request_id();
+    let line = Line {
+        owner: &rules.owner,
+        bucket: removal.bucket,
+        time: edge.store.now(),
+        requester: Some(LIFECYCLE),
+        request_id: request_id.to_str().unwrap_or(""),
+        operation: match removal.done {
+            Done::Removed => "S3.EXPIRE.OBJECT",
+            Done::Marked => "S3.CREATE.DELETEMARKER",
+            Done::Aborted => "S3.DELETE.UPLOAD",
+        },
+        key: Some(removal.key),
+        version: removal.version,
+        size: removal.size,
+        host_id: &edge.settings.host_id,
+        ..Line::default()
+    };
+    edge.log.append(removal.bucket, &rules.owner, target, &line.render(), 0, None);
+}
+
 /// A line that waits for the end of its answer.
 pub(super) struct Pending {
     log: Rc<AccessLog>,
@@ -199,7 +229,7 @@ impl Pending {
     /// `sent` bytes of the answer's body went out.
     pub(super) fn end(self, sent: u64, started: Instant) {
         let total_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.log.append(&self.bucket, &self.owner, &self.target, &self.rendered, sent, total_ms);
+        self.log.append(&self.bucket, &self.owner, &self.target, &self.rendered, sent, Some(total_ms));
     }
 }
 
@@ -318,7 +348,7 @@ impl AccessLog {
         target: &Rc<LogTarget>,
         rendered: &Rendered,
         sent: u64,
-        total_ms: u64,
+        total_ms: Option<u64>,
     ) {
         // What the middle of a line adds: two numbers.
         let bytes = rendered.len() + 48;
@@ -404,10 +434,10 @@ mod tests {
         for (bucket, target, day) in
             [("x", &plain, 0), ("x", &plain, 1), ("y", &plain, 0), ("z", &daily, 0), ("z", &daily, 1)]
         {
-            log.append(bucket, "o", target, &rendered(day * DAY_SECONDS), 1, 1);
+            log.append(bucket, "o", target, &rendered(day * DAY_SECONDS), 1, Some(1));
         }
         assert!(log.take(false).is_empty());
-        log.append("x", "o", &target("b", None), &rendered(0), 1, 1);
+        log.append("x", "o", &target("b", None), &rendered(0), 1, Some(1));
         let moved = log.take(false);
         assert_eq!(
             moved.iter().map(|batch| (batch.target.prefix.as_str(), batch.count)).collect::<Vec<_>>(),
@@ -419,7 +449,7 @@ mod tests {
     #[test]
     fn what_could_not_be_delivered_waits_and_takes_its_room() {
         let log = AccessLog::new(1 << 20, Rc::default());
-        log.append("x", "o", &target("", None), &rendered(0), 1, 1);
+        log.append("x", "o", &target("", None), &rendered(0), 1, Some(1));
         let bytes = log.bytes.get();
         let mut taken = log.take(true);
         assert_eq!((taken.len(), log.bytes.get()), (1, bytes));
@@ -455,7 +485,7 @@ mod tests {
         let log = AccessLog::new(2000, stats.clone());
         let target = target("", None);
         for _ in 0..100 {
-            log.append("x", "o", &target, &rendered(0), 1, 1);
+            log.append("x", "o", &target, &rendered(0), 1, Some(1));
         }
         let batches = log.take(true);
         let kept: u64 = batches.iter().map(|batch| batch.count).sum();

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::error::{Code, Result, S3Error};
 use crate::base::limits::SIGNING_KEYS_MAX;
 use crate::base::time::Nanos;
+use crate::catalog::keyuse::{KeyUse, Service};
 use crate::codec::sigv4::{
     self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
 };
@@ -50,7 +51,7 @@ pub(super) struct Proof {
 }
 
 /// The region in which clients sign for services that have none.
-const GLOBAL_REGION: &str = "us-east-1";
+pub(super) const GLOBAL_REGION: &str = "us-east-1";
 
 impl Authenticator {
     pub(super) fn new(identities: Rc<Identities>, region: String) -> Self {
@@ -85,17 +86,24 @@ impl Authenticator {
         now: Nanos,
         terms: &Terms<'_>,
     ) -> Result<Identified> {
-        let Some(found) = Caller::of_key(&self.identities, claim.access_key) else {
-            return Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key));
+        let service = match terms.service {
+            "iam" => Service::Iam,
+            "sts" => Service::Sts,
+            _ => Service::S3,
         };
-        if let Some(token) = claim.session_token {
-            // Permanent credentials have none.
-            return Err(S3Error::new(Code::InvalidToken).field("Token-0", token));
-        }
-        let mut keys = self.keys.borrow_mut();
-        let verified = sigv4::verify(claim, &found.secret, request, now, terms, &mut keys)?;
+        let used = KeyUse::new(now, service, terms.region == GLOBAL_REGION);
+        let proved = Caller::of_key(&self.identities, claim.access_key, used, |secret| {
+            if let Some(token) = claim.session_token {
+                // Permanent credentials have none.
+                return Err(S3Error::new(Code::InvalidToken).field("Token-0", token));
+            }
+            let mut keys = self.keys.borrow_mut();
+            Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
+        });
+        let unknown = || S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", claim.access_key);
+        let (caller, verified) = proved.ok_or_else(unknown)??;
         let proof = Proof { presigned: claim.expires_s.is_some(), time: claim.time };
-        Ok(Identified { caller: found.caller, verified, proof: Some(proof) })
+        Ok(Identified { caller, verified, proof: Some(proof) })
     }
 }
 
@@ -121,6 +129,7 @@ pub(super) fn service_of(request: &RequestView<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::identity::KeyValue;
     use crate::codec::sigv4::{Signer, UNSIGNED_PAYLOAD};
     use crate::codec::uri::Query;
     use crate::iam::accounts::root_account;
@@ -130,7 +139,7 @@ mod tests {
 
     fn verdict(access_key: &str, secret: &str, token: Option<&str>, signed: bool) -> Option<Code> {
         let identities = Rc::new(Identities::default());
-        let (id, account) = root_account(1, "root", "secret");
+        let (id, account) = root_account(1, KeyValue::new("root".into(), "secret".into(), Nanos(0)));
         identities.install_root(id, account);
         let authenticator = Authenticator::new(identities, "us-east-1".into());
         let mut headers = HeaderMap::new();

@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
 
 use super::error::{Code, Result, S3Error};
@@ -155,8 +155,8 @@ fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2
 
 /// Whether a request brings an ACL.
 pub(super) fn has_acl(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-amz-acl")
-        || acl::GRANT_HEADERS.iter().any(|(name, _)| headers.contains_key(*name))
+    let grants = |name: &str| acl::GRANT_HEADERS.iter().any(|(known, _)| *known == name);
+    headers.keys().map(HeaderName::as_str).any(|name| name == "x-amz-acl" || grants(name))
 }
 
 /// A key in a bucket, and what the bucket lays down.
@@ -249,6 +249,13 @@ fn check_owner(call: &Call<'_>, rules: &Rules, header: &str) -> Result<()> {
     }
 }
 
+/// Tags that conditions may ask for.
+#[derive(Clone, Copy, Default)]
+struct Tagged<'a> {
+    object: Option<&'a [(String, String)]>,
+    request: Option<&'a [(String, String)]>,
+}
+
 impl Call<'_> {
     /// The rules of the bucket that the request addresses.
     pub(super) fn rules(&self) -> Result<&Rc<Rules>> {
@@ -289,7 +296,7 @@ impl Call<'_> {
         let writer = self.caller.canonical().filter(|id| *id != place.rules.owner);
         match writer.filter(|_| of_object && place.rules.has_acls()) {
             Some(owner) => {
-                self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None, None)
+                self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), Tagged::default())
             }
             None => self.admit(place, action),
         }
@@ -300,9 +307,13 @@ impl Call<'_> {
         let Some(caller) = self.caller.canonical() else { return Err(refusal) };
         let id = multipart::upload_id(self.query);
         match self.edge.store.upload(self.bucket, self.key, id).await {
+            Ok(upload) if upload.initiator.as_ref().is_some_and(|user| user.id == self.caller.id()) => {
+                self.judge_by(place, action, Tagged::default(), |wish| !wish.is_denied(place.rules))
+            }
+            // What a user began is its account's too.
             Ok(upload) if upload.owner == caller => {
                 let side = ObjectSide { owner: &upload.owner, grants: &[] };
-                self.judge_side(place, action, Some(&side), None, None)
+                self.judge_side(place, action, Some(&side), Tagged::default())
             }
             _ => Err(refusal),
         }
@@ -349,8 +360,8 @@ impl Call<'_> {
     ) -> Result<()> {
         let grants = object.map(|meta| grants_of(meta, place.rules)).unwrap_or_default();
         let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
-        let object_tags = object.map(|meta| meta.attached.tags.as_slice());
-        self.judge_side(place, action, side.as_ref(), object_tags, request_tags)
+        let tags = Tagged { object: object.map(|meta| meta.attached.tags.as_slice()), request: request_tags };
+        self.judge_side(place, action, side.as_ref(), tags)
     }
 
     fn judge_side(
@@ -358,21 +369,31 @@ impl Call<'_> {
         place: &Site<'_>,
         action: Action,
         side: Option<&ObjectSide<'_>>,
-        object_tags: Option<&[(String, String)]>,
-        request_tags: Option<&[(String, String)]>,
+        tags: Tagged<'_>,
+    ) -> Result<()> {
+        self.judge_by(place, action, tags, |wish| {
+            let allowed = wish.is_allowed(place.rules, side);
+            if allowed && place.rules.logging.is_some() && place.bucket == self.bucket {
+                self.trace.set_by_acl(wish.needs_acl(place.rules, side));
+            }
+            allowed
+        })
+    }
+
+    fn judge_by(
+        &self,
+        place: &Site<'_>,
+        action: Action,
+        tags: Tagged<'_>,
+        allows: impl FnOnce(&Wish<'_, Facts<'_>>) -> bool,
     ) -> Result<()> {
         let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
         let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
-        (facts.object_tags, facts.request_tags) = (object_tags, request_tags);
+        (facts.object_tags, facts.request_tags) = (tags.object, tags.request);
         let resource = resource(place);
         let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
-        match wish.is_allowed(place.rules, side) {
-            true => {
-                if place.rules.logging.is_some() && place.bucket == self.bucket {
-                    self.trace.set_by_acl(wish.needs_acl(place.rules, side));
-                }
-                Ok(())
-            }
+        match allows(&wish) {
+            true => Ok(()),
             false => Err(Code::AccessDenied.into()),
         }
     }

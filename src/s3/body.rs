@@ -477,7 +477,7 @@ mod tests {
         let code = |payload, pairs: &[_]| promise(payload, pairs).unwrap_err().code();
         assert_eq!(code(Unsigned, &[("content-md5", "nonsense")]), Code::InvalidDigest);
         assert_eq!(code(Unsigned, &[("x-amz-checksum-crc32", "AAA=")]), Code::InvalidRequest);
-        assert_eq!(code(Unsigned, &[("x-amz-checksum-xxhash64", "AAA=")]), Code::NotImplemented);
+        assert_eq!(code(Unsigned, &[("x-amz-checksum-crc16", "AAA=")]), Code::NotImplemented);
         let two = [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32c", "AAAAAA==")];
         assert_eq!(code(Unsigned, &two), Code::InvalidRequest);
         assert_eq!(code(Unsigned, &[("x-amz-sdk-checksum-algorithm", "CRC32")]), Code::InvalidRequest);

@@ -20,10 +20,16 @@ const USER_PREFIX: &str = "x-amz-meta-";
 
 /// The value of a header as text; `InvalidArgument` when it is not.
 pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let Some(value) = find(headers, name) else { return Ok(None) };
     std::str::from_utf8(value.as_bytes())
         .map(Some)
         .map_err(|_| S3Error::argument(name, "", "The header is not UTF-8 text"))
+}
+
+/// The first value of a header by its name in lower case. A request brings a handful of headers and is asked for
+/// some thirty: comparing names is cheaper than to check and hash each that is asked for.
+pub(super) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h HeaderValue> {
+    headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value)
 }
 
 /// A header that holds a decimal number.

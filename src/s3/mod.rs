@@ -25,6 +25,7 @@ mod expiration;
 mod facts;
 mod get;
 mod headers;
+mod hoisted;
 mod inventory;
 mod list;
 mod lock;
@@ -58,6 +59,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::base::limits::KIB;
+use crate::object::lifecycle::witness::Listener;
 use crate::object::store::Store;
 use crate::upkeep::notify::webhook::Webhook;
 
@@ -147,7 +149,15 @@ impl Edge {
             documents,
             log,
         };
-        Edge { shared: Rc::new(shared) }
+        let shared = Rc::new(shared);
+        let edge = Rc::downgrade(&shared);
+        let listener: Listener = Rc::new(move |removal| {
+            if let Some(edge) = edge.upgrade() {
+                access_log::expired(&edge, removal);
+            }
+        });
+        shared.store.witness(&listener);
+        Edge { shared }
     }
 
     /// Delivers access logs every `interval`, until `finish_logs` was called and everything is delivered.

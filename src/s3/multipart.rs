@@ -24,13 +24,14 @@ use crate::codec::date::iso8601_ms;
 use crate::codec::uri::Query;
 use crate::codec::xml::{
     self as documents, ChecksumText, CompleteMultipartUploadResult, CompletedPart,
-    InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult, PartEntry,
+    InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult, Owner, PartEntry,
     UploadEntry as UploadText, parse_complete_multipart_upload,
 };
+use crate::iam::Caller;
 use crate::object::events::Cause;
 use crate::object::meta::ETag;
 use crate::object::store::{
-    Complete, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
+    Complete, Initiator, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
 };
 
 const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
@@ -46,10 +47,15 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
     }
     let stored = headers::stored(call.headers)?;
     let (algorithm, kind) = checksum_of_upload(call.headers)?;
+    let initiator = match call.caller {
+        Caller::User(user) => Some(Initiator { id: user.value.id.clone(), arn: user.arn.clone() }),
+        _ => None,
+    };
     // Nobody in particular uploads for the owner of the bucket.
     let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
     let new = NewUpload {
         owner: owner.to_owned(),
+        initiator,
         headers: stored,
         checksum: Some((algorithm, kind)),
         attached: attached(&call)?,
@@ -83,7 +89,7 @@ fn checksum_of_upload(headers: &HeaderMap) -> Result<(ChecksumAlgorithm, Checksu
 pub(super) fn named_algorithm(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>> {
     let Some(name) = headers::text(headers, ALGORITHM.as_str())? else { return Ok(None) };
     let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                   [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]";
+                   [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128]";
     let algorithm = ChecksumAlgorithm::parse(name);
     algorithm.map(Some).ok_or_else(|| S3Error::with(Code::InvalidRequest, message))
 }
@@ -292,6 +298,7 @@ fn parts_document(call: &Call<'_>, page: &PartPage, marker: u16, limit: usize) -
         bucket: call.bucket,
         key: call.key,
         upload_id: &page.upload.upload_id,
+        initiator: initiator(&page.upload, &owners),
         owner: owners.of(Some(&page.upload.owner)),
         storage_class: STANDARD,
         checksum: page.upload.checksum,
@@ -301,6 +308,14 @@ fn parts_document(call: &Call<'_>, page: &PartPage, marker: u16, limit: usize) -
         is_truncated: page.truncated,
         parts: &entries,
     })
+}
+
+/// A user goes by ARN and name, a root as its account.
+fn initiator<'a>(upload: &'a UploadInfo, owners: &'a Owners<'_>) -> Owner<'a> {
+    match &upload.initiator {
+        Some(user) => Owner { id: &user.arn, display_name: user.arn.rsplit('/').next().unwrap_or("") },
+        None => owners.of(Some(&upload.owner)),
+    }
 }
 
 pub(super) async fn list_uploads(call: Call<'_>) -> Result<Reply> {
@@ -344,6 +359,7 @@ async fn uploads_document(
             key: &upload.key,
             upload_id: &upload.upload_id,
             initiated: date,
+            initiator: initiator(upload, &owners),
             owner: owners.of(Some(&upload.owner)),
             storage_class: STANDARD,
             checksum: upload.checksum,

@@ -1,7 +1,7 @@
 //! Bucket policies: Put, Get, Delete, and whether one is public.
 //!
 //! A policy is checked whole before it is stored, and what is stored is enforced from the moment of the
-//! answer on every core. May use `codec::policy`, `object::settings`.
+//! answer on every core. It is kept with the ids of the users it names (`iam::principals`). May use `codec::policy`, `object::settings`.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -10,9 +10,9 @@ use super::error::{Code, Result, S3Error};
 use super::response::{Body, Reply, empty, xml};
 use super::service::Call;
 use crate::base::limits::POLICY_BYTES_MAX;
-use crate::codec::policy::Policy;
 use crate::codec::xml::XmlWriter;
 use crate::iam::acl::is_public;
+use crate::iam::principals::{self, Refused};
 use crate::object::settings::{self, Kind, Setting};
 
 pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
@@ -22,9 +22,8 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
         return Err(S3Error::with(Code::MalformedPolicy, message));
     }
     let document = call.payload(promise, None).document().await?;
-    let bad = |message: String| S3Error::with(Code::MalformedPolicy, message);
-    let policy = Policy::of_bucket(&document, call.bucket).map_err(|error| bad(error.to_string()))?;
-    let text = String::from_utf8(document.to_vec()).map_err(|_| bad("The policy is not UTF-8".to_owned()))?;
+    let (policy, text) =
+        principals::read(call.edge.store.identities(), &document, call.bucket).map_err(malformed)?;
     if policy.is_public() && call.rules()?.block.block_public_policy {
         let message = "Access Denied: public policies are prevented by the BlockPublicPolicy setting in S3 Block \
                        Public Access.";
@@ -35,10 +34,21 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+fn malformed(refused: Refused) -> S3Error {
+    match refused {
+        Refused::Malformed(error) => S3Error::with(Code::MalformedPolicy, error.to_string()),
+        Refused::Unknown { kind, name } => {
+            S3Error::with(Code::MalformedPolicy, "Invalid principal in policy")
+                .field("Detail", format!("\"{kind}\" : \"{name}\""))
+        }
+    }
+}
+
 pub(super) async fn get(call: Call<'_>) -> Result<Reply> {
     let found = call.edge.store.settings(call.bucket)?;
     let policy = found.settings.policy.as_ref().ok_or(Code::NoSuchBucketPolicy)?;
-    let mut reply = Response::new(Body::full(policy.text.clone()));
+    let text = principals::told(call.edge.store.identities(), &policy.text);
+    let mut reply = Response::new(Body::full(text));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(reply)
 }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::auth::Proof;
+use super::auth::{GLOBAL_REGION, Proof};
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
@@ -25,6 +25,7 @@ use super::versions::version_header;
 use super::{headers, settings};
 use crate::base::limits::POST_FIELDS_BYTES_MAX;
 use crate::base::time::Nanos;
+use crate::catalog::keyuse::{KeyUse, Service};
 use crate::codec::checksum::Digests;
 use crate::codec::date::parse_amz_date;
 use crate::codec::form::{FormEvent, FormReader};
@@ -187,27 +188,30 @@ fn check_v4(call: &Call<'_>, fields: &Fields, document: &str) -> Result<(Caller,
     let time = parse_amz_date(date).filter(|_| date.starts_with(day) && day.len() == 8);
     let time =
         time.ok_or_else(|| S3Error::argument("x-amz-date", date, "The date is not that of the Credential"))?;
-    let found = known(call, access_key)?;
-    let expected = SigningKey::derive(&found.1, day, region, "s3").sign(document.as_bytes());
-    let given = hex::decode(signature).unwrap_or_default();
-    verify_slices_are_equal(&expected, &given).map_err(|_| mismatch(access_key, document, signature))?;
-    Ok((found.0, time))
+    let caller = known(call, access_key, |secret| {
+        let expected = SigningKey::derive(secret, day, region, "s3").sign(document.as_bytes());
+        let given = hex::decode(signature).unwrap_or_default();
+        verify_slices_are_equal(&expected, &given).map_err(|_| mismatch(access_key, document, signature))
+    })?;
+    Ok((caller, time))
 }
 
 /// As old forms are signed: HMAC-SHA1 of the policy.
 fn check_v2(call: &Call<'_>, fields: &Fields, document: &str) -> Result<Caller> {
     let access_key = fields.get("awsaccesskeyid").ok_or_else(|| needed("AWSAccessKeyId"))?;
     let signature = fields.get("signature").ok_or_else(|| needed("Signature"))?;
-    let found = known(call, access_key)?;
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, found.1.as_bytes());
-    let given = STANDARD.decode(signature.trim()).unwrap_or_default();
-    hmac::verify(&key, document.as_bytes(), &given).map_err(|_| mismatch(access_key, document, signature))?;
-    Ok(found.0)
+    known(call, access_key, |secret| {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+        let given = STANDARD.decode(signature.trim()).unwrap_or_default();
+        hmac::verify(&key, document.as_bytes(), &given).map_err(|_| mismatch(access_key, document, signature))
+    })
 }
 
-fn known(call: &Call<'_>, access_key: &str) -> Result<(Caller, String)> {
-    match Caller::of_key(call.edge.store.identities(), access_key) {
-        Some(found) => Ok((found.caller, found.secret)),
+fn known(call: &Call<'_>, access_key: &str, prove: impl FnOnce(&str) -> Result<()>) -> Result<Caller> {
+    let (store, region) = (&call.edge.store, &call.edge.settings.region);
+    let used = KeyUse::new(store.now(), Service::S3, region == GLOBAL_REGION);
+    match Caller::of_key(store.identities(), access_key, used, prove) {
+        Some(found) => Ok(found?.0),
         None => Err(S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key)),
     }
 }

@@ -108,9 +108,12 @@ pub(super) fn etag_value(etag: &ETag) -> HeaderValue {
 
 /// An entity tag as XML documents take it: without quotes.
 pub(super) fn etag_text(etag: &ETag) -> String {
+    let mut digits = [0; 32];
+    hex::encode_to_slice(etag.md5, &mut digits).expect("32 digits for 16 bytes");
+    let digits = std::str::from_utf8(&digits).expect("digits are ASCII");
     match etag.parts {
-        0 => hex::encode(etag.md5),
-        parts => format!("{}-{parts}", hex::encode(etag.md5)),
+        0 => digits.to_owned(),
+        parts => format!("{digits}-{parts}"),
     }
 }
 

@@ -21,8 +21,8 @@ use super::response::{Body, Reply, failure};
 use super::route::{Access, Operation, Target, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, inventory, list, lock,
-    multipart, policy, post, put, query, settings, tagging, versioning, website,
+    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, hoisted, inventory, list,
+    lock, multipart, policy, post, put, query, settings, tagging, versioning, website,
 };
 use crate::codec::checksum::ChecksumAlgorithm;
 use crate::codec::sigv4::{RequestView, Verified};
@@ -146,7 +146,8 @@ impl Shared {
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
         let Target { bucket, key } = target(trace.host, path, &self.settings.domains)?;
         let target = Target { bucket, key };
-        let operation = route(&parts.method, &target, &query, &parts.headers);
+        let asked = hoisted::effective(&parts.headers, &query)?;
+        let operation = route(&parts.method, &target, &query, &asked);
         if let Ok(operation) = operation {
             ticket.is_for(operation);
         }
@@ -161,7 +162,7 @@ impl Shared {
         let identified = self.authenticator.verify(&view, self.store.now())?;
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
-        headers::check_features(&parts.headers)?;
+        headers::check_features(&asked)?;
         if let Some(name) = target.bucket.as_deref().filter(|name| !bucket::is_valid_name(name)) {
             return Err(S3Error::new(Code::InvalidBucketName).field("BucketName", name));
         }
@@ -176,7 +177,7 @@ impl Shared {
             key: target.key.as_deref().unwrap_or(""),
             path,
             query: &query,
-            headers: &parts.headers,
+            headers: &asked,
             intake,
             request_id: request_id.to_str().unwrap_or(""),
             caller: &identified.caller,

@@ -26,6 +26,7 @@ use crate::base::limits::{
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
+use crate::drive::device::DriveSet;
 use crate::iam::accounts::root_account;
 use crate::iam::delivery::admits_report;
 use crate::io::runtime;
@@ -36,7 +37,7 @@ use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-use crate::upkeep::{self, Patience};
+use crate::upkeep::{self, Patience, doubt};
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -63,8 +64,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
             return;
         }
     };
-    let (pool, root) = (running.core.pool.geometry.pool.0, &facts.root);
-    let (id, account) = root_account(pool, &root.access_key, &root.secret_key);
+    let (id, account) = root_account(running.core.pool.geometry.pool.0, facts.root_key.clone());
     running.core.common.identities.install_root(id, account);
     let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
     running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));
@@ -250,20 +250,56 @@ fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
 /// A log that stopped goes on only with the next start: it alone finds out what the drives have of the last
 /// batch. As long as there is no safe set of drives, that start would fail, and reads would end with it.
 fn readiness(core: &Core) -> Result<(), Unready> {
-    if let Err(error) = core.pool.mirrors() {
-        return Err(error.to_string().into());
+    if core.pool.mirrors().is_err() {
+        return Err(out_of_service(core).into());
     }
     if core.board.has_stopped() {
         let reason = "the log has stopped, and there are drives again to go on with".to_owned();
         return Err(Unready { reason, wants_restart: true });
     }
+    if doubt::is_beyond(&core.pool) {
+        return Err(beyond_reading(core).into());
+    }
     match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
         None => Ok(()),
         Some(full) => {
-            let text = "cannot be emptied and takes no writes: are the drives full?";
+            let text = "cannot be emptied and takes no writes: are the drives full? Delete something";
             Err(format!("the log of core {full} {text}").into())
         }
     }
+}
+
+fn out_of_service(core: &Core) -> String {
+    let out = core.pool.drives.out();
+    let parity = core.pool.geometry.parity_chunks;
+    format!(
+        "{} of {} drives are out of service and the pool survives the loss of {parity}, so nothing is written: {}. \
+         When they work again: basalt drive readmit, or a start with them",
+        out.len(),
+        core.pool.drives.len(),
+        drives_text(core, &out)
+    )
+}
+
+fn beyond_reading(core: &Core) -> String {
+    let parity = core.pool.geometry.parity_chunks;
+    format!(
+        "more drives than the {parity} the pool survives the loss of do not hold what was written to them, so objects \
+         cannot be read: {}. Bring these drives back as they were and start again; or delete what cannot be read and \
+         run: basalt scrub",
+        drives_text(core, &doubt::distrusted(&core.pool))
+    )
+}
+
+/// Each with its path and what is known to be wrong with it.
+fn drives_text(core: &Core, drives: &DriveSet) -> String {
+    let text = |id| {
+        let shared = core.pool.drives.get(id).ok()?.shared();
+        let state = if shared.is_doubtful() { "doubtful" } else { shared.state().as_str() };
+        let cause = shared.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Some(format!("{} ({state}{cause})", shared.path()))
+    };
+    drives.iter().filter_map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Asks every core for its figures.

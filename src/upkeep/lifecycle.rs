@@ -22,7 +22,7 @@ use crate::base::metrics::JobKind;
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::catalog::log::Log;
-use crate::catalog::value::{Listed, UploadValue, Version};
+use crate::catalog::value::{UploadValue, Version};
 use crate::codec::prefixes::outermost;
 use crate::codec::xml::{Lifecycle, LifecycleRule};
 use crate::object::core::Core;
@@ -275,9 +275,7 @@ impl Sieve {
         let Some(lifecycle) = &subjects[key.subject].settings.lifecycle else { return };
         // What cannot be decoded is the business of whoever reads it.
         let whole = key.by_tags.then(|| Version::decode(value)).flatten();
-        let Some(Listed { size, modified, .. }) = Listed::decode(value) else { return };
-        let tags = whole.as_ref().map_or(&[][..], |version| &version.meta.attached.tags);
-        let facts = Facts { size, modified, marker: Version::encodes_marker(value), tags };
+        let Some(facts) = Facts::read(whole.as_ref(), value) else { return };
         let action = key.history.tell(lifecycle, &key.name, &facts, self.time);
         self.find(subjects, action);
     }

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod ballast;
+pub mod doubt;
 pub mod inventory;
 pub mod lifecycle;
 pub mod notify;
@@ -15,14 +16,20 @@ pub mod readmit;
 pub mod repair;
 pub mod roster;
 pub mod scrub;
+pub mod uses;
 
 use std::time::Duration;
 
+use crate::object::buckets::BUCKET_SHARD;
 use crate::object::open::{Running, Shared};
 
-/// Starts what every core that reads does beside serving: repairs of what its readers found.
+/// Starts what every core does beside serving: repairs of what its readers found, and what belongs to the
+/// identities where they are decided.
 pub fn start(running: &mut Running) {
     running.tend_with(tokio::task::spawn_local(repair::repair_spots(running.core.clone())));
+    if let Some(shard) = running.core.local(BUCKET_SHARD) {
+        running.tend_with(tokio::task::spawn_local(uses::keep_uses(shard.clone())));
+    }
 }
 
 /// How long the work for all waits before it begins by itself; `None` for never.
@@ -38,10 +45,11 @@ pub struct Patience {
 /// true. All cores have opened their shards by then.
 pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core, patience.scrub)));
+    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core.clone(), patience.scrub)));
     if let Some(after) = patience.evacuate {
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
-    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(running.core.clone())));
+    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(core.clone())));
+    running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
     running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
 }

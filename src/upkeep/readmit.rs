@@ -15,18 +15,22 @@ use crate::object::core::Core;
 
 /// Tries the drive and puts it back; what was done, or why not, in words.
 pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
-    let drive = core.pool.drives.get(id).map_err(|_| format!("the pool has no drive {id}"))?;
+    let drive = core
+        .pool
+        .drives
+        .get(id)
+        .map_err(|_| format!("the pool has no drive {id}; basalt status lists those it has"))?;
     match drive.state() {
         DriveState::Latched => {}
-        DriveState::Healthy => return Err(format!("drive {id} is in service")),
+        DriveState::Healthy => {
+            return Err(format!("drive {id} is in service, and there is nothing to readmit"));
+        }
         DriveState::Missing => {
             return Err(format!("drive {id} is not there: a start with it, or with --adopt, brings it back"));
         }
     }
-    if let Some(epoch) = roster::epoch_on(&core.pool, drive).await
-        && epoch > core.pool.epoch
-    {
-        return Err(format!("another server began epoch {epoch} on drive {id}: this one has lost the pool"));
+    if let Some(reason) = roster::taken(&core.pool, drive).await {
+        return Err(format!("drive {id} is not ours any more: {reason}"));
     }
     let tried = drive.probe(core.pool.world.random_u64()).await;
     tried.map_err(|error| format!("drive {id} stays out of service: {error}"))?;

@@ -20,7 +20,7 @@ use crate::base::join::join_all;
 use crate::base::limits::PAGE;
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
-use crate::drive::device::{Area, Drive, DriveError};
+use crate::drive::device::{Area, Drive};
 use crate::drive::superblock::{COPIES, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::object::core::Core;
@@ -146,45 +146,50 @@ fn told<'s>(
 /// once: one that is slow keeps no news from us that another has.
 async fn look(core: &Core, shared: &Shared, roster: &Roster, generation: u64) -> Vec<DriveId> {
     let looks = told(core, shared, roster, generation).map(|(drive, superblock)| async move {
-        let differs = tokio::time::timeout(READ, differs(drive, &superblock)).await;
+        let differs = tokio::time::timeout(READ, differs(core, drive, &superblock)).await;
         (differs == Ok(true)).then(|| drive.id())
     });
     join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// Whether something else stands in a copy of the superblock. Latches the drive when it is not ours any more.
-async fn differs(drive: &Drive, superblock: &Superblock) -> bool {
+async fn differs(core: &Core, drive: &Rc<Drive>, superblock: &Superblock) -> bool {
     let (page, mut differs) = (superblock.encode(), false);
-    for copy in 0..COPIES {
-        let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy));
-        let Ok::<_, DriveError>(found) = read.await else { continue };
-        if let Some(reason) = Superblock::decode(&found).ok().and_then(|found| lost(superblock, &found)) {
-            // Whoever wrote that has written more.
-            drive.shared().latch(&reason);
-            break;
+    let each = |found: &[u8]| {
+        if Superblock::decode(found).is_err() {
+            drive.count_corrupt();
         }
-        differs |= found[..] != page[..];
+        differs |= found != &page[..];
+    };
+    if let Some(reason) = read_copies(&core.pool, drive, each).await {
+        drive.shared().latch(&reason);
     }
     differs
 }
 
-/// Why a drive on which `found` stands is not ours any more.
-fn lost(ours: &Superblock, found: &Superblock) -> Option<String> {
-    if found.uuid != ours.uuid {
-        return Some("it holds the superblock of another drive".to_owned());
-    }
-    (found.epoch > ours.epoch).then(|| format!("another server began epoch {} of the pool", found.epoch))
+/// Why a drive is not ours any more, by what can be read of its superblock.
+pub async fn taken(pool: &Pool, drive: &Rc<Drive>) -> Option<String> {
+    read_copies(pool, drive, |_| {}).await
 }
 
-/// The epoch that a drive knows of; `None` when neither of two copies can be read, which is no sign of another
-/// server.
-pub async fn epoch_on(pool: &Pool, drive: &Rc<Drive>) -> Option<u32> {
-    for copy in [0, COPIES - 1] {
-        let page = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy)).await;
-        let found = page.ok().and_then(|page| Superblock::decode(&page).ok());
-        if let Some(found) = found.filter(|found| found.geometry.pool == pool.geometry.pool) {
-            return Some(found.epoch);
+/// Reads the copies one after the other and lets `each` see them, up to one that says why the drive is not ours any
+/// more: whoever wrote that has written more. What cannot be read is no sign of another server.
+async fn read_copies(pool: &Pool, drive: &Rc<Drive>, mut each: impl FnMut(&[u8])) -> Option<String> {
+    for copy in 0..COPIES {
+        let read = drive.read(Area::Meta, AlignedBuf::zeroed(PAGE), Superblock::offset(copy)).await;
+        let Ok(found) = read else { continue };
+        let lost = Superblock::decode(&found).ok().and_then(|found| lost(pool, drive, &found));
+        if lost.is_some() {
+            return lost;
         }
+        each(&found);
     }
     None
+}
+
+fn lost(pool: &Pool, drive: &Drive, found: &Superblock) -> Option<String> {
+    if drive.shared().uuid().is_some_and(|uuid| uuid != found.uuid) {
+        return Some("it holds the superblock of another drive".to_owned());
+    }
+    (found.epoch > pool.epoch).then(|| format!("another server began epoch {} of the pool", found.epoch))
 }

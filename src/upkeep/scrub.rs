@@ -7,16 +7,19 @@
 //! looking at anything; drives that were being filled again are whole then. What stands on drives that were given
 //! up (`evacuate`) counts as lost here; a pass for their sake reads only what it writes anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::ask::ask;
+use tokio::time::Instant;
+
+use super::ask::{self, ask};
+use super::doubt;
 use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
-use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, SCRUB_STEP_BYTES};
+use crate::base::ids::{DriveId, LogId, ShardId};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, PAGE, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -25,6 +28,7 @@ use crate::object::error::ObjectError;
 use crate::object::holdings::{Holding, chunks_least};
 use crate::object::shard::Shard;
 use crate::object::writer::ShardAllocator;
+use crate::pool::headers::Sample;
 use crate::pool::mend::Mended;
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::Extent;
@@ -67,20 +71,27 @@ async fn scrub(core: Rc<Core>) -> bool {
     let given_up = evacuate::given_up(&core.pool);
     let mut pass = Pass::new(&core, Scope::Everything);
     pass.shards().await;
+    let doubts = std::mem::take(&mut pass.headers).into_iter();
+    doubt::doubt(&core, doubts.filter_map(|(drive, sample)| doubt::of_headers(drive, sample)).collect())
+        .await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
-    if is_full && pass.narrow == 0 && pass.weak == 0 {
+    if is_full && pass.narrow == 0 && pass.weak.is_empty() {
         evacuate::done(&core.pool, &given_up);
     }
     let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
     tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
-    let is_whole = is_full && damaged == repaired + unrepairable;
+    let is_settled = pass.emptied().await;
+    let is_whole = is_full && is_settled && damaged == repaired + unrepairable;
     if is_whole && !core.board.is_demanded() {
-        core.pool.drives.iter().for_each(|drive| drive.shared().set_rebuilding(false));
+        doubt::settle(&core.pool, unrepairable);
     }
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
-    is_full
+    is_full && is_settled
 }
+
+/// How long a pass waits for log segments to be emptied, without which drives are not whole.
+const EMPTYING: Duration = Duration::from_secs(60);
 
 /// Writes anew what lacks width because of drives that were given up. `None` when nothing is left to do, or how
 /// long to wait with the next pass: not long for what is only on its way.
@@ -89,7 +100,7 @@ async fn evacuate(core: Rc<Core>) -> Option<Duration> {
     tracing::info!(?given_up, "evacuation begins: what stands on these drives is written anew");
     let mut pass = Pass::new(&core, Scope::GivenUp);
     pass.shards().await;
-    let Pass { missed, narrow, weak, .. } = pass;
+    let (missed, narrow, weak) = (pass.missed, pass.narrow, pass.weak.len());
     let is_done = missed == 0 && narrow == 0 && weak == 0 && !core.board.is_closing();
     tracing::info!(missed, narrow, weak, is_done, "evacuation ends");
     if is_done {
@@ -119,10 +130,12 @@ struct Pass {
     missed: u64,
     /// Values that have less than the pool could give them, for want of room.
     narrow: u64,
-    /// Log segments that lack mirrors, and are emptied soon.
-    weak: u64,
+    /// Log segments that lack mirrors, and are emptied soon by the owner of a shard.
+    weak: Vec<(ShardId, LogId)>,
     /// Log segments that were looked at: shards of one core share them.
     seen: BTreeSet<LogId>,
+    /// Segment headers that were looked at, and wrong ones.
+    headers: BTreeMap<DriveId, Sample>,
 }
 
 impl Pass {
@@ -135,14 +148,16 @@ impl Pass {
             found: Mended::default(),
             missed: 0,
             narrow: 0,
-            weak: 0,
+            weak: Vec::new(),
             seen: BTreeSet::new(),
+            headers: BTreeMap::new(),
         }
     }
 
     async fn shards(&mut self) {
         for shard in (0..self.core.shard_count()).map(ShardId) {
             self.shard(shard).await;
+            self.headers(shard).await;
             self.runs(shard).await;
             self.logs(shard).await;
         }
@@ -162,6 +177,25 @@ impl Pass {
                 }
                 Err(error) => self.miss(shard, &error),
             }
+        }
+    }
+
+    async fn headers(&mut self, shard: ShardId) {
+        if self.scope != Scope::Everything {
+            return;
+        }
+        match ask(&self.core, shard, Shard::mend_headers).await {
+            Ok(found) => {
+                let checked: usize = found.iter().map(|(_, sample)| sample.checked).sum();
+                found
+                    .into_iter()
+                    .for_each(|(drive, sample)| *self.headers.entry(drive).or_default() += sample);
+                self.pace.step((checked * PAGE) as u64).await;
+            }
+            Err(error) => self.miss(shard, &error),
+        }
+        if let Err(error) = ask(&self.core, shard, Shard::renew_manifest).await {
+            self.miss(shard, &error);
         }
     }
 
@@ -214,13 +248,33 @@ impl Pass {
             if self.seen.insert(id) {
                 match ask(&self.core, shard, move |home| home.check_log(id, reads)).await {
                     Ok(checked) => {
-                        self.weak += u64::from(checked.is_weak);
+                        if checked.is_weak {
+                            self.weak.push((shard, id));
+                        }
                         self.pace.step(checked.bytes).await;
                     }
                     Err(error) => self.miss(shard, &error),
                 }
             }
         }
+    }
+
+    /// Waits until the log segments that lack mirrors are emptied; false when that takes too long. Only for the sake of
+    /// drives that are being filled again, and not when what was lost is beyond mending.
+    async fn emptied(&mut self) -> bool {
+        let pool = &self.core.pool;
+        if !pool.drives.iter().any(|drive| drive.shared().is_rebuilding()) || doubt::is_beyond(pool) {
+            return true;
+        }
+        let begun = Instant::now();
+        while let Some((shard, id)) = self.weak.last().copied() {
+            match ask(&self.core, shard, move |home| home.has_log(id)).await {
+                Ok(false) => drop(self.weak.pop()),
+                _ if begun.elapsed() > EMPTYING || self.core.board.is_closing() => return false,
+                _ => ask::pause().await,
+            }
+        }
+        true
     }
 
     /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.

@@ -18,7 +18,7 @@ SERVICE = {"Service": "logging.s3.amazonaws.com"}
 FIELDS = ("owner bucket time ip requester request_id operation key uri status error sent size total turn referer agent "
           "version host_id signature cipher auth host tls access_point acl").split()
 LINE = re.compile(
-    r'([^ ]+) ([^ ]+) \[([^\]]+)\] ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) "([^"]*)" (\d+) ([^ ]+) (-|\d+) (-|\d+) (-|\d+) '
+    r'([^ ]+) ([^ ]+) \[([^\]]+)\] ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) "([^"]*)" (-|\d+) ([^ ]+) (-|\d+) (-|\d+) (-|\d+) '
     r'(-|\d+) "([^"]*)" "([^"]*)" ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)')
 WAIT = 60
 _names = itertools.count()
@@ -527,3 +527,33 @@ def test_values_that_cannot_work(new_basalt):
     for bad in ("0", "86401", "x"):
         status, said = new_basalt(drives=1, options=["--access-log-seconds", bad]).refused()
         assert status == 2 and "access-log-seconds" in said
+
+
+def test_what_lifecycle_removes_is_logged(new_basalt):
+    server = new_basalt(options=["--access-log-seconds", "1", "--lifecycle-day", "1"]).start()
+    logged, quiet = Logged(server), f"quiet{next(_names)}"
+    s3, name = logged.s3, logged.name
+    s3.create_bucket(Bucket=quiet)
+    s3.put_object(Bucket=name, Key="plain", Body=b"12345")
+    s3.put_object(Bucket=name, Key="stays", Body=b"12345")
+    s3.create_multipart_upload(Bucket=name, Key="upload")
+    rules = [{"ID": "a", "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": 1}} for prefix in ("plain", "ver")]
+    rules[1] |= {"ID": "b", "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
+    rules.append({"ID": "c", "Status": "Enabled", "Filter": {"Prefix": "up"},
+                  "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}})
+    for bucket in (name, quiet):
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    removed, aborted = logged.one("S3.EXPIRE.OBJECT"), logged.one("S3.DELETE.UPLOAD")
+    assert (removed.key, removed.size, removed.version) == ("plain", "5", "-")
+    assert (aborted.key, aborted.size) == ("upload", "-")
+    for line in (removed, aborted):
+        assert (line.requester, line.ip, line.uri, line.status, line.total, line.host) == ("AmazonS3", "-", "-", "-", "-", "-")
+        assert line.bucket == name and line.request_id != "-"
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket=name, Key="versioned", Body=b"123")["VersionId"]
+    marked = logged.one("S3.CREATE.DELETEMARKER")
+    assert (marked.key, marked.size) == ("versioned", "-") and marked.version not in ("-", version)
+    assert logged.one("S3.EXPIRE.OBJECT", key="versioned", version=version).size == "3"
+    marker = logged.one("S3.EXPIRE.OBJECT", key="versioned", version=marked.version)
+    assert marker.size == "-", "the marker goes when it is alone"
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket=name)["Contents"]] == ["stays"]

@@ -7,7 +7,8 @@ import pytest
 from .content import content
 from .errors import refused
 from .test_objects import ODD_KEYS
-from .wire import Signer, object_path, utc_now
+from .spoil import crc32
+from .wire import STREAM_TRAILER, STREAM_UNSIGNED_TRAILER, Signer, object_path, utc_now
 
 
 def minutes(count):
@@ -165,3 +166,31 @@ def test_words_that_sign_nothing(wire, bucket):
             ("", 403, "AccessDenied"), ("Bogus", 400, "InvalidArgument"), ("Bearer abc", 400, "InvalidArgument"),
             ("AWS AKIA:abc", 400, "InvalidRequest")]:
         wire.send("GET", f"/{bucket}", {"host": wire.host, "authorization": value}).expect(status, code)
+
+
+def test_headers_moved_into_a_presigned_url_count(wire, bucket):
+    """Signers of URLs put `x-amz-` headers into the query, and with them the checksum of a body that they lack."""
+    path = object_path(bucket, "k")
+    query = [("x-amz-meta-colour", "dark red"), ("x-amz-tagging", "a=1&b=2"), ("x-amz-checksum-crc32", "AAAAAA=="),
+             ("x-amz-sdk-checksum-algorithm", "CRC32"), ("x-id", "PutObject")]
+    assert wire.presigned("PUT", path, query, body=b"v").status == 200
+    got = wire.get(bucket, "k")
+    assert (got.body, got.headers["x-amz-meta-colour"], got.headers["x-amz-tagging-count"]) == (b"v", "dark red", "2")
+    wire.presigned("PUT", path, [("x-amz-server-side-encryption", "aws:kms")], body=b"w").expect(501, "NotImplemented")
+    wire.presigned("PUT", path, [("x-amz-acl", "nonsense")], body=b"w").expect(400, "InvalidArgument")
+    assert wire.presigned("PUT", object_path(bucket, "c"), [("x-amz-copy-source", f"{bucket}/k")]).status == 200
+    assert wire.get(bucket, "c").headers["x-amz-meta-colour"] == "dark red"
+    assert wire.request("PUT", path, [("x-amz-meta-colour", "red")], body=b"x").status == 200
+    assert "x-amz-meta-colour" not in wire.get(bucket, "k").headers, "only in presigned URLs"
+
+
+def test_trailers_with_empty_lines_around_them(wire, bucket):
+    """A client that ends trailer lines in LF and adds CR LF: one empty line too many, which S3 does not mind."""
+    path, body = object_path(bucket, "k"), content(100_000)
+    trailers = [("x-amz-checksum-crc32", crc32(body))]
+    spread = lambda framed: framed.replace(crc32(body).encode() + b"\r\n", crc32(body).encode() + b"\n\r\n")
+    for payload in (STREAM_TRAILER, STREAM_UNSIGNED_TRAILER):
+        assert wire.stream(path, body, payload, trailers, mangle=spread).status == 200, payload
+        assert wire.get(bucket, "k").body == body
+        more = lambda framed: spread(framed) + b"\r\n\r\n"
+        wire.stream(path, body, payload, trailers, mangle=more).expect(400, "InvalidRequest")

@@ -4,12 +4,13 @@ stops cleanly, and what does not belong is refused by name.
 import os
 import random
 import shutil
+import subprocess
 import threading
 
 import pytest
 
 from .content import MIB, content
-from .process import Basalt
+from .process import BINARY, Basalt
 from .waiting import until
 
 BUCKET = "drives"
@@ -312,3 +313,43 @@ def test_a_superblock_written_over_while_serving_is_written_again(new_basalt):
     server.stop().start()
     assert not ill(server)
     everything_works(server, bodies, "after")
+
+
+def doubtful(server):
+    return [labels for labels, value in server.metrics()["basalt_drive_doubtful"].items() if value]
+
+
+def test_drives_overwritten_while_serving_are_noticed_and_mended(new_basalt):
+    """Nobody reads. Afterwards the other two may be lost, which held everything alone meanwhile."""
+    server = new_basalt(options=["--read-cache", "0"]).start()
+    bodies = fill(server)
+    for n in (0, 1):
+        overwrite(server.drives[n], seed=n)
+    until(lambda: "drive is doubtful" in server.text(), 60, "the damage to be noticed")
+    assert server.health("ready") == 200, "two may be lost"
+    until(lambda: not doubtful(server) and "holds again" in server.text(), 120, "the drives to be mended")
+    assert not ill(server)
+    until(lambda: not server.metrics()["basalt_scrub_running"][""], 60, "the scrub to end")
+    server.kill()
+    for n in (2, 3):
+        remove(server.drives[n])
+    server.start()
+    verify(server, bodies)
+
+
+def test_with_one_overwritten_too_many_the_server_is_not_ready_and_says_why(new_basalt):
+    server = new_basalt(options=["--read-cache", "0"]).start()
+    fill(server)
+    for n in (0, 1, 2):
+        overwrite(server.drives[n], seed=n)
+    until(lambda: server.health("ready") == 503, 60, "the server to say that it is not ready")
+    assert server.health("live") == 200, "a restart helps nobody"
+    reason = server.get("/-/health/ready")[1].decode()
+    for n in (0, 1, 2):
+        assert str(server.drives[n]) in reason, reason
+        assert f"{server.drives[n]}" in "".join(doubtful(server))
+        assert any("drive is doubtful" in line and str(server.drives[n]) in line for line in server.text().splitlines())
+    assert "scrub" in reason and not ill(server), reason
+    status = subprocess.run([str(BINARY), "status", "--endpoint", server.endpoint], env=server.environment(), capture_output=True, text=True)
+    assert status.returncode == 4 and "NOT READY" in status.stdout and f"{server.drives[1]}" in status.stdout, status.stdout
+    assert "WHAT TO DO" in status.stdout and "--adopt" in status.stdout

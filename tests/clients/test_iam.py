@@ -1,5 +1,6 @@
 """The IAM query API: users, access keys, inline policies; and what they let a user do."""
 import json
+from datetime import datetime, timezone
 
 import pytest
 
@@ -20,6 +21,12 @@ def test_users_come_and_go(one):
     assert iam.get_user(UserName="ann")["User"] == made
     with refused("EntityAlreadyExists", 409):
         iam.create_user(UserName="ANN")
+    iam.create_user(UserName="taken")
+    with refused("EntityAlreadyExists", 409):
+        iam.update_user(UserName="ann", NewUserName="Taken")
+    iam.delete_user(UserName="taken")
+    root = iam.get_user()["User"]
+    assert (root["Arn"], root["UserId"]) == (one.arn, one.id)
     iam.update_user(UserName="ann", NewUserName="bob", NewPath="/other/")
     with refused("NoSuchEntity", 404):
         iam.get_user(UserName="ann")
@@ -68,6 +75,64 @@ def test_keys_open_and_close(one):
         iam.delete_access_key(UserName=user.name, AccessKeyId=user.access_key)
     with refused("DeleteConflict", 409):
         iam.delete_user(UserName=user.name)
+
+
+def test_the_last_use_of_a_key(one):
+    user = one.user(allow("s3:ListAllMyBuckets"))
+    iam = one.iam
+
+    def last(key):
+        found = iam.get_access_key_last_used(AccessKeyId=key)
+        return found.get("UserName"), found["AccessKeyLastUsed"]
+    never = {"ServiceName": "N/A", "Region": "N/A"}
+    assert last(user.access_key) == (user.name, never)
+    with refused("SignatureDoesNotMatch", 403):
+        Who(one.basalt, user.access_key, "wrong" * 8).s3.list_buckets()
+    assert last(user.access_key) == (user.name, never), "a wrong signature is no use of the key"
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    for service, use in [("s3", user.s3.list_buckets), ("sts", user.client("sts").get_caller_identity)]:
+        use()
+        name, used = last(user.access_key)
+        assert (name, used["ServiceName"], used["Region"]) == (user.name, service, "us-east-1")
+        assert before <= used["LastUsedDate"] <= datetime.now(timezone.utc)
+    with refused("AccessDenied", 403):
+        user.s3.create_bucket(Bucket=f"denied-{one.id}")
+    assert last(user.access_key)[1]["ServiceName"] == "s3", "what is denied is a use too"
+    name, used = last(one.access_key)
+    assert name is None and used["ServiceName"] == "iam"
+    with refused("AccessDenied", 403):
+        user.iam.get_access_key_last_used(AccessKeyId=user.access_key)
+    for stranger in (account(one.basalt).access_key, "AKIANOBODY0000000000"):
+        with refused("AccessDenied", 403):
+            last(stranger)
+
+
+def test_last_uses_survive_a_restart(new_basalt):
+    server = new_basalt().start()
+    one = account(server)
+    user, unused, gone = one.user(), one.user(), one.user()
+    for who in (user, gone):
+        with refused("AccessDenied", 403):
+            who.s3.list_buckets()
+    one.iam.update_user(UserName=user.name, NewUserName="renamed")
+    found = one.iam.get_access_key_last_used(AccessKeyId=user.access_key)
+    assert found["UserName"] == "renamed"
+    server.stop()
+    server.start()
+    assert one.iam.get_access_key_last_used(AccessKeyId=user.access_key)["AccessKeyLastUsed"] == found["AccessKeyLastUsed"]
+    one.iam.delete_access_key(UserName=gone.name, AccessKeyId=gone.access_key)
+    with refused("AccessDenied", 403):
+        one.iam.get_access_key_last_used(AccessKeyId=gone.access_key)
+    unused = one.iam.get_access_key_last_used(AccessKeyId=unused.access_key)["AccessKeyLastUsed"]
+    assert "LastUsedDate" not in unused and unused["ServiceName"] == "N/A"
+
+
+def test_what_there_is_of_an_account(one):
+    one.user(), one.user()
+    found = one.iam.get_account_summary()["SummaryMap"]
+    assert (found["Users"], found["AccountAccessKeysPresent"], found["AccessKeysPerUserQuota"]) == (2, 1, 2)
+    with refused("AccessDenied", 403):
+        one.user().iam.get_account_summary()
 
 
 def test_the_root_of_an_account_changes_its_own_keys(one):
@@ -147,6 +212,8 @@ def test_what_is_not_built_is_refused(one):
         one.iam.create_group(GroupName="g")
     with refused("ValidationError", 400):
         one.iam.create_user(UserName="u", PermissionsBoundary="arn:aws:iam::aws:policy/x-is-long-enough")
+    with refused("InvalidAction", 400):
+        one.iam.simulate_principal_policy(PolicySourceArn=one.arn, ActionNames=["s3:GetObject"])
     with refused("InvalidAction", 400):
         one.client("sts").get_session_token()
 

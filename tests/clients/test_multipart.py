@@ -256,7 +256,7 @@ def test_parts_may_be_copied(s3, bucket):
     assert read(s3, bucket) == source + source[65455:65455 + PART + 1] + b"end"
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"])
 def test_composite_checksums(s3, bucket, algorithm):
     bodies = [content(PART, "one"), content(1234, "two")]
     upload = Upload(s3, bucket, ChecksumAlgorithm=algorithm, ChecksumType="COMPOSITE")

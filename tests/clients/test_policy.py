@@ -4,7 +4,7 @@ import json
 import pytest
 
 from .errors import refused
-from .identities import account, allow, anonymous, both, deny, objects, policy
+from .identities import Who, account, allow, anonymous, both, deny, objects, policy
 
 
 @pytest.fixture
@@ -42,6 +42,60 @@ def test_a_policy_is_kept_as_it_was_sent_and_removed(one, bucket):
     one.s3.delete_bucket_policy(Bucket=bucket)
     with refused("NoSuchBucketPolicy", 404):
         one.s3.get_bucket_policy(Bucket=bucket)
+
+
+def principal(s3, bucket):
+    return json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"][0]["Principal"]
+
+
+@pytest.mark.parametrize("who", [
+    {"AWS": "arn:aws:iam::{one}:user/nobody"}, {"AWS": ["{one}", "arn:aws:iam::{one}:user/path/ann"]},
+    {"AWS": "999999999999"}, {"AWS": "arn:aws:iam::999999999999:root"}, {"AWS": "arn:aws:iam::{one}:role/r"},
+    {"AWS": "arn:aws:sts::{one}:assumed-role/r/s"}, {"AWS": "AIDAAAAAAAAAAAAAAAAAA"}, {"CanonicalUser": "ab" * 32}])
+@pytest.mark.parametrize("element", ["Principal", "NotPrincipal"])
+def test_a_policy_names_only_who_there_is(one, bucket, element, who):
+    one.iam.create_user(UserName="ann")
+    who = json.loads(json.dumps(who).replace("{one}", one.id))
+    bad = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": objects(bucket), element: who}
+    with refused("MalformedPolicy", 400) as fields:
+        put(one, bucket, bad)
+    assert fields["Message"] == "Invalid principal in policy" and fields["Detail"]
+    with refused("NoSuchBucketPolicy", 404):
+        one.s3.get_bucket_policy(Bucket=bucket)
+
+
+def test_a_user_made_again_has_none_of_the_old_ones_rights(one, bucket):
+    rule = allow("s3:GetObject", objects(bucket), Principal={"AWS": "arn:aws:iam::{}:user/ann".format(one.id)})
+    old = one.user(name="ann")
+    put(one, bucket, rule)
+    assert principal(one.s3, bucket) == {"AWS": old.arn} and may_read(old.s3, bucket)
+    one.iam.update_user(UserName="ann", NewUserName="bob", NewPath="/team/")
+    moved = f"arn:aws:iam::{one.id}:user/team/bob"
+    assert principal(one.s3, bucket) == {"AWS": moved} and may_read(old.s3, bucket)
+    unique = one.iam.get_user(UserName="bob")["User"]["UserId"]
+    one.iam.delete_access_key(UserName="bob", AccessKeyId=old.access_key)
+    one.iam.delete_user(UserName="bob")
+    assert principal(one.s3, bucket) == {"AWS": unique}
+    for again in (one.user(name="ann"), one.user(name="bob")):
+        assert principal(one.s3, bucket) == {"AWS": unique}
+        assert not may_read(again.s3, bucket)
+    with refused("MalformedPolicy", 400):
+        one.s3.put_bucket_policy(Bucket=bucket, Policy=one.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    put(one, bucket, rule)
+    assert may_read(Who(one.basalt, *keys(one, "ann")).s3, bucket)
+
+
+def keys(account, name):
+    made = account.iam.create_access_key(UserName=name)["AccessKey"]
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+def test_a_denial_of_a_user_ends_with_the_user(one, bucket):
+    put(one, bucket, deny("s3:GetObject", objects(bucket), Principal={"AWS": one.user(name="ann").arn}))
+    for key in one.iam.list_access_keys(UserName="ann")["AccessKeyMetadata"]:
+        one.iam.delete_access_key(UserName="ann", AccessKeyId=key["AccessKeyId"])
+    one.iam.delete_user(UserName="ann")
+    assert may_read(one.user(allow("s3:GetObject", objects(bucket)), name="ann").s3, bucket)
 
 
 @pytest.mark.parametrize("change", [
@@ -405,6 +459,29 @@ def test_who_began_an_upload_may_end_it(one, two, bucket):
     one.s3.delete_bucket_policy(Bucket=bucket)
     two.s3.abort_multipart_upload(Bucket=bucket, Key="u", UploadId=theirs)
     assert [u["UploadId"] for u in one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [mine]
+
+
+def test_a_user_who_began_an_upload_is_named_and_may_end_it(one, bucket):
+    ann, bob = (one.user(allow("s3:PutObject", objects(bucket)), name=name) for name in ("ann", "bob"))
+    upload = ann.s3.create_multipart_upload(Bucket=bucket, Key="u")["UploadId"]
+    named = {"ID": ann.arn, "DisplayName": "ann"}
+    owner = {"ID": one.canonical, "DisplayName": one.name}
+    at = {"Bucket": bucket, "Key": "u", "UploadId": upload}
+    for listed in (one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0], one.s3.list_parts(**at), ann.s3.list_parts(**at)):
+        assert (listed["Initiator"], listed["Owner"]) == (named, owner)
+    for call in (bob.s3.list_parts, bob.s3.abort_multipart_upload):
+        with refused("AccessDenied", 403):
+            call(**at)
+    one.allow("ann", allow("s3:PutObject", objects(bucket)), deny("s3:AbortMultipartUpload", objects(bucket)))
+    with refused("AccessDenied", 403):
+        ann.s3.abort_multipart_upload(**at)
+    one.allow("ann", allow("s3:PutObject", objects(bucket)))
+    put(one, bucket, deny("s3:AbortMultipartUpload", objects(bucket), Principal={"AWS": ann.arn}))
+    with refused("AccessDenied", 403):
+        ann.s3.abort_multipart_upload(**at)
+    one.s3.delete_bucket_policy(Bucket=bucket)
+    ann.s3.abort_multipart_upload(**at)
+    assert "Uploads" not in one.s3.list_multipart_uploads(Bucket=bucket)
 
 
 def test_attributes_need_leave_to_read_too(one, two, bucket):

@@ -20,7 +20,7 @@ use basalt::object::core::Core;
 use basalt::object::error::ObjectError;
 use basalt::object::open::{self, MemoryPlan, Running, Shared};
 use basalt::object::shard::Shard;
-use basalt::object::store::{Commit, ListEntry, ListQuery, Store};
+use basalt::object::store::{Commit, ListEntry, ListQuery, Store, VersionQuery};
 use basalt::pool::format::Request;
 use basalt::upkeep::{self, Patience};
 use bytes::Bytes;
@@ -265,6 +265,18 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         tick.tick().await;
     }
     panic!("waited in vain for {what}");
+}
+
+/// All versions of a bucket, so many a page.
+pub fn versions_of(bucket: &str, limit: usize) -> VersionQuery {
+    VersionQuery {
+        bucket: bucket.into(),
+        prefix: String::new(),
+        delimiter: String::new(),
+        key_marker: String::new(),
+        version_id_marker: String::new(),
+        limit,
+    }
 }
 
 /// A small deterministic source of choices.

@@ -15,10 +15,10 @@ use basalt::codec::xml::{Inventory, Quota, Versioning};
 use basalt::object::commit::BucketRef;
 use basalt::object::error::ObjectError;
 use basalt::object::settings::Setting;
-use basalt::object::store::{ListEntry, ListQuery, VersionQuery};
+use basalt::object::store::{ListEntry, ListQuery};
 use basalt::upkeep::inventory::{Admits, Failure, report_one};
 
-use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
+use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, versions_of, world};
 
 const LISTS: &str = "lists";
 
@@ -213,14 +213,7 @@ fn cut_off(seed: u64) -> u32 {
             report(&server, inventory(false, None), 100).await.expect("a report");
             let lists = lists(&server).await;
             assert_eq!(lists.iter().map(Vec::len).sum::<usize>(), 600, "seed {seed}");
-            let query = VersionQuery {
-                bucket: LISTS.into(),
-                prefix: String::new(),
-                delimiter: String::new(),
-                key_marker: String::new(),
-                version_id_marker: String::new(),
-                limit: 1000,
-            };
+            let query = versions_of(LISTS, 1000);
             let all = server.store().list_versions(query).await.expect("versions");
             // The lists, for Hive, the manifest and its checksum.
             assert_eq!(all.entries.len(), lists.len() + 3, "seed {seed}");

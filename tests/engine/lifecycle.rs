@@ -17,11 +17,14 @@ use basalt::codec::xml::{
 use basalt::object::commit::BucketRef;
 use basalt::object::lifecycle::{Day, Due, KeyRange, Tally};
 use basalt::object::settings::{Kind, Setting};
-use basalt::object::store::{VersionEntry, VersionInfo, VersionQuery};
+use basalt::object::store::{Deletion, VersionEntry, VersionInfo, VersionQuery};
 use basalt::upkeep::lifecycle::{pass, subjects};
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, fresh_on, request, run, start, wide_request, world};
+use crate::harness::{
+    BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, request, run, start, versions_of, wide_request,
+    world,
+};
 
 const OTHER: &str = "other";
 
@@ -77,14 +80,7 @@ async fn versions(server: &Server, bucket: &str) -> BTreeMap<String, Vec<Version
     let (mut all, mut key_marker, mut version_id_marker) =
         (BTreeMap::<String, Vec<VersionInfo>>::new(), String::new(), String::new());
     loop {
-        let query = VersionQuery {
-            bucket: bucket.into(),
-            prefix: String::new(),
-            delimiter: String::new(),
-            key_marker,
-            version_id_marker,
-            limit: 500,
-        };
+        let query = VersionQuery { key_marker, version_id_marker, ..versions_of(bucket, 500) };
         let page = server.store().list_versions(query).await.expect("a listing");
         key_marker = String::new();
         for entry in page.entries {
@@ -239,6 +235,47 @@ fn pages_hold_what_stands_inside_of_the_ranges() {
             let inside = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
             assert_eq!(found, names.iter().filter(inside).cloned().collect::<Vec<_>>(), "{prefixes:?}");
         }
+        server.stop().await;
+    });
+}
+
+/// Without room for a delete marker the current version stays as it is; what goes for good still goes, and with room
+/// the next pass does what was owed.
+#[test]
+fn without_room_what_is_removed_goes_and_markers_wait() {
+    run(async {
+        let sim = world(11, 1);
+        let server = fresh_on_cores(&sim, &request(1, 0), 1).await;
+        enable(&server).await;
+        for n in 0..40 {
+            put(&server, BUCKET, &format!("expires/{n}")).await;
+            put(&server, BUCKET, &format!("shrinks/{n}")).await;
+            put(&server, BUCKET, &format!("shrinks/{n}")).await;
+        }
+        lay_down(&server, BUCKET, vec![expiring("expires/", 1), noncurrent("shrinks/", 0)]).await;
+        let mut filled = 0;
+        while server.put(&format!("fill/{filled}"), body("fill", filled, 16_000)).await.is_ok() {
+            filled += 1;
+        }
+        days_later(1).await;
+        assert!(!pass_now(&server).await, "something is owed");
+        let figures = server.shared.board.lifecycle.metrics();
+        let counts = (figures.expired_current, figures.expired_noncurrent, figures.failed);
+        assert_eq!(counts, (0, 40, 40));
+        let found = versions(&server, BUCKET).await;
+        for n in 0..40 {
+            assert_eq!((found[&format!("expires/{n}")].len(), found[&format!("shrinks/{n}")].len()), (1, 1));
+        }
+        let fill = found.range("fill/".to_owned().."fill0".to_owned());
+        for version in fill.flat_map(|(_, versions)| versions) {
+            let deletion = Deletion { version_id: Some(version.version_id.clone()), ..Deletion::default() };
+            server.store().delete(BUCKET, &version.key, deletion).await.expect("a delete on full drives");
+        }
+        while !pass_now(&server).await {
+            days_later(1).await;
+        }
+        let found = versions(&server, BUCKET).await;
+        assert!((0..40).all(|n| found[&format!("expires/{n}")][0].is_delete_marker));
         server.stop().await;
     });
 }

@@ -8,6 +8,7 @@ mod cores;
 mod crash;
 mod events;
 mod drives;
+mod doubt;
 mod life;
 mod repair;
 mod evacuate;

@@ -16,20 +16,16 @@ use basalt::object::store::{
     Complete, Deletion, NewUpload, PartClaim, UploadEntry, UploadQuery, VersionEntry, VersionQuery,
 };
 
-use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
+use crate::harness::{
+    BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, request, run, start, start_on_cores, versions_of,
+    wide_request, world,
+};
 
 type Outcome = Result<(), ObjectError>;
 
 /// What the bucket holds, as listings show it.
 async fn listed(server: &Server) -> Usage {
-    let query = VersionQuery {
-        bucket: BUCKET.into(),
-        prefix: String::new(),
-        delimiter: String::new(),
-        key_marker: String::new(),
-        version_id_marker: String::new(),
-        limit: 100_000,
-    };
+    let query = versions_of(BUCKET, 100_000);
     let page = server.store().list_versions(query).await.expect("a listing");
     assert!(!page.truncated);
     let mut usage = Usage::NONE;
@@ -108,14 +104,7 @@ async fn step(server: &Server, chance: &mut Chance) -> Outcome {
 }
 
 async fn delete_some_version(server: &Server, key: &str) -> Outcome {
-    let query = VersionQuery {
-        bucket: BUCKET.into(),
-        prefix: key.into(),
-        delimiter: String::new(),
-        key_marker: String::new(),
-        version_id_marker: String::new(),
-        limit: 3,
-    };
+    let query = VersionQuery { prefix: key.into(), ..versions_of(BUCKET, 3) };
     let page = server.store().list_versions(query).await?;
     let Some(VersionEntry::Version(version)) = page.entries.into_iter().next_back() else { return Ok(()) };
     let deletion = Deletion { version_id: Some(version.version_id), ..Deletion::default() };
@@ -268,6 +257,65 @@ fn parts_count_while_they_wait_and_once_when_they_are_an_object() {
         limit(&server, Some(10), None).await;
         assert_eq!(put(&server, "y", 1).await, FULL);
         check(&server).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn usages_are_whole_while_checkpoints_fold_them() {
+    run(async {
+        let (sim, request) = (world(6, 4), wide_request(4, 2));
+        let mut server = fresh_on_cores(&sim, &request, 2).await;
+        let names: Vec<String> = (0..60).map(|n| format!("bucket-{n:02}")).collect();
+        for name in &names {
+            server.store().create_bucket(name, "r", "o").await.expect("a bucket");
+        }
+        for round in 1..=6i64 {
+            for name in &names {
+                let mut writer =
+                    server.store().put(name, &format!("k{round}"), Some(1)).await.expect("a writer");
+                writer.write("x".into()).await.expect("a byte");
+                writer.commit(Default::default()).await.expect("a commit");
+            }
+            let look = async || {
+                for _ in 0..8 {
+                    let sums = server.cores[0].usages().await.expect("usages");
+                    let found: Vec<i64> = sums.values().map(|usage| usage.objects).collect();
+                    assert_eq!(found, vec![round; names.len()], "round {round}");
+                }
+            };
+            let fold = async {
+                for shard in server.shards() {
+                    shard.checkpoint().await.expect("a checkpoint");
+                }
+            };
+            tokio::join!(look(), fold, look());
+            // Blocks have to be read from the drives again, which takes time.
+            server.stop().await;
+            server = start_on_cores(&sim, &request, 2).await.expect("the same pool");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn bounds_that_are_set_at_once_all_come_to_be() {
+    run(async {
+        let (sim, request) = (world(7, 4), request(4, 2));
+        let server = fresh_on_cores(&sim, &request, 3).await;
+        for round in 1..30u64 {
+            let bytes = Quota { max_bytes: Some(round), max_objects: None };
+            let objects = Quota { max_bytes: None, max_objects: Some(round) };
+            let (one, other) = (server.store().clone(), server.store().clone());
+            let (done, too) = tokio::join!(one.limit(BUCKET, bytes), other.limit(BUCKET, objects));
+            assert_eq!((done, too), (Ok(()), Ok(())));
+            let quota = server.store().settings(BUCKET).expect("the bucket").settings.quota;
+            assert_eq!(quota, Some(bytes.or(objects)), "round {round}");
+        }
+        server.stop().await;
+        let server = start(&sim, &request).await.expect("the same pool");
+        let quota = server.store().settings(BUCKET).expect("the bucket").settings.quota;
+        assert_eq!(quota, Some(Quota { max_bytes: Some(29), max_objects: Some(29) }));
         server.stop().await;
     });
 }

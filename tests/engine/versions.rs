@@ -17,7 +17,7 @@ use basalt::object::store::{
 };
 use bytes::Bytes;
 
-use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, world};
+use crate::harness::{BUCKET, Chance, Server, body, fresh_on, request, run, start, versions_of, world};
 
 /// A version: its id and its body, or that it is a delete marker.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,12 +130,11 @@ async fn all_versions(
     let (mut lines, mut markers) = (Vec::new(), (marker.to_owned(), String::new()));
     loop {
         let query = VersionQuery {
-            bucket: BUCKET.into(),
             prefix: prefix.into(),
             delimiter: delimiter.into(),
             key_marker: markers.0,
             version_id_marker: markers.1,
-            limit,
+            ..versions_of(BUCKET, limit)
         };
         let page = page(server, query).await;
         assert!(page.entries.len() == limit || !page.truncated && page.entries.len() < limit);
@@ -424,14 +423,7 @@ async fn cut_repeatedly(seed: u64) {
 /// again before that could be seen.
 async fn settle(sim: &SimWorld, server: &Server, model: &mut Model, under_way: &mut Option<Step>) -> bool {
     let Some(step) = under_way.take() else { return true };
-    let query = VersionQuery {
-        bucket: BUCKET.into(),
-        prefix: String::new(),
-        delimiter: String::new(),
-        key_marker: String::new(),
-        version_id_marker: String::new(),
-        limit: 10_000,
-    };
+    let query = versions_of(BUCKET, 10_000);
     let Ok(page) = server.store().list_versions(query).await else {
         assert!(sim.is_cut());
         *under_way = Some(step);

@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).parent / "responses"
 model = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model("s3", "service-2"))
 DATE = datetime.datetime(2026, 2, 28, 23, 59, 58, 123000, tzinfo=datetime.timezone.utc)
 ETAG, OWNER = '"25f9e794323b453885f5181f1b624d0b"', {"ID": "owner-id", "DisplayName": "root"}
+USER = {"ID": "arn:aws:iam::111122223333:user/ann", "DisplayName": "ann"}
 SUM = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
 
 
@@ -70,10 +71,10 @@ same(parse("complete", "CompleteMultipartUpload"), {
     "ChecksumSHA256": "AAAA-2", "ChecksumType": "COMPOSITE"})
 part = {"PartNumber": 7, "LastModified": DATE, "ETag": ETAG, "Size": 5 << 20}
 same(parse("list_parts", "ListParts"), {
-    "Bucket": "bucket", "Key": "a&b", "UploadId": "u", "Initiator": OWNER, "Owner": OWNER, "StorageClass": "STANDARD",
+    "Bucket": "bucket", "Key": "a&b", "UploadId": "u", "Initiator": USER, "Owner": OWNER, "StorageClass": "STANDARD",
     **SUM, "PartNumberMarker": 6, "NextPartNumberMarker": 8, "MaxParts": 2, "IsTruncated": True,
     "Parts": [{**part, "ChecksumCRC32": "y/Q5Jg=="}, {**part, "PartNumber": 8}]})
-upload = {"Key": "a%20b%26c", "Initiated": DATE, "Initiator": OWNER, "Owner": OWNER, "StorageClass": "STANDARD"}
+upload = {"Key": "a%20b%26c", "Initiated": DATE, "Initiator": USER, "Owner": OWNER, "StorageClass": "STANDARD"}
 same(parse("list_uploads", "ListMultipartUploads"), {
     "Bucket": "bucket", "Prefix": "a%20", "Delimiter": "/", "KeyMarker": "k%20m", "UploadIdMarker": "u0",
     "NextKeyMarker": "a%20b%26c", "NextUploadIdMarker": "u2", "MaxUploads": 2, "IsTruncated": True, "EncodingType": "url",

@@ -10,6 +10,7 @@ use crate::base::limits::PAGE;
 use crate::catalog::event::EventValue;
 use crate::catalog::identity::{AccountValue, UserValue};
 use crate::catalog::key::{self, Identity};
+use crate::catalog::keyuse::KeyUse;
 use crate::catalog::meta::Attached;
 use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
@@ -53,6 +54,10 @@ fn identity(identity: &Identity, bytes: &[u8]) -> Option<String> {
         Identity::User(..) => {
             let user = UserValue::decode(bytes)?;
             (format!("user {}", user.id), user.created, user.keys.len())
+        }
+        Identity::LastUse(_) => {
+            let last = KeyUse::decode(bytes)?;
+            return Some(format!("last used {} for {}", moment(last.at), last.service.name()));
         }
     };
     Some(format!("{what}, created {}, {}", moment(created), count(keys as u64, "key")))
@@ -145,7 +150,9 @@ pub fn value(key: &[u8], bytes: &[u8]) -> Option<String> {
     } else if key::parse_null_order(key).is_some() {
         Some(format!("order {}", NullOrder::decode(bytes)?.0))
     } else if key::parse_upload(key).is_some() {
-        Some(format!("begun {}", moment(UploadValue::decode(bytes)?.initiated)))
+        let upload = UploadValue::decode(bytes)?;
+        let user = upload.initiator.map_or(String::new(), |user| format!(" by {}", user.arn));
+        Some(format!("begun {}{user}", moment(upload.initiated)))
     } else if key::parse_part(key).is_some() {
         let part = PartValue::decode(bytes)?;
         let place = part.extent.as_ref().map_or("no bytes".to_owned(), extent);

@@ -13,6 +13,7 @@ mod action;
 mod condition;
 mod json;
 mod key;
+mod names;
 mod pattern;
 mod principal;
 mod statement;
@@ -26,7 +27,8 @@ use std::borrow::Cow;
 
 pub use action::{Action, ActionSet};
 pub use key::{Key, Name};
-pub use principal::Asker;
+pub use names::{Named, named, rename};
+pub use principal::{Asker, Principal};
 
 use crate::base::limits::{POLICY_BYTES_MAX, POLICY_STATEMENTS_MAX};
 use json::Json;

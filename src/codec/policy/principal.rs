@@ -111,7 +111,8 @@ fn invalid() -> PolicyError {
     PolicyError::new("Invalid principal in policy")
 }
 
-fn one(kind: &str, text: &str) -> Option<Principal> {
+/// What one name means; `None` when it has no form of a name.
+pub(super) fn one(kind: &str, text: &str) -> Option<Principal> {
     let canonical = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match kind {
         "AWS" => aws(text),

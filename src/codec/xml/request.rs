@@ -319,7 +319,7 @@ mod tests {
         };
         assert_eq!(with("<PartNumber>1</PartNumber>"), Err("MalformedXML"));
         assert_eq!(with("<PartNumber>x</PartNumber><ETag>e</ETag>"), Err("MalformedXML"));
-        assert_eq!(with("<ChecksumXXHASH64>AAAA</ChecksumXXHASH64>"), Err("NotImplemented"));
+        assert_eq!(with("<ChecksumCRC16>AAAA</ChecksumCRC16>"), Err("NotImplemented"));
         assert_eq!(with("<ChecksumCRC32>AAAA</ChecksumCRC32>"), Err("InvalidRequest"));
         assert!(malformed(parse_complete_multipart_upload(b"<CompleteMultipartUpload/>")));
     }

@@ -160,8 +160,11 @@ pub async fn list_objects_v2(
     finish_list(w, result, &rest).await
 }
 
+/// What an object of a listing takes beside its key and owner.
+const OBJECT_ENTRY_BYTES: usize = 320;
+
 fn begin_list(result: &ListBucketResult<'_>) -> XmlWriter {
-    let entries = result.contents.iter().map(|entry| 224 + entry.key.len()).sum::<usize>();
+    let entries = result.contents.iter().map(|entry| OBJECT_ENTRY_BYTES + entry.key.len()).sum::<usize>();
     let prefixes = result.common_prefixes.iter().map(|prefix| 64 + prefix.len()).sum::<usize>();
     let mut w = XmlWriter::with_capacity(1024 + entries + prefixes);
     w.open_root("ListBucketResult");
@@ -195,17 +198,17 @@ fn listing_options(w: &mut XmlWriter, delimiter: Option<&str>, url_encoded: bool
 fn object_entry(w: &mut XmlWriter, entry: &ObjectEntry<'_>, url_encoded: bool) {
     w.open("Contents");
     w.listed("Key", entry.key, url_encoded);
-    w.text("LastModified", entry.last_modified);
+    w.plain("LastModified", entry.last_modified);
     w.etag(entry.etag);
     if let Some((algorithm, kind)) = entry.checksum {
-        w.text("ChecksumAlgorithm", algorithm.name());
-        w.text("ChecksumType", kind.name());
+        w.plain("ChecksumAlgorithm", algorithm.name());
+        w.plain("ChecksumType", kind.name());
     }
     w.number("Size", entry.size);
     if let Some(entry_owner) = &entry.owner {
         owner(w, "Owner", entry_owner);
     }
-    w.text("StorageClass", entry.storage_class);
+    w.plain("StorageClass", entry.storage_class);
     w.close("Contents");
 }
 
@@ -313,6 +316,7 @@ pub struct ListPartsResult<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub upload_id: &'a str,
+    pub initiator: Owner<'a>,
     pub owner: Owner<'a>,
     pub storage_class: &'a str,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
@@ -330,7 +334,7 @@ pub fn list_parts(result: &ListPartsResult<'_>) -> Vec<u8> {
     w.text("Bucket", result.bucket);
     w.text("Key", result.key);
     w.text("UploadId", result.upload_id);
-    owner(&mut w, "Initiator", &result.owner);
+    owner(&mut w, "Initiator", &result.initiator);
     owner(&mut w, "Owner", &result.owner);
     w.text("StorageClass", result.storage_class);
     algorithm_and_type(&mut w, result.checksum);
@@ -363,6 +367,7 @@ pub struct UploadEntry<'a> {
     pub key: &'a str,
     pub upload_id: &'a str,
     pub initiated: &'a str,
+    pub initiator: Owner<'a>,
     pub owner: Owner<'a>,
     pub storage_class: &'a str,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
@@ -407,7 +412,7 @@ pub async fn list_multipart_uploads(
         w.open("Upload");
         w.listed("Key", upload.key, encoded);
         w.text("UploadId", upload.upload_id);
-        owner(&mut w, "Initiator", &upload.owner);
+        owner(&mut w, "Initiator", &upload.initiator);
         owner(&mut w, "Owner", &upload.owner);
         w.text("StorageClass", upload.storage_class);
         algorithm_and_type(&mut w, upload.checksum);

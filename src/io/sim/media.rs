@@ -157,6 +157,15 @@ impl Media {
         }
     }
 
+    /// Every page that was ever written becomes another one, in every version.
+    pub fn spoil(&mut self) {
+        self.unsynced.clear();
+        for (number, page) in &mut self.seen {
+            *page = Rc::new(page.map(|byte| !byte));
+            self.durable.insert(*number, page.clone());
+        }
+    }
+
     fn page_seen(&self, number: u64) -> [u8; PAGE] {
         self.seen.get(&number).map_or([0; PAGE], |page| **page)
     }

@@ -145,6 +145,13 @@ impl SimWorld {
         self.0.borrow_mut().files.retain(|name, _| !name.starts_with(path.as_ref()));
     }
 
+    /// Writes over everything that stands on a disk, durably.
+    pub fn spoil(&self, path: impl AsRef<Path>) {
+        let mut state = self.0.borrow_mut();
+        let below = state.files.iter_mut().filter(|(name, _)| name.starts_with(path.as_ref()));
+        below.for_each(|(_, file)| file.media.spoil());
+    }
+
     /// Flips the bits of `mask` in one byte at rest.
     pub fn flip(&self, path: impl AsRef<Path>, offset: u64, mask: u8) {
         let mut byte = self.peek(path.as_ref(), offset, 1);

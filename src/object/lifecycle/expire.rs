@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::witness::{Done, Removal};
 use super::{Action, Day, Facts, History, Tally, abort};
 use crate::base::join::join_all;
 use crate::base::limits::{
@@ -19,7 +20,7 @@ use crate::base::limits::{
 use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
-use crate::catalog::value::{Listed, Version};
+use crate::catalog::value::Version;
 use crate::codec::xml::{Expiration, LifecycleRule};
 use crate::object::buckets::Bucket;
 use crate::object::commit::{BucketRef, Deletion};
@@ -61,6 +62,8 @@ struct Doomed {
     action: Action,
     /// `None` for the current one.
     id: Option<String>,
+    /// `None` for a delete marker.
+    size: Option<u64>,
 }
 
 /// The versions of a key, newest first, from turn to turn: what was removed is not stepped over again.
@@ -158,11 +161,17 @@ impl Shard {
             }
             let doomed = self.doomed(&bucket, key, (now, day), room, &mut walk).await?;
             // The oldest first: what is removed makes room for a marker.
-            for Doomed { action, id } in doomed.into_iter().rev() {
+            for Doomed { action, id, size } in doomed.into_iter().rev() {
                 let origin = Origin { cause: Cause::Expiration, asked: None };
                 let deletion = Deletion { version_id: id, origin, ..Deletion::default() };
                 match self.delete_under(named, &bucket, key, &deletion).await {
-                    Ok(Some(_)) => all.count(action),
+                    Ok(Some(deleted)) => {
+                        all.count(action);
+                        let is_new = deletion.version_id.is_none() && deleted.marker;
+                        let done = if is_new { Done::Marked } else { Done::Removed };
+                        let (version, size) = (deleted.version_id.as_deref(), size.filter(|_| !is_new));
+                        self.witnessed(&bucket, Removal { done, bucket: &named.name, key, version, size });
+                    }
                     // Other rules may hold by now.
                     Ok(None) => {
                         walk = Walk::default();
@@ -178,6 +187,12 @@ impl Shard {
         }
         all += Tally { locked: walk.locked, failed: walk.refused, ..Tally::default() };
         Ok(all)
+    }
+
+    fn witnessed(&self, bucket: &Bucket, removal: Removal<'_>) {
+        if bucket.settings.logging.as_ref().is_some_and(|logging| logging.target.is_some()) {
+            self.witness.tell(&removal);
+        }
     }
 
     /// Whether as many versions still stand in front of where a walk goes on as its history says, or as rules want to
@@ -219,10 +234,10 @@ impl Shard {
             stint.step(1).await;
             let (_, order) = key::parse_version(&at).ok_or_else(|| damaged("version key"))?;
             let whole = by_tags.then(|| decoded(&value)).transpose()?;
-            let Listed { size, modified, .. } = Listed::decode(&value).ok_or_else(|| damaged("version"))?;
-            let tags = whole.as_ref().map_or(&[][..], |version| &version.meta.attached.tags);
-            let facts = Facts { size, modified, marker: Version::encodes_marker(&value), tags };
-            let told = walk.history.tell(lifecycle, key, &facts, time);
+            let marker = Version::encodes_marker(&value);
+            let facts = Facts::read(whole.as_ref(), &value).ok_or_else(|| damaged("version"))?;
+            let (told, size) =
+                (walk.history.tell(lifecycle, key, &facts, time), (!marker).then_some(facts.size));
             let version_id = || versions::id(id, key, order, Version::encodes_null(&value));
             if walk.newest.is_none() {
                 walk.newest = Some(version_id());
@@ -230,14 +245,14 @@ impl Shard {
             let Some(action) = told else { continue };
             if action == Action::Expire && versioned {
                 walk.refused += u64::from(!room);
-                doomed.extend(room.then_some(Doomed { action, id: None }));
-            } else if retention::check_removal(&decoded(&value)?.meta.attached, time.0, false).is_err() {
+                doomed.extend(room.then_some(Doomed { action, id: None, size }));
+            } else if is_locked(whole, &value, time.0)? {
                 walk.locked += 1;
             } else {
                 if action == Action::RemoveNoncurrent {
                     walk.history.forget();
                 }
-                doomed.push(Doomed { action, id: (action != Action::Expire).then(version_id) });
+                doomed.push(Doomed { action, id: (action != Action::Expire).then(version_id), size });
             }
             if doomed.len() == EXPIRED_AT_ONCE_MAX {
                 (walk.reached, walk.is_over) = (Some([&at[..], &[0]].concat()), false);
@@ -247,7 +262,7 @@ impl Shard {
         match walk.history.end() {
             None => {}
             Some(action) if is_first && doomed.is_empty() => {
-                doomed.push(Doomed { action, id: walk.newest.take() });
+                doomed.push(Doomed { action, id: walk.newest.take(), size: None });
             }
             // A marker is alone when these are gone. Whether it is says a turn that sees all of the key.
             Some(_) => *walk = Walk::default(),
@@ -268,7 +283,12 @@ impl Shard {
             return Ok(Tally::default());
         }
         match self.clone().abort_upload(upload.clone()).await {
-            Ok(()) => Ok(Tally { uploads: 1, ..Tally::default() }),
+            Ok(()) => {
+                let (done, bucket_name, key) = (Done::Aborted, &*upload.bucket.name, &*upload.key);
+                let removal = Removal { done, bucket: bucket_name, key, version: None, size: None };
+                self.witnessed(&bucket, removal);
+                Ok(Tally { uploads: 1, ..Tally::default() })
+            }
             // It was completed meanwhile.
             Err(ObjectError::NoSuchUpload) => Ok(Tally::default()),
             Err(error) => Err(error),
@@ -278,6 +298,12 @@ impl Shard {
 
 fn decoded(value: &[u8]) -> Result<Version, ObjectError> {
     Version::decode(value).ok_or_else(|| damaged("version"))
+}
+
+/// `whole` is the version where it was read already.
+fn is_locked(whole: Option<Version>, value: &[u8], now: Nanos) -> Result<bool, ObjectError> {
+    let version = whole.map_or_else(|| decoded(value), Ok)?;
+    Ok(retention::check_removal(&version.meta.attached, now, false).is_err())
 }
 
 /// Whether a delete marker may come to be: that takes room.

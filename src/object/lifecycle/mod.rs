@@ -9,9 +9,11 @@
 
 mod expire;
 mod figures;
+pub mod witness;
 
 use super::meta::ObjectMeta;
 use crate::base::time::Nanos;
+use crate::catalog::value::{Listed, Version};
 use crate::codec::xml::{Expiration, Lifecycle, LifecycleRule};
 
 pub use expire::{Due, EntryPage, KeyRange, Subject};
@@ -62,6 +64,16 @@ pub struct Facts<'v> {
 impl<'v> Facts<'v> {
     pub fn of(meta: &'v ObjectMeta, marker: bool) -> Self {
         Facts { size: meta.size, modified: meta.modified, marker, tags: &meta.attached.tags }
+    }
+
+    /// Of a version as the catalog has it; `whole` where rules ask for tags, so that it is read once.
+    pub fn read(whole: Option<&'v Version>, value: &[u8]) -> Option<Self> {
+        let marker = Version::encodes_marker(value);
+        if let Some(version) = whole {
+            return Some(Facts::of(&version.meta, marker));
+        }
+        let Listed { size, modified, .. } = Listed::decode(value)?;
+        Some(Facts { size, modified, marker, tags: &[] })
     }
 
     fn meet(&self, rule: &LifecycleRule) -> bool {

@@ -30,13 +30,14 @@ pub(super) struct Line<'a> {
     /// Decoded.
     pub key: Option<&'a str>,
     pub method: &'a str,
-    /// As sent, `without_credentials`.
+    /// As sent, `without_credentials`; empty for what was no request.
     pub uri: Cow<'a, str>,
     pub protocol: Version,
+    /// 0 for what was no request.
     pub status: u16,
     pub error: Option<&'a str>,
     pub size: Option<u64>,
-    pub turn_around_ms: u64,
+    pub turn_around_ms: Option<u64>,
     pub referer: Option<&'a [u8]>,
     pub agent: Option<&'a [u8]>,
     pub version: Option<&'a str>,
@@ -94,19 +95,26 @@ impl Line<'_> {
             None => head.push(b'-'),
         }
         head.push(b' ');
-        // Methods are tokens, but a client may make up one of its own.
-        head.push(b'"');
-        visible(&mut head, self.method.as_bytes(), b' ');
-        head.push(b' ');
-        visible(&mut head, self.uri.as_bytes(), b' ');
-        put(&mut head, format_args!(" {:?}\" {} ", self.protocol, self.status));
+        self.request(&mut head);
         word(&mut head, self.error.unwrap_or("").as_bytes());
         Rendered { time: self.time, head, size: self.size, tail: self.tail() }
     }
 
+    fn request(&self, head: &mut Vec<u8>) {
+        if self.status == 0 {
+            return head.extend_from_slice(b"\"-\" - ");
+        }
+        // Methods are tokens, but a client may make up one of its own.
+        head.push(b'"');
+        visible(head, self.method.as_bytes(), b' ');
+        head.push(b' ');
+        visible(head, self.uri.as_bytes(), b' ');
+        put(head, format_args!(" {:?}\" {} ", self.protocol, self.status));
+    }
+
     fn tail(&self) -> Vec<u8> {
         let mut tail = Vec::with_capacity(192);
-        put(&mut tail, format_args!("{} ", self.turn_around_ms));
+        number(&mut tail, self.turn_around_ms);
         quoted(&mut tail, self.referer);
         quoted(&mut tail, self.agent);
         word(&mut tail, self.version.unwrap_or("").as_bytes());
@@ -131,15 +139,19 @@ impl Rendered {
     }
 
     /// `sent`: bytes of the body that went out.
-    pub(super) fn write(&self, out: &mut Vec<u8>, sent: u64, total_ms: u64) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, sent: u64, total_ms: Option<u64>) {
         out.extend_from_slice(&self.head);
-        for number in [Some(sent).filter(|sent| *sent > 0), self.size, Some(total_ms)] {
-            match number {
-                Some(number) => put(out, format_args!("{number} ")),
-                None => out.extend_from_slice(b"- "),
-            }
+        for figure in [Some(sent).filter(|sent| *sent > 0), self.size, total_ms] {
+            number(out, figure);
         }
         out.extend_from_slice(&self.tail);
+    }
+}
+
+fn number(out: &mut Vec<u8>, number: Option<u64>) {
+    match number {
+        Some(number) => put(out, format_args!("{number} ")),
+        None => out.extend_from_slice(b"- "),
     }
 }
 
@@ -246,7 +258,7 @@ mod tests {
 
     fn text(line: &Line<'_>, sent: u64, total_ms: u64) -> String {
         let mut out = Vec::new();
-        line.render().write(&mut out, sent, total_ms);
+        line.render().write(&mut out, sent, Some(total_ms));
         String::from_utf8(out).unwrap()
     }
 
@@ -284,7 +296,7 @@ mod tests {
             status: 206,
             error: None,
             size: Some(4096),
-            turn_around_ms: 3,
+            turn_around_ms: Some(3),
             referer: Some(b"http://r/"),
             agent: Some(b"an \"agent\"\xff"),
             version: Some("v1"),
@@ -312,8 +324,19 @@ mod tests {
         };
         assert_eq!(
             text(&bare, 0, 1),
-            "- - [01/Jan/1970:00:00:00 +0000] - - - - - \"GET / HTTP/1.1\" 403 AccessDenied - - 1 0 \"-\" \"-\" - - - - - \
+            "- - [01/Jan/1970:00:00:00 +0000] - - - - - \"GET / HTTP/1.1\" 403 AccessDenied - - 1 - \"-\" \"-\" - - - - - \
              - - - -\n"
+        );
+    }
+
+    #[test]
+    fn what_was_no_request_has_none() {
+        let mut out = Vec::new();
+        let line = Line { requester: Some("AmazonS3"), key: Some("k"), size: Some(5), ..Line::default() };
+        line.render().write(&mut out, 0, None);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "- - [01/Jan/1970:00:00:00 +0000] - AmazonS3 - - k \"-\" - - - 5 - - \"-\" \"-\" - - - - - - - - -\n"
         );
     }
 

@@ -174,10 +174,14 @@ impl Query<'_> {
         if (Wish { caller, action, resource, context: &context }).is_allowed_at_home() {
             return Ok(());
         }
-        let arn = caller.arn().unwrap_or_default();
+        Err(self.refusal(action, resource))
+    }
+
+    fn refusal(&self, action: Action, resource: &str) -> Failure {
+        let arn = self.identified.caller.arn().unwrap_or_default();
         let message =
             format!("User: {arn} is not authorized to perform: {} on resource: {resource}", action.name());
-        Err(Failure::new("AccessDenied", 403, message))
+        Failure::new("AccessDenied", 403, message)
     }
 
     /// The user that is meant when none is named: the caller, unless it is a root.

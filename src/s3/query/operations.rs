@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use super::super::auth::GLOBAL_REGION;
 use super::answer::Answer;
 use super::{Failure, Query, Result};
+use crate::base::limits::{ACCESS_KEYS_PER_IDENTITY_MAX, USER_POLICY_CHARS_MAX, USERS_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::identity::KeyValue;
+use crate::catalog::keyuse::KeyUse;
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
 use crate::codec::uri::encode_component;
@@ -37,6 +40,8 @@ pub(super) async fn dispatch(service: &str, mut query: Query<'_>) -> Result<Answ
         ("iam", "ListAccessKeys") => list_keys(query),
         ("iam", "UpdateAccessKey") => update_key(query).await,
         ("iam", "DeleteAccessKey") => delete_key(query).await,
+        ("iam", "GetAccessKeyLastUsed") => last_use(query),
+        ("iam", "GetAccountSummary") => summary(query),
         ("iam", "PutUserPolicy") => put_policy(query).await,
         ("iam", "GetUserPolicy") => get_policy(query),
         ("iam", "ListUserPolicies") => list_policies(query),
@@ -211,6 +216,61 @@ async fn delete_key(query: &mut Query<'_>) -> Result<Answer> {
     admit_keys(query, Action::DeleteAccessKey, &owner)?;
     users::delete_key(&query.edge.store, owner, &id).await?;
     Ok(Answer::empty("DeleteAccessKey"))
+}
+
+/// Who may not know about a key is not told whether there is one.
+fn last_use(query: &mut Query<'_>) -> Result<Answer> {
+    let id = query.form.need("AccessKeyId")?;
+    query.form.end()?;
+    let account = query.account()?.id.clone();
+    let found = users::last_use(&query.edge.store, &account, &id);
+    let owner = KeyOwner { account, user: found.as_ref().and_then(|(user, _)| user.clone()) };
+    admit_keys(query, Action::GetAccessKeyLastUsed, &owner)?;
+    let Some((user, last)) = found else {
+        return Err(query.refusal(Action::GetAccessKeyLastUsed, &format!("access key {id}")));
+    };
+    let region = query.edge.settings.region.clone();
+    Ok(Answer::of("GetAccessKeyLastUsed", move |w| {
+        w.optional("UserName", user.as_deref());
+        w.open("AccessKeyLastUsed");
+        if let Some(last) = last {
+            w.text("LastUsedDate", &iso8601_ms(last.at));
+        }
+        w.text("ServiceName", last.map_or("N/A", |last| last.service.name()));
+        let used = |last: KeyUse| if last.global { GLOBAL_REGION } else { &region };
+        w.text("Region", last.map_or("N/A", used));
+        w.close("AccessKeyLastUsed");
+    }))
+}
+
+/// What there is of an account, and what there may be. What is not built is not there.
+fn summary(query: &mut Query<'_>) -> Result<Answer> {
+    query.form.end()?;
+    let account = query.account()?;
+    query.admit(Action::GetAccountSummary, "*")?;
+    let users = query.edge.store.identities().users(&account.id, "").len();
+    let figures = [
+        ("Users", users),
+        ("UsersQuota", USERS_MAX),
+        ("AccountAccessKeysPresent", account.value.keys.iter().filter(|key| key.active).count().min(1)),
+        ("AccessKeysPerUserQuota", ACCESS_KEYS_PER_IDENTITY_MAX),
+        ("UserPolicySizeQuota", USER_POLICY_CHARS_MAX),
+        ("Groups", 0),
+        ("Policies", 0),
+        ("AttachedPoliciesPerUserQuota", 0),
+        ("GroupsPerUserQuota", 0),
+        ("AccountMFAEnabled", 0),
+    ];
+    Ok(Answer::of("GetAccountSummary", move |w| {
+        w.open("SummaryMap");
+        for (name, figure) in figures {
+            w.open("entry");
+            w.text("key", name);
+            w.number("value", figure as u64);
+            w.close("entry");
+        }
+        w.close("SummaryMap");
+    }))
 }
 
 // ---- Inline policies ----
