@@ -231,7 +231,7 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     if !world.exists(path) {
         if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
-            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such device"));
+            return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
         }
         world.create_dir_all(path)?;
     }

@@ -102,7 +102,7 @@ def test_a_device_that_is_not_there_is_not_made(new_basalt):
     """A directory in its place would hold the pool in memory, and keep the device from coming back."""
     path = Path("/dev/basalt-is-not-there")
     status, said = new_basalt(drives=[path]).refused()
-    assert status == 3 and f"{path}: there is no such device" in said, said
+    assert status == 3 and str(path) in said and "No such device" in said, said
     assert not path.exists()
 
 
