@@ -198,12 +198,12 @@ fn find(io: IoKind, config: &Config) -> Result<(Opening, Established), StartErro
     })
 }
 
-/// A line a step, and what the pool protects against.
 /// The key of the server's own root.
 fn root_key(root: &credentials::Credentials) -> KeyValue {
     KeyValue::new(root.access_key.clone(), root.secret_key.clone(), Nanos(0))
 }
 
+/// A line a step, and what the pool protects against.
 fn describe(opening: &Opening, started: Instant) {
     let geometry = &opening.shared.geometry;
     let (data, parity) = (geometry.data_chunks, geometry.parity_chunks);

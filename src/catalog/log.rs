@@ -20,7 +20,7 @@ use super::batch::{Batch, Failed, Outcome};
 use super::record::{Operation, Sequence};
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_LOST_SECONDS, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
@@ -74,6 +74,8 @@ pub struct Log {
     resting: RefCell<Option<AlignedBuf>>,
     sequences: RefCell<BTreeMap<ShardId, Sequence>>,
     current: RefCell<Option<Current>>,
+    /// The segment that ends with the batch being written.
+    left: Cell<Option<LogId>>,
     prepared: RefCell<Option<(LogId, Mirrors)>>,
     sealed: RefCell<Vec<Sealed>>,
     created: Cell<u32>,
@@ -89,12 +91,41 @@ pub struct Log {
     relieved: Notify,
     /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
     weak: RefCell<BTreeSet<LogId>>,
-    /// Segments of which something could not be read when they were to be emptied, and since when.
-    unreadable: RefCell<BTreeMap<LogId, tokio::time::Instant>>,
+    /// Segments of which something could not be read when they were to be emptied.
+    unreadable: RefCell<BTreeMap<LogId, Silence>>,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
     pub counters: LogCounters,
+}
+
+/// Reads that failed, one after the other. After a long pause it begins anew: nobody knows what would have been read
+/// meanwhile, and a drive that stalls twice is no drive that is lost.
+struct Silence {
+    since: tokio::time::Instant,
+    last: tokio::time::Instant,
+}
+
+impl Silence {
+    fn new() -> Self {
+        let now = tokio::time::Instant::now();
+        Silence { since: now, last: now }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.last.elapsed() > Duration::from_secs(LOG_LOST_SECONDS)
+    }
+
+    fn note(&mut self) {
+        if self.is_broken() {
+            *self = Silence::new();
+        }
+        self.last = tokio::time::Instant::now();
+    }
+
+    fn lasts(&self) -> Duration {
+        if self.is_broken() { Duration::ZERO } else { self.since.elapsed() }
+    }
 }
 
 struct Current {
@@ -120,6 +151,7 @@ impl Log {
             resting: RefCell::new(Some(AlignedBuf::zeroed(BATCH_BYTES))),
             sequences: RefCell::default(),
             current: RefCell::default(),
+            left: Cell::default(),
             prepared: RefCell::default(),
             sealed: RefCell::new(sealed),
             created: Cell::default(),
@@ -358,6 +390,9 @@ impl Log {
         *self.resting.borrow_mut() = Some(buffer);
         self.counters.record_batch(records.len() as u64, padded as u64);
         self.advance(padded, &records);
+        if self.left.get() == Some(at.log) {
+            self.seal();
+        }
         for record in records {
             let body = LogPosition { log: at.log, offset: at.offset + record.body_at };
             apply.apply(record.shard, record.sequence, record.operations, body);
@@ -516,27 +551,35 @@ impl Log {
         self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
     }
 
-    /// Something of a full segment cannot be read; for how long that has been so.
-    pub fn note_unreadable(&self, id: LogId) -> Duration {
-        self.unreadable.borrow_mut().entry(id).or_insert_with(tokio::time::Instant::now).elapsed()
+    /// Something of a full segment cannot be read.
+    pub fn note_unreadable(&self, id: LogId) {
+        let mut unreadable = self.unreadable.borrow_mut();
+        unreadable.entry(id).or_insert_with(Silence::new).note();
     }
 
-    /// For how long something of a full segment could not be read.
+    /// For how long nobody could read something of a full segment, whenever it was tried.
     pub fn unreadable_for(&self, id: LogId) -> Duration {
-        self.unreadable.borrow().get(&id).map(tokio::time::Instant::elapsed).unwrap_or_default()
+        self.unreadable.borrow().get(&id).map(Silence::lasts).unwrap_or_default()
     }
 
-    /// Ends the current segment if `is_weak` says that its mirrors are too few: only full ones can be emptied.
-    /// False while a batch is on its way into it, which ends it itself when a mirror does not take it.
-    pub fn seal_weak(&self, is_weak: impl Fn(&Mirrors) -> bool) -> bool {
-        if !self.current.borrow().as_ref().is_some_and(|current| is_weak(&current.mirrors)) {
-            return true;
-        }
-        let is_idle = self.flying.borrow().is_none();
-        if is_idle {
+    /// Ends the current segment if `is_weak` says so of its mirrors: only full ones can be emptied. A batch that is
+    /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
+    /// segment there may be stays: what empties the others is committed to it.
+    pub async fn leave(&self, is_weak: impl Fn(&Mirrors) -> bool) -> Result<(), LogError> {
+        let current = self.current.borrow().as_ref().map(|current| (current.id, is_weak(&current.mirrors)));
+        let Some((id, true)) = current.filter(|_| self.live_segments() < self.segments_max) else {
+            return Ok(());
+        };
+        let Some(flying) = self.flying.borrow().clone() else {
             self.seal();
+            return Ok(());
+        };
+        self.left.set(Some(id));
+        match flying.wait().await {
+            Err(Failed::Lost) => Err(LogError::Stopped),
+            // Where there was no room for it, the next one is the last.
+            Ok(_) | Err(Failed::Full) => Ok(()),
         }
-        is_idle
     }
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
@@ -617,4 +660,25 @@ fn reclaim(shared: Arc<AlignedBuf>) -> AlignedBuf {
         copy.copy_from_slice(&held);
         copy
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_stalls_long_apart_are_no_loss() {
+        let lost = Duration::from_secs(LOG_LOST_SECONDS);
+        let mut silence = Silence::new();
+        for _ in 0..3 {
+            tokio::time::advance(lost / 2).await;
+            silence.note();
+        }
+        assert!(silence.lasts() >= lost);
+        tokio::time::advance(lost * 2).await;
+        assert_eq!(silence.lasts(), Duration::ZERO);
+        silence.note();
+        tokio::time::advance(lost / 2).await;
+        assert_eq!(silence.lasts(), lost / 2);
+    }
 }

@@ -181,9 +181,9 @@ impl DriveShared {
         self.was_doubtful.load(Ordering::Acquire) && !self.is_doubtful()
     }
 
-    /// Everything on it is right again, as far as it can be.
+    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it is.
     pub fn trust(&self) {
-        if self.doubtful.swap(false, Ordering::AcqRel) {
+        if self.state() == DriveState::Healthy && self.doubtful.swap(false, Ordering::AcqRel) {
             self.cause.store(None);
             tracing::warn!(drive = %self.id, path = %self.path, "drive holds again what was written to it");
         }
@@ -588,6 +588,19 @@ mod tests {
 
     fn shared() -> Arc<DriveShared> {
         DriveShared::new(DriveId(0), "/d", DriveState::Healthy)
+    }
+
+    #[test]
+    fn doubt_ends_when_a_drive_is_mended_and_not_while_it_is_out() {
+        let shared = shared();
+        shared.doubt("headers");
+        assert!(shared.is_doubtful() && shared.is_rebuilding() && !shared.was_doubtful());
+        shared.trust();
+        assert_eq!((shared.is_doubtful(), shared.was_doubtful(), shared.cause()), (false, true, None));
+        shared.doubt("headers");
+        shared.latch("a write failed");
+        shared.trust();
+        assert_eq!(shared.cause().as_deref().map(String::as_str), Some("a write failed"));
     }
 
     /// One core's handles.

@@ -2,8 +2,9 @@
 //!
 //! Accounts and users are records of the catalog (`object::identities`); here is how they are made and
 //! changed (`accounts`, `users`), who a request comes from (`caller`), what an ACL says (`acl`), what a
-//! bucket lays down (`rules`), whom its policy names (`principals`), what the server itself may write (`delivery`), and the one place that decides (`judge`). Policies are `codec::policy`. Groups,
-//! roles, managed policies and sessions come later: a group or a managed policy adds policies to a
+//! bucket lays down (`rules`), whom its policy names (`principals`), what the server itself may write
+//! (`delivery`), and the one place that decides (`judge`). Policies are `codec::policy`. Groups, roles, managed
+//! policies and sessions come later: a group or a managed policy adds policies to a
 //! caller, a role is one more kind of caller; the evaluator stays as it is.
 //!
 //! Nothing here knows HTTP; what a policy may ask of a request comes through `codec::policy::Context`.

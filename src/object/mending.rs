@@ -58,9 +58,7 @@ impl Shard {
 
     /// The full log segments of the core that owns the shard. One that lacks mirrors is full at once.
     pub async fn log_segments(self: Rc<Self>) -> Result<Vec<LogId>, ObjectError> {
-        while !self.log.seal_weak(|mirrors| self.lacks_mirrors(mirrors)) {
-            self.log.barrier().await?;
-        }
+        self.log.leave(|mirrors| self.lacks_mirrors(mirrors)).await?;
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
     }
 
@@ -69,10 +67,7 @@ impl Shard {
     pub async fn leave_logs_on(self: Rc<Self>, drives: DriveSet) -> Result<(), ObjectError> {
         let stands_there = |mirrors: &Mirrors| mirrors.iter().any(|mirror| drives.contains(mirror.drive));
         self.log.drop_prepared(stands_there).await;
-        while !self.log.seal_weak(stands_there) {
-            self.log.barrier().await?;
-        }
-        Ok(())
+        Ok(self.log.leave(stands_there).await?)
     }
 
     /// Writes the manifest anew, into both slots of every healthy drive: nothing else looks at what stands there before

@@ -117,7 +117,8 @@ pub async fn mend_mirrored(
     mended
 }
 
-/// The copies in the order to try them: healthy drives first, doubtful ones behind the others, beginning with another one for each `turn`.
+/// The copies in the order to try them: healthy drives first, doubtful ones behind the others, beginning with another
+/// one for each `turn`.
 fn by_trust(drives: &Drives, extent: &MirroredExtent, turn: usize) -> SmallVec<[Address; 4]> {
     let mut copies = extent.copies.clone();
     if !copies.is_empty() {

@@ -1,10 +1,12 @@
 //! Headers that a presigned URL carries as parameters.
 //!
 //! Signers of URLs move `x-amz-` headers into the query, so that whoever is given the URL need not send them: a
-//! canned ACL, metadata, tags, the source of a copy; Version 2 moves `Content-Type` and `Content-MD5` too. S3 takes them from there as if they had been sent. Pure. May use
-//! `codec::{uri, checksum, sigv2}` and `s3::error`. Invariants: the parameters are signed, as all of a query is, or in Version 2 what is taken for headers; a
-//! header that was sent counts more; values of checksums are left out, because signers compute them over the body
-//! they do not have.
+//! canned ACL, metadata, tags, the source of a copy; Version 2 moves `Content-Type` and `Content-MD5` too. S3 takes
+//! them from there as if they had been sent. Pure. May use `codec::{uri, checksum, sigv2}` and `s3::error`.
+//!
+//! Invariants: the parameters are signed, as all of a query is, or in Version 2 what is taken for headers; a header
+//! that was sent counts more; values of checksums are left out, because signers compute them over the body they do
+//! not have.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,8 @@
 //! Bucket policies: Put, Get, Delete, and whether one is public.
 //!
 //! A policy is checked whole before it is stored, and what is stored is enforced from the moment of the
-//! answer on every core. It is kept with the ids of the users it names (`iam::principals`). May use `codec::policy`, `object::settings`.
+//! answer on every core. It is kept with the ids of the users it names (`iam::principals`). May use `codec::policy`,
+//! `object::settings`.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};

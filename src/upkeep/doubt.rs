@@ -11,6 +11,7 @@
 //! that is doubtful again after it was mended once is latched, but never beyond m: what can be served is served. One
 //! task of the process.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -94,9 +95,11 @@ pub async fn doubt(core: &Rc<Core>, doubts: Vec<Doubt>) {
         return;
     }
     core.board.demand();
-    // A scrub reads full log segments only.
-    for shard in (0..core.shard_count()).map(ShardId) {
-        let drives: DriveSet = fresh.iter().copied().collect();
+    // A scrub reads full log segments only. The shards of a core share its log.
+    let drives: DriveSet = fresh.into_iter().collect();
+    let (owners, mut asked) = (&core.peers.owners, BTreeSet::new());
+    let first_of = |shard: &ShardId| asked.insert(owners[usize::from(shard.0)]);
+    for shard in (0..core.shard_count()).map(ShardId).filter(first_of) {
         if let Err(error) = ask(core, shard, move |home| home.leave_logs_on(drives)).await {
             tracing::warn!(%shard, %error, "the log goes on with a mirror on a doubtful drive");
         }

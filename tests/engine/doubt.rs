@@ -2,14 +2,22 @@
 //! where it is not.
 //!
 //! Up to m of them are whole again after a scrub, so that any m others may be lost then. With more the pool is not fit
-//! to serve, and nothing is thrown out for it. One damaged object is no damaged drive.
+//! to serve, and nothing is thrown out for it. One damaged object is no damaged drive. The log is left although clients
+//! write without a pause: it once waited for one.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
 
 use basalt::base::ids::DriveId;
 use basalt::base::metrics::DriveState;
 use basalt::object::error::ObjectError;
-use basalt::upkeep::doubt::{distrusted, is_beyond};
+use basalt::object::store::{Commit, Store};
+use basalt::upkeep::doubt::{distrusted, doubt, is_beyond};
 
-use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, until, world};
+use crate::harness::{
+    BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, paths, request, run, until, world,
+};
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
 fn doubtful(server: &Server) -> Vec<usize> {
@@ -129,6 +137,46 @@ fn one_damaged_object_is_no_damaged_drive() {
                 model
             })
             .await;
+        server.stop().await;
+    });
+}
+
+/// Puts one small object after the other.
+async fn write_on(store: Store, key: String, is_over: Rc<Cell<bool>>) {
+    while !is_over.get() {
+        let mut writer = store.put(BUCKET, &key, Some(100)).await.expect("a put");
+        writer.write(body(&key, 1, 100)).await.expect("a body");
+        writer.commit(Commit::default()).await.expect("a commit");
+    }
+}
+
+#[test]
+fn the_log_is_left_once_and_at_once_while_many_write() {
+    run(async {
+        let sim = world(55, 2);
+        let server = fresh_on_cores(&sim, &request(2, 1), 1).await;
+        let is_over = Rc::new(Cell::new(false));
+        let write =
+            |n| tokio::task::spawn_local(write_on(server.store().clone(), format!("k{n}"), is_over.clone()));
+        let mut writers: Vec<_> = (0..4).map(write).collect();
+        // These come while the batch of the first is being written, and so on in turns: there is no pause.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        writers.extend((4..8).map(write));
+        let log = &server.shards().next().expect("a shard").log;
+        until("a batch", || log.live_segments() == 1).await;
+        // Every segment has a mirror on every drive of two.
+        let doubts = vec![(DriveId(0), "a test".to_owned())];
+        let left = tokio::time::timeout(Duration::from_secs(1), doubt(server.core(), doubts)).await;
+        left.expect("the log is left");
+        assert_eq!(log.sealed().len(), 1, "one segment is ended and no other");
+        is_over.set(true);
+        for writer in writers {
+            writer.await.expect("it ends");
+        }
+        server.scrubbed().await;
+        assert!(!server.shared.drives[0].is_doubtful());
         server.stop().await;
     });
 }
