@@ -51,9 +51,6 @@ it succeeds. *Refused*: `NotImplemented`, or `InvalidAction` of IAM and STS, and
 `{refusals}` sends every one of them, those of
 IAM and STS too, which have no rows. *Never set*: what is read there nobody can set, so the answer is that there is none.
 
-Requests are signed with Signature Version 4. Version 2 in a header or a URL is refused with `InvalidRequest`
-(`test_auth.py::test_signature_version_2_is_refused`); POST forms may have either.
-
 """
 
 

@@ -182,6 +182,22 @@ mod tests {
         drop(all);
     }
 
+    #[tokio::test]
+    async fn half_is_kept_for_those_who_wait() {
+        let budget = BufferBudget::new(8 * PAGE);
+        let spare = budget.try_acquire_spare(4 * PAGE).expect("half is spare");
+        assert!(budget.try_acquire_spare(PAGE).is_none());
+        let mut seat = budget.try_acquire(3 * PAGE).expect("the other half");
+        assert!(budget.try_acquire(2 * PAGE).is_none());
+        seat.merge(budget.try_acquire(PAGE).expect("the last page"));
+        assert_eq!((seat.bytes(), budget.bytes_used()), (4 * PAGE, 8 * PAGE));
+        let mut waiter = std::pin::pin!(budget.acquire(PAGE));
+        assert!(is_waiting(waiter.as_mut()) && budget.is_awaited());
+        drop((spare, seat));
+        assert!(!is_waiting(waiter.as_mut()));
+        assert!(!budget.is_awaited());
+    }
+
     fn is_waiting<T>(waiting: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
         waiting.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
     }

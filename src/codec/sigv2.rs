@@ -41,16 +41,20 @@ pub struct Terms<'a> {
 
 /// Reads the claim of a request; `None` when it makes none of this version.
 pub fn parse<'r>(request: &RequestView<'r>) -> Result<Option<Claim<'r>>, AuthError> {
-    match request.headers.get(AUTHORIZATION).filter(|header| !header.is_empty()) {
-        Some(header) => match header.to_str().ok().and_then(|text| text.strip_prefix("AWS ")) {
-            None => Ok(None),
-            Some(_) if has_query_claim(request.query) => Err(AuthError::TwoMechanisms),
-            Some(credential) => from_header(credential, request.headers).map(Some),
-        },
-        None if is_presigned(request.query) => from_query(request.query).map(Some),
-        None => Ok(None),
+    let Some(header) = request.headers.get(AUTHORIZATION).filter(|header| !header.is_empty()) else {
+        return if is_presigned(request.query) { from_query(request.query).map(Some) } else { Ok(None) };
+    };
+    if !header.as_bytes().starts_with(MECHANISM.as_bytes()) {
+        return Ok(None);
     }
+    if has_query_claim(request.query) {
+        return Err(AuthError::TwoMechanisms);
+    }
+    let credential = header.to_str().ok().and_then(|text| text.strip_prefix(MECHANISM));
+    from_header(credential.unwrap_or(""), request.headers).map(Some)
 }
+
+const MECHANISM: &str = "AWS ";
 
 /// True for the query of a URL that is presigned with this version.
 pub fn is_presigned(query: &Query<'_>) -> bool {

@@ -70,12 +70,18 @@ pub(super) fn size(fd: &OwnedFd) -> io::Result<u64> {
 
 /// Bytes that can still be written below `path`; of a block device, all of it.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     if is_block_device(&fd)? {
         return size(&fd);
     }
     let stat = rustix::fs::fstatvfs(&fd)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether `path` is there and neither a directory nor a block device. Nothing is opened: that of a FIFO waits.
+pub(super) fn is_no_drive(path: &Path) -> bool {
+    let kind = rustix::fs::stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    kind.is_ok_and(|kind| !matches!(kind, FileType::Directory | FileType::BlockDevice))
 }
 
 /// Device number of the file system that holds `path`.

@@ -107,7 +107,7 @@ impl World {
 
     /// Whether it is a file, and so neither a directory nor a device.
     pub fn is_plain_file(&self, path: &Path) -> bool {
-        matches!(self.0, Kind::Real(_)) && path.is_file()
+        matches!(self.0, Kind::Real(_)) && kernel::is_no_drive(path)
     }
 
     /// Whether two paths lead to the same place.

@@ -18,7 +18,7 @@ use crate::base::limits::{
 use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
 use crate::codec::wire::Broken;
-use crate::drive::segment::SEGMENTS_OFFSET;
+use crate::drive::segment::{self, SEGMENTS_OFFSET};
 use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
@@ -226,9 +226,13 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
     Ok(Examined { path: path.to_owned(), is_device, found })
 }
 
-/// Locks a drive; a directory that does not exist is made.
+/// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
+/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     if !world.exists(path) {
+        if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
+            return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
+        }
         world.create_dir_all(path)?;
     }
     world.lock(path)
@@ -258,6 +262,9 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
     let unborn = (is_device || is_empty(world, &path.join(DATA_FILE))) && is_unborn(&file, &pages).await;
     match Superblock::elect(&pages) {
         Ok(superblock) if superblock.standing == Standing::Joining => Ok(Found::Joining(superblock)),
+        Ok(superblock) if is_device && is_cut_off(&file, &superblock) => {
+            Ok(Found::Unusable("it is smaller than the drive that it was".into()))
+        }
         Ok(superblock) => Ok(Found::Member(superblock)),
         Err(Broken::Newer(version)) => Err(AssembleError::Newer { path: path.to_owned(), version }),
         Err(_) if unborn => Ok(Found::Blank),
@@ -265,6 +272,12 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
         Err(Broken::Magic) if !is_device => Ok(Found::Unusable("no superblock".into())),
         Err(Broken::Magic) => Ok(Found::Unusable("something else is on it".into())),
     }
+}
+
+/// Whether a device ends before its last segment: somebody made it smaller, or it is a copy on a smaller one.
+fn is_cut_off(file: &File, superblock: &Superblock) -> bool {
+    let end = segment::offset(superblock.segments, superblock.geometry.segment_bytes);
+    file.len().is_ok_and(|bytes| bytes < end)
 }
 
 fn is_empty(world: &World, data: &Path) -> bool {

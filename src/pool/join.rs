@@ -169,7 +169,7 @@ pub fn check_unusable(assembly: &Assembly, is_out: &dyn Fn(DriveState) -> bool) 
 
 fn trouble_of(member: &Member) -> String {
     match (&member.path, &member.trouble) {
-        (None, _) => format!("drive {} is on none of the paths given", member.drive),
+        (None, _) => format!("drive {} is missing: it is on none of the paths given", member.drive),
         (Some(path), Some(trouble)) => format!("{} (drive {}) {trouble}", path.display(), member.drive),
         (Some(path), None) => {
             format!(

@@ -1,6 +1,6 @@
 //! Who is calling: the signature of a request against the secret of its access key.
 //!
-//! Owns the signing-key cache of its core. May use `codec::sigv4`, `iam`, `s3::error`. A request without a
+//! Owns the signing-key cache of its core. May use `codec::{sigv2, sigv4}`, `iam`, `s3::error`. A request without a
 //! signature comes from nobody in particular, and what such a one may do is decided like everything else
 //! (`authorize`). Invariant: nothing of a request is acted upon before this has answered.
 
@@ -110,7 +110,7 @@ impl Authenticator {
             _ => Service::S3,
         };
         let used = KeyUse::new(now, service, terms.region == GLOBAL_REGION);
-        let (caller, verified) = self.prove(claim.access_key, claim.session_token, used, |secret| {
+        let (caller, verified) = self.known(claim.access_key, claim.session_token, used, |secret| {
             let mut keys = self.keys.borrow_mut();
             Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
         })?;
@@ -125,30 +125,31 @@ impl Authenticator {
         now: Nanos,
         host_bucket: Option<&str>,
     ) -> Result<Identified> {
-        let used = KeyUse::new(now, Service::S3, self.region == GLOBAL_REGION);
         let terms = sigv2::Terms { host_bucket, is_signed_parameter: route::chooses };
-        let (caller, ()) = self.prove(claim.access_key, claim.session_token, used, |secret| {
-            Ok(sigv2::verify(claim, secret, request, now, &terms)?)
+        let used = KeyUse::new(now, Service::S3, self.region == GLOBAL_REGION);
+        let (caller, verified) = self.known(claim.access_key, claim.session_token, used, |secret| {
+            sigv2::verify(claim, secret, request, now, &terms)?;
+            unsigned_body(request)
         })?;
-        let verified = unsigned_body(request)?;
         let proof = Proof { presigned: claim.expires.is_some(), scheme: Scheme::V2, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
     }
 
-    /// Who has the key, when `verify` finds that the request knows its secret.
-    fn prove<T>(
+    /// Whom an access key opens to, if `prove` finds its secret behind the request.
+    fn known(
         &self,
         access_key: &str,
         session_token: Option<&str>,
         used: KeyUse,
-        verify: impl FnOnce(&str) -> Result<T>,
-    ) -> Result<(Caller, T)> {
+        prove: impl FnOnce(&str) -> Result<Verified>,
+    ) -> Result<(Caller, Verified)> {
         let proved = Caller::of_key(&self.identities, access_key, used, |secret| match session_token {
             // Permanent credentials have none.
             Some(token) => Err(S3Error::new(Code::InvalidToken).field("Token-0", token)),
-            None => verify(secret),
+            None => prove(secret),
         });
-        proved.ok_or_else(|| S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key))?
+        let unknown = || S3Error::new(Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key);
+        proved.ok_or_else(unknown)?
     }
 }
 

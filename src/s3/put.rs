@@ -32,8 +32,8 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     lock::check_digest(&call, &attached, &promise)?;
     let size = promise.size_needed()?;
     check_size(size)?;
-    begin_transfer(&call, size)?;
     call.look_for_place(Cause::Plain).await?;
+    begin_transfer(&call, size)?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
     let mut payload = call.payload(promise, Some(wanted));

@@ -1,7 +1,6 @@
 """Who may speak: signatures by header and by query, right, wrong, late, early, tampered with and missing."""
 import datetime
 import json
-import urllib.error
 import urllib.request
 
 import boto3
@@ -10,12 +9,9 @@ from botocore.config import Config
 
 from .content import content
 from .errors import refused
-from .process import REGION
 from .test_objects import ODD_KEYS
 from .spoil import crc32
 from .wire import STREAM_TRAILER, STREAM_UNSIGNED_TRAILER, Signer, object_path, utc_now
-
-NOT_SUPPORTED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 
 
 def minutes(count):
@@ -36,24 +32,6 @@ def test_a_wrong_secret_is_refused(basalt, s3, bucket):
 def test_an_unknown_key_is_refused(basalt, bucket):
     with refused("InvalidAccessKeyId", 403):
         basalt.s3(keys=("AKIANOBODY", basalt.secret_key)).list_objects_v2(Bucket=bucket)
-
-
-def test_signature_version_2_is_refused(basalt, s3, bucket):
-    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
-    config = Config(signature_version="s3", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"})
-    old = boto3.client("s3", endpoint_url=basalt.endpoint, region_name=REGION, aws_access_key_id=basalt.access_key,
-                       aws_secret_access_key=basalt.secret_key, config=config)
-    for call in (lambda: old.get_object(Bucket=bucket, Key="k"), lambda: old.put_object(Bucket=bucket, Key="n", Body=b"v")):
-        with refused("InvalidRequest", 400) as fields:
-            call()
-        assert fields["Message"] == NOT_SUPPORTED
-    url = old.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
-    assert "AWSAccessKeyId=" in url and "Signature=" in url
-    with pytest.raises(urllib.error.HTTPError) as answer:
-        urllib.request.urlopen(url)
-    text = answer.value.read().decode()
-    assert answer.value.code == 400 and "<Code>InvalidRequest</Code>" in text and NOT_SUPPORTED in text
-    assert [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k"]
 
 
 def test_nobody_may_do_nothing(wire, bucket):

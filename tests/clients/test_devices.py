@@ -1,6 +1,7 @@
 """Raw block devices, as loop devices over sparse files: made into a pool, killed, one wiped, started again."""
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,31 @@ def test_a_device_with_something_on_it_is_left_alone(devices, new_basalt):
     assert status != 0 and devices[0] in said, said
     with open(devices[0], "rb") as disk:
         assert disk.read(4 * MIB) == before
+
+
+def test_a_device_that_became_smaller_is_passed_over_by_name(tmp_path, devices, new_basalt):
+    """It was taken for sound, and what was to be written behind its end was silently stored with a chunk less."""
+    server = new_basalt(drives=devices, parity=2).start()
+    bodies = fill(server)
+    server.stop()
+    losetup("--detach", devices[2])
+    os.truncate(tmp_path / "disk2", GIB // 2)
+    assert losetup("--direct-io=on", devices[2], tmp_path / "disk2").returncode == 0
+    seen = len(server.text())
+    server.start()
+    said = server.text()[seen:]
+    assert f"{devices[2]}" in said and "smaller" in said, said
+    states = server.metrics()["basalt_drive_state"]
+    assert sum(count for labels, count in states.items() if 'state="missing"' in labels) == 1, states
+    everything_works(server, bodies, "smaller")
+
+
+def test_a_device_that_is_not_there_is_not_made(new_basalt):
+    """A directory in its place would hold the pool in memory, and keep the device from coming back."""
+    path = Path("/dev/basalt-is-not-there")
+    status, said = new_basalt(drives=[path]).refused()
+    assert status == 3 and str(path) in said and "No such device" in said, said
+    assert not path.exists()
 
 
 def test_devices_fill_up_and_are_freed(devices, new_basalt):
