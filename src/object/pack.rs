@@ -173,10 +173,12 @@ async fn window_at(
     })
 }
 
-/// Whether every drive that has a mirror is asked, or nobody waits for it any more: what is away may come back.
+/// Whether every drive that has a mirror is asked, or nobody waits for it any more: what is away may come back. So may
+/// what stood on drives that were written over, as long as those are more than the pool survives the loss of.
 fn is_beyond_hope(core: &Core, mirrors: &[Mirror]) -> bool {
     let pool = &core.pool;
-    mirrors.iter().all(|mirror| pool.drives.is_healthy(mirror.drive) || pool.is_given_up(mirror.drive))
+    !pool.is_beyond_reading()
+        && mirrors.iter().all(|mirror| pool.drives.is_healthy(mirror.drive) || pool.is_given_up(mirror.drive))
 }
 
 /// Adds the small object of a record, if it carries one, to its shard's pile.

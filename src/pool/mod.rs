@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
 use crate::base::metrics::Evacuation;
-use crate::drive::device::{Area, Drive, DriveError, Drives};
+use crate::drive::device::{Area, Drive, DriveError, DriveSet, Drives};
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
 use crate::io::buffer::AlignedBuf;
@@ -87,6 +87,16 @@ impl Pool {
     pub fn is_given_up(&self, drive: DriveId) -> bool {
         let given_up = |drive: &Rc<Drive>| drive.shared().evacuation() != Evacuation::None;
         self.drives.get(drive).is_ok_and(|drive| !drive.is_healthy() && given_up(drive))
+    }
+
+    /// Drives that are out, or in service without what was written to them.
+    pub fn distrusted(&self) -> DriveSet {
+        self.drives.iter().filter(|drive| !drive.is_trusted()).map(|drive| drive.id()).collect()
+    }
+
+    /// Whether those are more than the pool survives the loss of.
+    pub fn is_beyond_reading(&self) -> bool {
+        self.distrusted().len() > usize::from(self.geometry.parity_chunks)
     }
 
     pub fn table(&self, drive: DriveId) -> &SegmentTable {

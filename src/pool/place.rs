@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::{DriveId, ShardId};
-use crate::base::limits::{PAGE, SPACE_MAPS_TRIED, SPARE_SEGMENTS_MAX};
+use crate::base::limits::{HEADERS_READ_AT_ONCE, PAGE, SPACE_MAPS_TRIED, SPARE_SEGMENTS_MAX};
 use crate::drive::bitmap;
 use crate::drive::device::{Drive, DriveSet};
 use crate::drive::segment;
@@ -434,19 +434,24 @@ impl ShardSpace {
     /// Checks the headers of the shard's segments on healthy drives, and writes those again that are wrong: how
     /// many there were on each.
     pub async fn mend_headers(&self) -> Vec<(DriveId, Sample)> {
-        let _heading = self.heading.lock().await;
         let (mut found, mut written) = (Vec::new(), DriveSet::default());
         for drive in self.pool.healthy() {
-            let segments = self.spaces.borrow()[usize::from(drive.id().0)].segments();
+            let index = usize::from(drive.id().0);
+            let segments = self.spaces.borrow()[index].segments();
             let mut sample = Sample::default();
-            for segment in segments {
-                sample.checked += 1;
-                if headers::is_right(&self.pool, drive, segment, Slot::Data(self.shard)).await {
-                    continue;
-                }
-                sample.wrong += 1;
-                if self.pool.write_data_header(drive, segment, self.shard).await.is_ok() {
-                    written.insert(drive.id());
+            for some in segments.chunks(HEADERS_READ_AT_ONCE) {
+                // Some at a time: a drive with many may be slow, and segments are claimed and given back meanwhile.
+                let _heading = self.heading.lock().await;
+                for segment in some {
+                    if !self.spaces.borrow()[index].owns(*segment) {
+                        continue;
+                    }
+                    let mended = self.mend_header(drive, *segment).await;
+                    sample.checked += 1;
+                    sample.wrong += usize::from(mended.is_some());
+                    if mended == Some(true) {
+                        written.insert(drive.id());
+                    }
                 }
             }
             found.push((drive.id(), sample));
@@ -454,6 +459,14 @@ impl ShardSpace {
         // A drive whose flush fails is latched by then.
         self.pool.drives.flush(&written).await;
         found
+    }
+
+    /// Whether a header that was wrong is written; `None` for a right one.
+    async fn mend_header(&self, drive: &Rc<Drive>, segment: u32) -> Option<bool> {
+        if headers::is_right(&self.pool, drive, segment, Slot::Data(self.shard)).await {
+            return None;
+        }
+        Some(self.pool.write_data_header(drive, segment, self.shard).await.is_ok())
     }
 
     /// Bytes of one drive that durable records of this shard own.

@@ -39,7 +39,7 @@ use crate::object::core::Core;
 use crate::object::open::{self, CoreSeed, Running};
 use crate::object::store::Store;
 use crate::s3::{self, Edge, EdgeSettings, Stats};
-use crate::upkeep::{self, Patience, doubt};
+use crate::upkeep::{self, Patience};
 
 /// The core's ends of the channels to main.
 pub struct Links {
@@ -281,7 +281,7 @@ fn readiness(core: &Core) -> Result<(), Unready> {
         let reason = "the log has stopped, and there are drives again to go on with".to_owned();
         return Err(Unready { reason, wants_restart: true });
     }
-    if doubt::is_beyond(&core.pool) {
+    if core.pool.is_beyond_reading() {
         return Err(beyond_reading(core).into());
     }
     match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
@@ -311,7 +311,7 @@ fn beyond_reading(core: &Core) -> String {
         "more drives than the {parity} the pool survives the loss of do not hold what was written to them, so objects \
          cannot be read: {}. Bring these drives back as they were and start again; or delete what cannot be read and \
          run: basalt scrub",
-        drives_text(core, &doubt::distrusted(&core.pool))
+        drives_text(core, &core.pool.distrusted())
     )
 }
 

@@ -109,21 +109,11 @@ pub async fn doubt(core: &Rc<Core>, doubts: Vec<Doubt>) {
 /// A full scrub has passed and mended all but `unrepairable` blocks. With more than m drives in doubt those are what
 /// they lost; with fewer another drive is to blame.
 pub fn settle(pool: &Pool, unrepairable: u64) {
-    if unrepairable > 0 && is_beyond(pool) {
+    if unrepairable > 0 && pool.is_beyond_reading() {
         return;
     }
     for drive in pool.drives.iter().map(|drive| drive.shared()) {
         drive.set_rebuilding(false);
         drive.trust();
     }
-}
-
-/// Whether more drives are out or doubtful than the pool survives the loss of.
-pub fn is_beyond(pool: &Pool) -> bool {
-    distrusted(pool).len() > usize::from(pool.geometry.parity_chunks)
-}
-
-/// Drives that are out or doubtful.
-pub fn distrusted(pool: &Pool) -> DriveSet {
-    pool.drives.iter().filter(|drive| !drive.is_trusted()).map(|drive| drive.id()).collect()
 }

@@ -37,9 +37,10 @@ use crate::pool::stripe::Extent;
 pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
     while !core.board.is_closing() {
         if core.board.is_demanded() || is_due(&core, interval) {
-            if core.in_background(scrub).await == Some(false) && !core.board.is_closing() {
+            let again = core.in_background(scrub).await.flatten();
+            if let Some(pause) = again.filter(|_| !core.board.is_closing()) {
                 // Whatever was in the way may be gone by then; a pass that is owed is not given up.
-                let _ = tokio::time::timeout(RETRY, core.board.demands()).await;
+                let _ = tokio::time::timeout(pause, core.board.demands()).await;
                 core.board.demand();
             }
             continue;
@@ -64,8 +65,9 @@ fn is_due(core: &Core, interval: Option<Duration>) -> bool {
     interval.is_some_and(|interval| u128::from(age) >= interval.as_nanos())
 }
 
-/// Whether nothing was left out.
-async fn scrub(core: Rc<Core>) -> bool {
+/// `None` when nothing was left out, or how long to wait with the next pass: long where the log cannot be emptied,
+/// since that takes room and not another look at everything.
+async fn scrub(core: Rc<Core>) -> Option<Duration> {
     core.board.begin();
     tracing::info!("scrub begins");
     let given_up = evacuate::given_up(&core.pool);
@@ -87,7 +89,11 @@ async fn scrub(core: Rc<Core>) -> bool {
     }
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
-    is_full && is_settled
+    match is_full {
+        true if is_settled => None,
+        true => Some(Duration::from_secs(EVACUATION_RETRY_SECONDS)),
+        false => Some(RETRY),
+    }
 }
 
 /// How long a pass waits for log segments to be emptied, without which drives are not whole.
@@ -263,7 +269,7 @@ impl Pass {
     /// drives that are being filled again, and not when what was lost is beyond mending.
     async fn emptied(&mut self) -> bool {
         let pool = &self.core.pool;
-        if !pool.drives.iter().any(|drive| drive.shared().is_rebuilding()) || doubt::is_beyond(pool) {
+        if !pool.drives.iter().any(|drive| drive.shared().is_rebuilding()) || pool.is_beyond_reading() {
             return true;
         }
         let begun = Instant::now();

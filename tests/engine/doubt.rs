@@ -13,7 +13,7 @@ use basalt::base::ids::DriveId;
 use basalt::base::metrics::DriveState;
 use basalt::object::error::ObjectError;
 use basalt::object::store::{Commit, Store};
-use basalt::upkeep::doubt::{distrusted, doubt, is_beyond};
+use basalt::upkeep::doubt::doubt;
 
 use crate::harness::{
     BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, paths, request, run, until, world,
@@ -38,7 +38,7 @@ fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
         paths(4)[..2].iter().for_each(|drive| sim.spoil(drive));
         // Nobody reads.
         until("doubt", || doubtful(&server) == [0, 1]).await;
-        assert!(!is_beyond(&server.core().pool));
+        assert!(!server.core().pool.is_beyond_reading());
         assert!(server.shared.drives[0].is_rebuilding());
         server.check(&model).await;
         fill(&server, &mut chance, &mut model, 20).await;
@@ -60,11 +60,11 @@ fn with_more_than_m_overwritten_the_pool_says_so_and_throws_none_out() {
         let (mut model, mut chance) = (Model::new(), Chance(99));
         fill(&server, &mut chance, &mut model, 60).await;
         paths(4)[..3].iter().for_each(|drive| sim.spoil(drive));
-        until("the pool to be beyond reading", || is_beyond(&server.core().pool)).await;
+        until("the pool to be beyond reading", || server.core().pool.is_beyond_reading()).await;
         let passes = server.shared.board.passes();
         until("a scrub", || server.shared.board.passes() > passes).await;
         assert!(server.shared.board.metrics().blocks_unrepairable > 0);
-        let distrusted: Vec<DriveId> = distrusted(&server.core().pool).iter().collect();
+        let distrusted: Vec<DriveId> = server.core().pool.distrusted().iter().collect();
         assert_eq!(distrusted, [DriveId(0), DriveId(1), DriveId(2)], "what is lost stays said");
         assert!((0..4).all(|drive| state(&server, drive) == DriveState::Healthy));
         for (key, body) in &model {
@@ -103,7 +103,7 @@ fn a_drive_that_is_wrong_again_is_latched_but_never_beyond_m() {
         }
         until("doubt", || doubtful(&server).contains(&2)).await;
         assert_eq!(state(&server, 2), DriveState::Healthy, "what can be served is served");
-        assert!(is_beyond(&server.core().pool));
+        assert!(server.core().pool.is_beyond_reading());
         server.stop().await;
     });
 }
