@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::admin::credentials::{Credentials, CredentialsError};
 use crate::base::limits;
 use crate::io::runtime::IoChoice;
+use crate::io::tls::Trust;
 use crate::object::lifecycle::Day;
 use crate::s3::NewBuckets;
 use crate::upkeep::notify::webhook::Webhook;
@@ -202,7 +203,7 @@ fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
         credentials,
         new_buckets: options.new_buckets.unwrap_or_default().into(),
         bucket_metrics: checked_bucket_metrics(options.bucket_metrics)?,
-        webhooks: checked_webhooks(options.webhook)?,
+        webhooks: checked_webhooks(options.webhook, options.webhook_ca)?,
         webhook_queue: checked_webhook_queue(options.webhook_queue)?,
         log: LogConfig {
             filter: options.log.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
@@ -268,7 +269,10 @@ fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigEr
     Err(ConfigError::Value { name, value: domain, rule })
 }
 
-fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigError> {
+fn checked_webhooks(
+    said: Vec<WebhookOption>,
+    authorities: Option<PathBuf>,
+) -> Result<Arc<[Webhook]>, ConfigError> {
     let refused = |name: &str, rule| ConfigError::Value { name: "webhook", value: name.to_owned(), rule };
     if said.len() > limits::WEBHOOKS_MAX {
         return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
@@ -284,7 +288,14 @@ fn checked_webhooks(said: Vec<WebhookOption>) -> Result<Arc<[Webhook]>, ConfigEr
         });
         webhooks.push(webhook.map_err(|rule| refused(&name, rule))?);
     }
-    Ok(webhooks.into())
+    if authorities.is_none() && !webhooks.iter().any(Webhook::wants_tls) {
+        return Ok(webhooks.into());
+    }
+    let trust = Trust::load(authorities.as_deref()).map_err(|rule| {
+        let value = authorities.map_or_else(String::new, |file| file.display().to_string());
+        ConfigError::Value { name: "webhook-ca", value, rule }
+    })?;
+    Ok(webhooks.into_iter().map(|webhook| webhook.trusting(trust.clone())).collect())
 }
 
 fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {

@@ -296,8 +296,8 @@ pub struct ServeOptions {
     /// Somebody to tell of events in buckets: a name, and where to post to
     ///
     /// A bucket's notification configuration names it as the last part of an ARN, such as
-    /// arn:basalt:sqs:us-east-1::NAME. The URL is http://HOST:PORT/PATH, or `discard` to throw away what waits for
-    /// it. May be repeated; in the environment separated by commas; in the file a table `[webhook.NAME]` with `url`
+    /// arn:basalt:sqs:us-east-1::NAME. The URL is http://HOST:PORT/PATH, the same with https, or `discard` to throw
+    /// away what waits for it. May be repeated; in the environment separated by commas; in the file a table `[webhook.NAME]` with `url`
     /// and, where the target wants one, a bearer `token`. Default: none.
     #[arg(
         long,
@@ -308,6 +308,10 @@ pub struct ServeOptions {
     )]
     #[serde(deserialize_with = "super::webhooks::from_table")]
     pub webhook: Vec<WebhookOption>,
+
+    /// Authorities that https webhooks may have their certificates from, beside those the system believes: PEM
+    #[arg(long, value_name = "FILE", env = "BASALT_WEBHOOK_CA", help_heading = "Notifications")]
+    pub webhook_ca: Option<PathBuf>,
 
     /// Events that may wait for one target before changes to its buckets are refused
     ///
@@ -371,6 +375,7 @@ impl ServeOptions {
             new_buckets: self.new_buckets.or(other.new_buckets),
             bucket_metrics: self.bucket_metrics.or(other.bucket_metrics),
             webhook: first_said(self.webhook, other.webhook),
+            webhook_ca: self.webhook_ca.or(other.webhook_ca),
             webhook_queue: self.webhook_queue.or(other.webhook_queue),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),

@@ -95,7 +95,7 @@ fn webhooks_are_said_by_flag_or_table_and_refused_by_name() {
     assert_eq!((config.webhooks.len(), config.webhook_queue), (1, 9));
     assert!(!format!("{config:?} {:?}", toml::from_str::<ServeOptions>(file)).contains("geheim"));
     for (args, said) in [
-        (["--webhook", "x=https://h/"], "https"),
+        (["--webhook", "x=ftp://h/"], "https"),
         (["--webhook", "x=http://h/,x=http://g/"], "twice"),
         (["--webhook", "x y=http://h/"], "name"),
         (["--webhook-queue", "0"], "--webhook-queue 0"),

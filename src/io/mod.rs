@@ -14,6 +14,7 @@ pub mod disk;
 pub mod runtime;
 pub mod socket;
 pub mod sim;
+pub mod tls;
 pub mod topology;
 pub mod world;
 

@@ -1,4 +1,4 @@
-//! Reading a TCP stream straight into the buffer of the HTTP parser.
+//! Reading a TCP stream, or one of TLS over it, straight into the buffer of the HTTP parser.
 //!
 //! hyper hands out uninitialised memory and takes back how much of it was filled; saying so is
 //! `unsafe`, and unsafe code lives in this layer. Sockets are tokio's (readiness), never io_uring's:
@@ -10,12 +10,11 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Reads what is there into the free part of `into`, at most `most` bytes, and tells how many that were; none
 /// at the end of the stream.
-pub fn poll_read(
-    stream: &mut TcpStream,
+pub fn poll_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
     cx: &mut Context<'_>,
     mut into: ReadBufCursor<'_>,
     most: usize,

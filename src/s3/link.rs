@@ -404,7 +404,7 @@ impl Read for Socket {
             link.note_read(bytes, most);
             return Poll::Ready(Ok(()));
         }
-        let bytes = ready!(socket::poll_read(&mut link.stream.borrow_mut(), cx, into, most))?;
+        let bytes = ready!(socket::poll_read(&mut *link.stream.borrow_mut(), cx, into, most))?;
         link.note_read(bytes, most);
         Poll::Ready(Ok(()))
     }

@@ -10,7 +10,7 @@ import pytest
 from .errors import refused
 from .test_bad_input import ANSWER_SECONDS, head_bytes
 from .waiting import until
-from .webhook import Webhook
+from .webhook import Authority, Webhook
 from .wire import object_path
 
 ALL = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:ObjectTagging:*", "s3:ObjectAcl:Put", "s3:LifecycleExpiration:*"]
@@ -270,10 +270,17 @@ def test_events_that_cannot_happen_are_refused_by_name(told, hook):
 
 
 @pytest.mark.parametrize("value,word", [
-    ("hook=https://127.0.0.1/", "https"), ("hook=ftp://x", "http://"), ("hook", "NAME=URL"), ("a b=http://x", "name")])
+    ("hook=http://name:secret@x/", "http://HOST"), ("hook=ftp://x", "http://"), ("hook", "NAME=URL"), ("a b=http://x", "name")])
 def test_addresses_that_cannot_be_reached_are_refused_at_the_start(new_basalt, value, word):
     status, said = new_basalt(options=["--webhook", value]).refused()
     assert status == 2 and word in said
+
+
+def test_a_file_of_authorities_that_holds_none_is_refused_at_the_start(new_basalt, tmp_path):
+    (tmp_path / "ca.pem").write_text("not PEM")
+    for name, word in (("ca.pem", "no certificate"), ("missing.pem", "No such file")):
+        status, said = new_basalt(options=["--webhook-ca", str(tmp_path / name)]).refused()
+        assert status == 2 and word in said and name in said and "webhook-ca" in said, said
 
 
 # ---- Delivery, whatever happens ----
@@ -504,3 +511,30 @@ def test_a_token_comes_from_the_file_and_is_sent(new_basalt, hook, tmp_path):
     headers = {name.lower(): value for name, value in hook.requests[-1][1].items()}
     assert headers["authorization"] == "Bearer sesam-open" and headers["host"] == f"localhost:{hook.port}"
     assert "sesam-open" not in server.text()
+
+
+def test_a_webhook_may_speak_https_and_must_prove_its_name(new_basalt, hooks, tmp_path):
+    authority = Authority(tmp_path)
+    hook = hooks("safe", tls=authority.certify("IP:127.0.0.1"))
+    server = new_basalt(options=[*hook.option, "--webhook-ca", str(authority.file)]).start()
+    s3 = listening(server, hook)
+    for n in range(20):
+        s3.put_object(Bucket="told", Key=f"k{n}", Body=b"x")
+    assert len(hook.wait(20)) == 20
+    server.stop()
+    hook.close()
+    hook.tls = authority.certify("DNS:elsewhere.example")
+    hook.open()
+    server.start()
+    # A bucket that does not name the target yet has it greeted.
+    server.s3().create_bucket(Bucket="more")
+    with refused("InvalidArgument", 400):
+        configure(server.s3(), "more", [rule(hook)])
+    server.stop()
+    hook.close()
+    hook.tls = authority.certify("IP:127.0.0.1")
+    hook.open()
+    server.options = hook.option
+    server.start()
+    with refused("InvalidArgument", 400):
+        configure(server.s3(), "more", [rule(hook)])

@@ -3,7 +3,7 @@
 //! A client keeps one connection open. What comes back is hostile as any outside bytes: bounded in time and
 //! size, and only its status counts. Names are looked up on a thread of their own, because the system's resolver
 //! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a log.
-//! May use `io::socket`. TLS is not spoken yet, so that such an address is refused where it is read.
+//! An `https` address is spoken to only when its certificate proves its name. May use `io::{socket, tls}`.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -29,6 +29,7 @@ use crate::base::limits::{
     WEBHOOK_TEST_SECONDS_MAX, WEBHOOK_TOKEN_BYTES_MAX, WEBHOOK_URL_BYTES_MAX,
 };
 use crate::io::socket;
+use crate::io::tls::Trust;
 
 /// A target as the configuration of the server names it.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub struct Webhook {
     accounts: Option<Vec<String>>,
     /// Shared by everybody who posts to this target: its name is looked up once at a time.
     resolving: Arc<Semaphore>,
+    /// There for `https`.
+    trust: Option<Trust>,
 }
 
 impl PartialEq for Webhook {
@@ -54,6 +57,7 @@ impl Eq for Webhook {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
     Http {
+        tls: bool,
         /// As in the URL, for the `Host` header.
         authority: String,
         host: String,
@@ -81,7 +85,7 @@ impl fmt::Debug for Webhook {
 pub const DISCARD: &str = "discard";
 
 impl Webhook {
-    /// `url` is `http://HOST[:PORT][/PATH]`, or `discard`. An error says what would do.
+    /// `url` is `http[s]://HOST[:PORT][/PATH]`, or `discard`. An error says what would do.
     pub fn new(name: &str, url: &str, token: Option<&str>) -> Result<Self, String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > WEBHOOK_NAME_BYTES_MAX || !name.bytes().all(plain) {
@@ -95,7 +99,17 @@ impl Webhook {
             Some(token) => Some(bearer(token).ok_or("the token cannot be sent in a header")?),
         };
         let (name, resolving) = (name.to_owned(), Arc::new(Semaphore::new(1)));
-        Ok(Webhook { name, destination, token, accounts: None, resolving })
+        Ok(Webhook { name, destination, token, accounts: None, resolving, trust: None })
+    }
+
+    /// Whether it needs to know whom to believe.
+    pub fn wants_tls(&self) -> bool {
+        matches!(self.destination, Destination::Http { tls: true, .. })
+    }
+
+    /// Believes these authorities.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Webhook { trust: Some(trust), ..self }
     }
 
     /// For buckets of these accounts alone, by their ids.
@@ -121,26 +135,25 @@ fn bearer(token: &str) -> Option<HeaderValue> {
 }
 
 fn parse(url: &str) -> Result<Destination, String> {
-    let shape = || "expected http://HOST:PORT/PATH".to_owned();
+    let shape = || "expected http://HOST:PORT/PATH, or the same with https".to_owned();
     if url.len() > WEBHOOK_URL_BYTES_MAX {
         return Err(shape());
     }
     let uri: Uri = url.parse().map_err(|_| shape())?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err("https is not spoken by this version: use http:// inside a network you trust".into());
-        }
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return Err(shape()),
-    }
+    };
     let authority =
         uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(shape)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Ok(Destination::Http {
+        tls,
         authority: authority.to_string(),
         host: host.to_owned(),
-        port: authority.port_u16().unwrap_or(80),
+        port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
         path: path.parse().map_err(|_| shape())?,
     })
 }
@@ -245,17 +258,22 @@ impl Client {
         let mut last = down("its name has no address");
         for address in self.resolve().await? {
             match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let _ = stream.set_nodelay(true);
-                    let (sender, connection) = http1::handshake(Socket(stream)).await.map_err(down)?;
-                    // It ends when its sender is dropped, and tells the sender why it ended before.
-                    tokio::task::spawn_local(connection);
-                    return Ok(sender);
-                }
+                Ok(stream) => return self.begin(stream).await,
                 Err(error) => last = down(error),
             }
         }
         Err(last)
+    }
+
+    async fn begin(&self, stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let _ = stream.set_nodelay(true);
+        match (&self.webhook.destination, &self.webhook.trust) {
+            (Destination::Http { tls: true, host, .. }, Some(trust)) => {
+                speak(trust.connect(host, stream).await.map_err(down)?).await
+            }
+            (Destination::Http { tls: true, .. }, None) => Err(down("it is not said whom to believe")),
+            _ => speak(stream).await,
+        }
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
@@ -277,6 +295,16 @@ impl Client {
     }
 }
 
+async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(Socket(stream)).await.map_err(down)?;
+    // It ends when its sender is dropped, and tells the sender why it ended before.
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
 /// Reads an answer to its end, if that is near.
 async fn is_short(mut body: Incoming) -> bool {
     let mut read = 0;
@@ -290,10 +318,10 @@ async fn is_short(mut body: Incoming) -> bool {
     true
 }
 
-/// The TCP stream as hyper reads and writes it.
-struct Socket(TcpStream);
+/// A stream as hyper reads and writes it.
+struct Socket<S>(S);
 
-impl Read for Socket {
+impl<S: AsyncRead + Unpin> Read for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -303,7 +331,7 @@ impl Read for Socket {
     }
 }
 
-impl Write for Socket {
+impl<S: AsyncWrite + Unpin> Write for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, data)
     }
@@ -329,8 +357,11 @@ mod tests {
     fn addresses() {
         let webhook = Webhook::new("w", "http://[::1]:81/a/b?c=d", None).expect("it is one");
         let path = "/a/b?c=d".parse().expect("a path");
-        let expected = Destination::Http { authority: "[::1]:81".into(), host: "::1".into(), port: 81, path };
+        let (authority, host) = ("[::1]:81".to_owned(), "::1".to_owned());
+        let expected = Destination::Http { tls: false, authority, host, port: 81, path };
         assert_eq!(webhook.destination, expected);
+        let webhook = Webhook::new("w", "https://host/x", None).expect("it is one");
+        assert!(webhook.wants_tls() && matches!(webhook.destination, Destination::Http { port: 443, .. }));
         let Ok(Webhook { destination: Destination::Http { port, path, .. }, .. }) =
             Webhook::new("w", "http://host", None)
         else {
@@ -338,7 +369,6 @@ mod tests {
         };
         assert_eq!((port, path.path()), (80, "/"));
         assert!(Webhook::new("w", "discard", None).is_ok());
-        assert!(refusal("w", "https://host/", None).contains("https"));
         for url in ["host:80", "ftp://host", "http://", "http://a b", "http://user:secret@host/", ""] {
             assert!(refusal("w", url, None).contains("http://HOST"), "{url}");
         }
