@@ -309,7 +309,9 @@ pub struct ServeOptions {
     #[serde(deserialize_with = "super::webhooks::from_table")]
     pub webhook: Vec<WebhookOption>,
 
-    /// Authorities that https webhooks may have their certificates from, beside those the system believes: PEM
+    /// Authorities that https webhooks may have their certificates from
+    ///
+    /// A file of PEM certificates. What the system believes counts too. Default: only that.
     #[arg(long, value_name = "FILE", env = "BASALT_WEBHOOK_CA", help_heading = "Notifications")]
     pub webhook_ca: Option<PathBuf>,
 
