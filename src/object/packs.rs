@@ -3,9 +3,11 @@
 //! A pack is a value of the catalog and nothing else: its extent is looked up there, through the
 //! block cache, when one of its objects is read. Objects that leave a pack are only counted; before
 //! the memtable is frozen the counts are folded into the values, and a pack that nobody lives in
-//! any more is deleted and its space freed. Invariant: the value of a pack less what is counted
+//! any more is deleted and its space freed. Invariants: the value of a pack less what is counted
 //! here is what is alive in it, at every moment; at the moment of a freeze nothing is counted, so
-//! what the log replays behind it is exactly what the values lack.
+//! what the log replays behind it is exactly what the values lack. No record says when a pack goes:
+//! a start that replays the counts deletes it once more, behind all that the log has. So its space is
+//! nobody else's before the manifest is durable that knows of it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,8 @@ pub struct Packs {
     left: RefCell<BTreeMap<u64, Left>>,
     /// Where packs are that were read lately. Ids are never used again, so nothing has to be forgotten.
     extents: RefCell<Cache<u64, Extent>>,
+    /// Deleted from the catalog by the checkpoint under way.
+    emptied: RefCell<Vec<Extent>>,
     /// Packs that were seen to be sparse.
     sparse: RefCell<BTreeSet<u64>>,
     /// Packs whose objects must move whatever lives in them.
@@ -47,6 +51,7 @@ impl Default for Packs {
     fn default() -> Self {
         Packs {
             left: RefCell::default(),
+            emptied: RefCell::default(),
             extents: RefCell::new(Cache::new(PACK_EXTENTS_CACHED)),
             sparse: RefCell::default(),
             weak: RefCell::default(),
@@ -149,7 +154,7 @@ impl Shard {
             }
             Some(value) if value.live == 0 => {
                 self.index.apply(&key::pack(pack), None);
-                self.disown(value.extent).into_iter().for_each(|extent| self.pins.retire(extent));
+                self.packs.emptied.borrow_mut().extend(self.disown(value.extent));
             }
             Some(value) => {
                 self.index.apply(&key::pack(pack), Some(&value.encode()));
@@ -159,6 +164,11 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Gives back the space of packs that went; what is durable does not know them any more.
+    pub(super) fn free_emptied_packs(&self) {
+        self.packs.emptied.take().into_iter().for_each(|extent| self.pins.retire(extent));
     }
 
     /// Whether a pack is known that may be worth compacting, after one step of the walk where none is.

@@ -147,6 +147,7 @@ impl Shard {
             self.write_runs().await?;
         }
         self.write_manifest().await?;
+        self.free_emptied_packs();
         self.log.begin_shard(self.id, Sequence::first(self.pool.epoch));
         Ok(())
     }
@@ -302,7 +303,9 @@ impl Shard {
             return Ok(());
         }
         self.write_runs().await?;
-        self.write_manifest().await
+        self.write_manifest().await?;
+        self.free_emptied_packs();
+        Ok(())
     }
 
     /// The memtable as runs, which the next manifest names. What an earlier attempt had frozen comes
