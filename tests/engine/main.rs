@@ -6,6 +6,8 @@
 mod harness;
 mod cores;
 mod crash;
+mod ownership;
+mod siege;
 mod events;
 mod drives;
 mod doubt;
