@@ -8,6 +8,7 @@ mod cores;
 mod crash;
 mod ownership;
 mod siege;
+mod starts;
 mod events;
 mod drives;
 mod doubt;

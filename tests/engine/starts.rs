@@ -1,0 +1,63 @@
+//! Starts that the power cut off, and drives that were away then: what a drive has from before never wins over what
+//! the others have since, and a start changes nothing that another one needs before it is through.
+
+use basalt::base::join::join_all;
+use basalt::io::sim::{Fault, OpKind};
+use bytes::Bytes;
+
+use crate::harness::{Server, body, fresh_on_cores, paths, request, run, start_on_cores, world};
+
+async fn put_some(server: &Server, name: &str, size: usize) -> Vec<(String, Bytes)> {
+    let some = (0..40u64).map(|number| (format!("{name}/{number:02}"), body(name, number, size)));
+    let some: Vec<(String, Bytes)> = some.collect();
+    for (key, body) in &some {
+        server.put(key, body.clone()).await.expect("a put");
+    }
+    some
+}
+
+async fn checkpoint(server: &Server) {
+    let done = join_all(server.shards().map(|shard| shard.checkpoint())).await;
+    done.into_iter().for_each(|done| done.expect("a checkpoint"));
+}
+
+async fn read(server: &Server, some: &[(String, Bytes)]) {
+    for (key, body) in some {
+        assert!(server.get(key).await.as_ref() == Ok(&Some(body.clone())), "{key}");
+    }
+}
+
+/// The power fails while a manifest is on its way, and one drive alone has it. It misses the next start, which
+/// writes another one with the same number.
+#[test]
+fn a_manifest_of_an_earlier_start_does_not_win_by_its_number() {
+    run(async {
+        let (sim, request) = (world(71, 2), request(2, 1));
+        let server = fresh_on_cores(&sim, &request, 1).await;
+        let first = put_some(&server, "first", 60_000).await;
+        checkpoint(&server).await;
+        let second = put_some(&server, "second", 60_000).await;
+        // Reported done, so the checkpoint goes on; but nothing follows that would need it.
+        for _ in server.shards() {
+            sim.inject(paths(2)[1].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
+        }
+        checkpoint(&server).await;
+        assert_eq!(sim.pending_faults(), 0, "the manifests are what was lost");
+        sim.crash();
+        drop(server);
+        sim.kill(&paths(2)[0]);
+        let server = start_on_cores(&sim, &request, 1).await.expect("a start with the other drive");
+        read(&server, &second).await;
+        let third = put_some(&server, "third", 60_000).await;
+        sim.crash();
+        drop(server);
+        sim.revive(&paths(2)[0]);
+        let server = start_on_cores(&sim, &request, 1).await.expect("a start with both");
+        for some in [&first, &second, &third] {
+            read(&server, some).await;
+        }
+        server.scrubbed().await;
+        server.owned().await;
+        server.stop().await;
+    });
+}
