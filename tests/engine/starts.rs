@@ -2,10 +2,11 @@
 //! the others have since, and a start changes nothing that another one needs before it is through.
 
 use basalt::base::join::join_all;
+use basalt::drive::superblock::COPIES;
 use basalt::io::sim::{Fault, OpKind};
 use bytes::Bytes;
 
-use crate::harness::{Server, body, fresh_on_cores, paths, request, run, start_on_cores, world};
+use crate::harness::{Server, body, fresh_on_cores, paths, request, run, start, start_on_cores, world};
 
 async fn put_some(server: &Server, name: &str, size: usize) -> Vec<(String, Bytes)> {
     let some = (0..40u64).map(|number| (format!("{name}/{number:02}"), body(name, number, size)));
@@ -60,4 +61,33 @@ fn a_manifest_of_an_earlier_start_does_not_win_by_its_number() {
         server.owned().await;
         server.stop().await;
     });
+}
+
+/// A start is cut off when some drives know of its epoch. The next one has the same number, and a drive that is
+/// away then misses what is written.
+#[test]
+fn a_drive_that_missed_a_start_is_filled_again_whatever_epoch_it_has_seen() {
+    for nth in 0..=COPIES as u64 {
+        run(async move {
+            let (sim, request) = (world(72 + nth, 2), request(2, 1));
+            fresh_on_cores(&sim, &request, 1).await.stop().await;
+            sim.crash_at_write(nth);
+            assert!(start(&sim, &request).await.is_err(), "the power fails while it starts");
+            sim.crash();
+            sim.kill(&paths(2)[0]);
+            let server = start(&sim, &request).await.expect("a start with the other drive");
+            let some = put_some(&server, "some", 60_000).await;
+            server.stop().await;
+            sim.revive(&paths(2)[0]);
+            let server = start(&sim, &request).await.expect("a start with both");
+            assert!(server.shared.drives[0].is_rebuilding(), "cut at write {nth}");
+            server.scrubbed().await;
+            server.owned().await;
+            server.stop().await;
+            sim.kill(&paths(2)[1]);
+            let server = start(&sim, &request).await.expect("a start with the one that was away");
+            read(&server, &some).await;
+            server.stop().await;
+        });
+    }
 }
