@@ -366,9 +366,14 @@ impl ShardSpace {
         }
     }
 
-    /// After replay: what was freed in it is free.
+    /// After replay: what was freed in it waits for `let_go`.
     pub fn settle(&self) {
         self.spaces.borrow_mut().iter_mut().for_each(Space::settle);
+    }
+
+    /// What was freed in replay is free: the next start knows without the log.
+    pub fn let_go(&self) {
+        self.spaces.borrow_mut().iter_mut().for_each(Space::let_go);
     }
 
     // ---- The catalog ----
