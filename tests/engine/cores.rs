@@ -238,6 +238,7 @@ fn one_log_that_stops_takes_no_other_with_it_and_nothing_acknowledged() {
             }
         }
         server.check(&model).await;
+        server.owned().await;
         server.stop().await;
     });
 }

@@ -105,6 +105,7 @@ fn after_an_evacuation_m_more_drives_may_be_lost() {
             sim.kill(&request.paths[other]);
             let server = serve(&sim, &request, 3).await;
             server.check(&model).await;
+            server.owned().await;
             server.stop().await;
             sim.revive(&request.paths[other]);
         }
@@ -127,6 +128,7 @@ fn without_drives_to_spare_the_catalog_is_written_anew_and_objects_wait() {
         });
         assert!(copies.min() == Some(3), "m + 1 copies of the catalog stand on the others");
         server.check(&model).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -166,6 +168,7 @@ fn a_drive_is_evacuated_when_small_objects_have_their_mirrors_again() {
             assert!(mirrors.as_ref().is_none_or(|mirrors| mirrors.len() >= 3), "{key}: {mirrors:?}");
         }
         server.check(&model).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -190,6 +193,7 @@ fn a_drive_that_comes_back_in_time_is_not_evacuated() {
             .count();
         assert!(on_it > 0, "it has what it had");
         server.check(&model).await;
+        server.owned().await;
         server.stop().await;
         any_pair_may_be_lost(&sim, &request, &model).await;
     });
@@ -215,6 +219,7 @@ fn a_drive_that_comes_back_after_its_evacuation_is_a_drive_like_the_others() {
             fill(&server, &mut Chance(98), &mut model, 20).await;
             until("nobody to give it up", || evacuation(&server) == Evacuation::None).await;
             server.check(&model).await;
+            server.owned().await;
             server.stop().await;
             any_pair_may_be_lost(&sim, &request, &model).await;
         });
@@ -288,6 +293,7 @@ fn without_room_the_evacuation_stays_owed_until_there_is_some() {
         until("the evacuation", || evacuation(&server) == Evacuation::Done).await;
         assert_eq!(narrow(&server, 4).await, 0);
         server.check(&model).await;
+        server.owned().await;
         server.stop().await;
     });
 }

@@ -102,6 +102,7 @@ fn a_slow_reader_does_not_hold_up_the_log() {
         let in_time = tokio::time::timeout(Duration::from_secs(3600), puts).await;
         assert!(in_time.is_ok(), "writes wait for a reader of another object");
         assert!(read_on(stream, first).await == large);
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -123,6 +124,7 @@ fn a_slow_reader_keeps_only_what_it_reads() {
         assert_eq!(server.waiting(), 1, "what is read stays");
         assert!(read_on(stream, first).await == large);
         until("it is freed behind its last reader", || server.waiting() == 0).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -143,6 +145,7 @@ fn a_multipart_object_is_read_to_its_end_while_it_is_deleted() {
         server.until_committed(with_parts).await;
         assert!(read_on(stream, first).await == parts.concat());
         server.until_committed(empty).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -156,6 +159,7 @@ fn an_overwritten_multipart_object_gives_its_space_back() {
         assert!(server.committed_bytes() > empty);
         server.put("key", body("key", 2, 10)).await.expect("a put");
         server.until_committed(empty).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -188,6 +192,7 @@ fn parts_that_were_not_used_are_freed_once() {
         server.stop().await;
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
         assert_eq!(server.get("after").await, Ok(Some(body("after", 1, 100_000))));
+        server.owned().await;
         server.stop().await;
     });
 }

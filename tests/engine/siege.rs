@@ -59,6 +59,9 @@ impl Client {
     }
 
     async fn step(&mut self, server: &Server) {
+        if self.chance.below(60) == 0 {
+            self.empty_out(server).await;
+        }
         match self.chance.below(16) {
             0..6 => self.write_small(server).await,
             6..9 => self.write_one(server, None).await,
@@ -94,9 +97,19 @@ impl Client {
         self.end(&key, done);
     }
 
+    /// Segments that nothing is left in go to other shards after a while.
+    async fn empty_out(&mut self, server: &Server) {
+        self.delete_from(server, 0, usize::MAX).await;
+        tokio::time::sleep(Duration::from_secs(self.chance.below(30))).await;
+    }
+
     async fn delete_some(&mut self, server: &Server) {
         let first = self.chance.below(self.keys.len().max(1) as u64) as usize;
         let count = 1 + self.chance.below(60) as usize;
+        self.delete_from(server, first, count).await;
+    }
+
+    async fn delete_from(&mut self, server: &Server, first: usize, count: usize) {
         let some: Vec<String> = self.keys.keys().skip(first).take(count).cloned().collect();
         for key in some {
             self.begin(&key, None);

@@ -138,6 +138,7 @@ fn what_is_held_is_what_is_listed() {
                     check(&server).await;
                 }
             }
+            server.owned().await;
             server.stop().await;
         });
     }
@@ -192,6 +193,7 @@ fn a_bucket_that_is_gone_leaves_no_figures() {
         assert_eq!(server.cores[0].usages().await.expect("usages"), BTreeMap::new());
         server.store().create_bucket(BUCKET, "r", "o").await.expect("the name is free");
         check(&server).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -257,6 +259,7 @@ fn parts_count_while_they_wait_and_once_when_they_are_an_object() {
         limit(&server, Some(10), None).await;
         assert_eq!(put(&server, "y", 1).await, FULL);
         check(&server).await;
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -294,6 +297,7 @@ fn usages_are_whole_while_checkpoints_fold_them() {
             server.stop().await;
             server = start_on_cores(&sim, &request, 2).await.expect("the same pool");
         }
+        server.owned().await;
         server.stop().await;
     });
 }
@@ -316,6 +320,7 @@ fn bounds_that_are_set_at_once_all_come_to_be() {
         let server = start(&sim, &request).await.expect("the same pool");
         let quota = server.store().settings(BUCKET).expect("the bucket").settings.quota;
         assert_eq!(quota, Some(Quota { max_bytes: Some(29), max_objects: Some(29) }));
+        server.owned().await;
         server.stop().await;
     });
 }
