@@ -108,6 +108,8 @@ def test_a_denial_of_a_user_ends_with_the_user(one, bucket):
     lambda s: s.update(Condition={"StringEquals": {"s3:unknown": "x"}}),
     lambda s: s.update(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/99"}}),
     lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}}),
+    lambda s: s.update(Condition={"StringEquals": {"s3:prefix": "x"}}),
+    lambda s: s.update(Action="s3:DeleteObject", Condition={"StringEquals": {"s3:ExistingObjectTag/a": "x"}}),
     lambda s: s.update(NotPrincipal=s.pop("Principal"))])
 def test_a_malformed_policy_is_refused_and_changes_nothing(one, bucket, change):
     good = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn}))
