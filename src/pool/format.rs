@@ -57,6 +57,13 @@ pub struct Member {
     pub trouble: Option<String>,
 }
 
+impl Member {
+    /// What is written in the epoch that begins may be missing on it, now or when it is back.
+    pub fn lacks(&self) -> bool {
+        self.rebuilding || self.state == DriveState::Missing
+    }
+}
+
 /// Everything a core needs to open the pool, and the locks that keep a second server away.
 pub struct Assembly {
     pub geometry: Geometry,
@@ -469,7 +476,7 @@ async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
         assembly.members.iter().filter(|member| choose(member)).map(|member| member.drive).collect()
     };
     let latched = chosen(&|member| member.state == DriveState::Latched);
-    let rebuilding = chosen(&|member| member.rebuilding);
+    let rebuilding = chosen(&|member| member.lacks());
     let is_joining = |member: &Member| {
         member.superblock.as_ref().is_some_and(|superblock| superblock.standing == Standing::Joining)
     };
