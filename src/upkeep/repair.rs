@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use super::ask;
+use super::doubt;
 use super::pace::Pace;
 use crate::base::ids::ShardId;
 use crate::object::core::Core;
@@ -37,6 +38,7 @@ async fn repair_spot(core: Rc<Core>, Spot { shard, key, row }: Spot) {
         }
     };
     let mended = mend_extent(&core, &holding, Some(row), &mut Pace::new(core.clone())).await;
+    doubt::blame(&core, &mended.lost).await;
     let (damaged, repaired) = (mended.damaged, mended.repaired);
     tracing::info!(%shard, row, damaged, repaired, "mended what a reader found");
 }

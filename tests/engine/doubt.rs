@@ -108,6 +108,64 @@ fn a_drive_that_is_wrong_again_is_latched_but_never_beyond_m() {
     });
 }
 
+/// Lets time pass in small steps until so many blocks were checked, or the scrub is over.
+async fn checked(server: &Server, blocks: u64) {
+    let (board, mut tick) = (&server.shared.board, tokio::time::interval(Duration::from_micros(200)));
+    while board.metrics().blocks_checked < blocks && (board.is_demanded() || board.is_running()) {
+        tick.tick().await;
+    }
+}
+
+/// Whether something that was acknowledged cannot be read.
+async fn lacks(server: &Server, model: &Model) -> bool {
+    let mut lacks = false;
+    for (key, body) in model {
+        match server.get(key).await {
+            Ok(found) => assert!(found.as_ref() == Some(body), "{key} reads back wrong"),
+            Err(_) => lacks = true,
+        }
+    }
+    lacks
+}
+
+/// A scrub that mends the first drive once mended the headers of the others before anybody had counted them together,
+/// and the server was ready although objects were gone.
+#[test]
+fn with_drives_overwritten_one_after_another_while_a_scrub_runs_it_is_not_ready_while_objects_are_gone() {
+    let lost = Rc::new(Cell::new(0));
+    for eighth in [1, 3, 5, 7] {
+        let lost = lost.clone();
+        run(async move {
+            let sim = world(60 + eighth, 4);
+            let server = fresh_on(&sim, &request(4, 2)).await;
+            let (mut model, mut chance) = (Model::new(), Chance(17 + eighth));
+            fill(&server, &mut chance, &mut model, 60).await;
+            let board = &server.shared.board;
+            server.scrub().await;
+            let pass = board.metrics().blocks_checked;
+            sim.spoil(&paths(4)[0]);
+            until("doubt", || doubtful(&server) == [0]).await;
+            checked(&server, pass + pass * eighth / 8).await;
+            sim.spoil(&paths(4)[1]);
+            checked(&server, pass + pass * (eighth + 1) / 8).await;
+            sim.spoil(&paths(4)[2]);
+            let later = tokio::time::Instant::now() + Duration::from_secs(10);
+            until("the damage to be noticed", || tokio::time::Instant::now() > later).await;
+            until("the scrub to end", || !board.is_demanded() && !board.is_running()).await;
+            if lacks(&server, &model).await {
+                assert!(server.core().pool.is_beyond_reading(), "ready after {eighth} eighths of a pass");
+                lost.set(lost.get() + 1);
+                let passes = board.passes();
+                board.demand();
+                until("another pass", || board.passes() > passes && !board.is_demanded()).await;
+                assert!(server.core().pool.is_beyond_reading(), "what is lost stays said");
+            }
+            server.stop().await;
+        });
+    }
+    assert!(lost.get() > 1, "{} of 4 lost something", lost.get());
+}
+
 #[test]
 fn one_damaged_object_is_no_damaged_drive() {
     run(async {
