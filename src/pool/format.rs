@@ -22,7 +22,7 @@ use crate::drive::segment::{self, SEGMENTS_OFFSET};
 use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
-use crate::io::world::{Lock, World};
+use crate::io::world::{Lock, Place, World};
 use crate::pool::error::PoolError;
 use crate::pool::join;
 
@@ -78,8 +78,8 @@ pub enum AssembleError {
         "{path} cannot be a drive: {source}; give a directory or a block device that this user may read and write"
     )]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{0} cannot be a drive: it is a file; give a directory or a block device")]
-    File(PathBuf),
+    #[error("{path} cannot be a drive: it is {kind}; give a directory or a block device")]
+    NoDrive { path: PathBuf, kind: &'static str },
     #[error("{0} is used by another server; stop that first, or give another drive")]
     InUse(PathBuf),
     #[error(
@@ -88,7 +88,9 @@ pub enum AssembleError {
     )]
     OtherPool { path: PathBuf, found: PoolId, other: PathBuf, expected: PoolId },
     #[error(
-        "{path} has format version {version}, which is newer than this Basalt understands; start it with a newer one"
+        "{path} has format version {version}, and this Basalt knows none above {}; start it with the newer Basalt that \
+         wrote it",
+        superblock::VERSION
     )]
     Newer { path: PathBuf, version: u32 },
     #[error(
@@ -204,8 +206,8 @@ fn check_request(request: &Request) -> Result<()> {
 }
 
 async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Vec<Lock>) -> Result<Examined> {
-    if world.is_plain_file(path) {
-        return Err(AssembleError::File(path.to_owned()));
+    if let Ok(Place::Other(kind)) = world.place(path) {
+        return Err(AssembleError::NoDrive { path: path.to_owned(), kind });
     }
     let is_device = is_device(world, path);
     let found = match lock(world, path) {
@@ -229,7 +231,7 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
 /// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
 /// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
-    if !world.exists(path) {
+    if world.place(path)? == Place::Absent {
         if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
             return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
         }
@@ -302,7 +304,10 @@ async fn is_unborn(file: &File, copies: &[Vec<u8>]) -> bool {
 }
 
 fn copy_of(error: &std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+    match error.raw_os_error() {
+        Some(number) => std::io::Error::from_raw_os_error(number),
+        None => std::io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 // ---- A new pool ----
