@@ -24,6 +24,7 @@ use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
 use crate::io::world::{Lock, Place, World};
 use crate::pool::error::PoolError;
+use crate::pool::foreign;
 use crate::pool::join;
 
 /// Files of a directory drive.
@@ -269,11 +270,30 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
         }
         Ok(superblock) => Ok(Found::Member(superblock)),
         Err(Broken::Newer(version)) => Err(AssembleError::Newer { path: path.to_owned(), version }),
-        Err(_) if unborn => Ok(Found::Blank),
+        Err(_) if unborn && !is_device => Ok(Found::Blank),
+        Err(Broken::Magic | Broken::Damaged) if is_device && (unborn || !is_ours(&pages)) => {
+            foreigner(&file, unborn).await
+        }
         Err(Broken::Damaged) => Ok(Found::Unusable("every superblock is damaged".into())),
         Err(Broken::Magic) if !is_device => Ok(Found::Unusable("no superblock".into())),
-        Err(Broken::Magic) => Ok(Found::Unusable("something else is on it".into())),
+        Err(Broken::Magic) => Ok(Found::Unusable(SOMETHING.into())),
     }
+}
+
+const SOMETHING: &str = "something else is on it";
+
+fn is_ours(pages: &[Vec<u8>]) -> bool {
+    pages.iter().any(|page| page.starts_with(&superblock::MAGIC.to_le_bytes()))
+}
+
+/// What a device is on which no superblock of ours is: blank only when nothing of others is found at its end either.
+async fn foreigner(file: &File, is_unborn: bool) -> Result<Found> {
+    Ok(match foreign::found(file).await {
+        Ok(Some(name)) => Found::Unusable(format!("{SOMETHING}: {name}")),
+        Ok(None) if is_unborn => Found::Blank,
+        Ok(None) => Found::Unusable(SOMETHING.into()),
+        Err(error) => Found::Unusable(error.to_string()),
+    })
 }
 
 /// Whether a device ends before its last segment: somebody made it smaller, or it is a copy on a smaller one.
