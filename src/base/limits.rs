@@ -576,6 +576,10 @@ pub const HOLDINGS_LOOKED_AT: usize = 256;
 /// How often a busy owner is asked again by work that nobody waits for, and the pause between: five seconds.
 pub const BUSY_TRIES_MAX: usize = 100;
 pub const BUSY_PAUSE_MS: u64 = 50;
+/// Lines of the log that one place in the code may write at once, one for each of as many drives as a machine has; and
+/// the time in which it gets another one: ten places that never stop write a gigabyte in a week.
+pub const LOG_LINES_AT_ONCE: u32 = 24;
+pub const LOG_LINE_SECONDS: u64 = 1;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 

@@ -1,6 +1,7 @@
 """Raw block devices, as loop devices over sparse files: made into a pool, killed, one wiped, started again."""
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from .content import GIB, MIB, content
 from .test_drives import BUCKET, everything_works, fill, verify
 from .test_durability import Ledger, check_all, new_bucket, one_life
+from .test_log_floods import check_calm, put_all, read_often
 
 
 def losetup(*words):
@@ -142,6 +144,20 @@ def test_a_device_that_is_not_there_is_not_made(new_basalt):
     status, said = new_basalt(drives=[path]).refused()
     assert status == 3 and str(path) in said and "No such device" in said, said
     assert not path.exists()
+
+
+def test_a_device_that_fails_whatever_is_asked_of_it_is_said_about_once_a_second(tmp_path, devices, new_basalt):
+    """Behind the end of its file a loop device gives nothing but errors."""
+    server = new_basalt(drives=devices, parity=2, options=["--read-cache", "0"]).start()
+    put_all(server)
+    seen, begun, statuses = len(server.text()), time.monotonic(), []
+    os.truncate(tmp_path / "disk1", 0)
+    os.truncate(tmp_path / "disk2", 0)
+    read_often(server, 6, statuses)
+    assert set(statuses) == {200}
+    failed = sum(server.metrics()["basalt_drive_errors_total"].values())
+    assert failed > 0, server.metrics()["basalt_drive_errors_total"]
+    check_calm(server.text()[seen:], int(time.monotonic() - begun))
 
 
 def test_devices_fill_up_and_are_freed(devices, new_basalt):
