@@ -16,7 +16,7 @@ use basalt::object::store::{Commit, Store};
 use basalt::upkeep::doubt::doubt;
 
 use crate::harness::{
-    BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, paths, request, run, until, world,
+    BUCKET, Chance, Server, body, fresh_on_cores, fresh_pool, paths, request, run, until, world,
 };
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
@@ -31,8 +31,7 @@ fn state(server: &Server, drive: usize) -> DriveState {
 #[test]
 fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
     run(async {
-        let (sim, request) = (world(51, 4), request(4, 2));
-        let server = fresh_on(&sim, &request).await;
+        let (sim, server) = fresh_pool(51).await;
         let (mut model, mut chance) = (Model::new(), Chance(515));
         fill(&server, &mut chance, &mut model, 60).await;
         paths(4)[..2].iter().for_each(|drive| sim.spoil(drive));
@@ -48,15 +47,14 @@ fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
         assert_eq!(server.shared.board.metrics().blocks_unrepairable, 0);
         server.check(&model).await;
         server.stop().await;
-        any_pair_may_be_lost(&sim, &request, &model).await;
+        any_pair_may_be_lost(&sim, &request(4, 2), &model).await;
     });
 }
 
 #[test]
 fn with_more_than_m_overwritten_the_pool_says_so_and_throws_none_out() {
     run(async {
-        let sim = world(52, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(52).await;
         let (mut model, mut chance) = (Model::new(), Chance(99));
         fill(&server, &mut chance, &mut model, 60).await;
         paths(4)[..3].iter().for_each(|drive| sim.spoil(drive));
@@ -82,8 +80,7 @@ fn with_more_than_m_overwritten_the_pool_says_so_and_throws_none_out() {
 #[test]
 fn a_drive_that_is_wrong_again_is_latched_but_never_beyond_m() {
     run(async {
-        let sim = world(53, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(53).await;
         let (mut model, mut chance) = (Model::new(), Chance(7));
         fill(&server, &mut chance, &mut model, 30).await;
         for drive in [0, 1, 2] {
@@ -136,8 +133,7 @@ fn with_drives_overwritten_one_after_another_while_a_scrub_runs_it_is_not_ready_
     for eighth in [1, 3, 5, 7] {
         let lost = lost.clone();
         run(async move {
-            let sim = world(60 + eighth, 4);
-            let server = fresh_on(&sim, &request(4, 2)).await;
+            let (sim, server) = fresh_pool(60 + eighth).await;
             let (mut model, mut chance) = (Model::new(), Chance(17 + eighth));
             fill(&server, &mut chance, &mut model, 60).await;
             let board = &server.shared.board;
@@ -169,8 +165,7 @@ fn with_drives_overwritten_one_after_another_while_a_scrub_runs_it_is_not_ready_
 #[test]
 fn one_damaged_object_is_no_damaged_drive() {
     run(async {
-        let sim = world(54, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(54).await;
         let (mut model, mut chance) = (Model::new(), Chance(7));
         fill(&server, &mut chance, &mut model, 30).await;
         let content = body("large", 1, 4 << 20);
@@ -247,8 +242,7 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
 #[test]
 fn what_no_mirror_of_the_log_gives_is_lost_in_the_end_and_counted() {
     run(async {
-        let sim = world(55, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(55).await;
         let mut model = Model::new();
         for number in 0..40 {
             let (key, body) = (format!("small/{number}"), body("small", number, 9_000));
