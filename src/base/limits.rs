@@ -569,6 +569,9 @@ pub const HEADERS_WRONG_SHARE: usize = 4;
 /// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is mended
 /// at once, so these are others each time, 256 MiB of blocks of 64 KiB.
 pub const DOUBT_BLOCKS_MAX: u64 = 4096;
+/// One part in so many of the blocks that a full scrub has read: when more are beyond repair, the drives they stand on
+/// lost what was written to them, whatever their headers are. A single object that is lost is far less.
+pub const LOST_SHARE: u64 = 16;
 /// Bytes an extent is copied between two pauses: a quarter of a chunk.
 pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
 /// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.

@@ -93,15 +93,19 @@ pub fn of_mended(drive: DriveId, all: Sample, some: Sample) -> Option<Doubt> {
 }
 
 /// Blocks on these drives are beyond repair. When that is explained by drives that are suspected and not yet in doubt,
-/// they are from here on: what they held may be gone for good.
-pub async fn blame(core: &Rc<Core>, lost: &DriveSet) {
+/// they are from here on: what they held may be gone for good. All of them are suspected when it is much of what a full
+/// scrub has read.
+pub async fn blame(core: &Rc<Core>, lost: &DriveSet, is_much: bool) {
     let drives = core.pool.drives.iter().filter(|drive| lost.contains(drive.id()) && drive.is_trusted());
-    let suspects: Vec<_> = drives.filter(|drive| drive.shared().is_suspected()).collect();
+    let suspects: Vec<_> = drives.filter(|drive| is_much || drive.shared().is_suspected()).collect();
     let parity = usize::from(core.pool.geometry.parity_chunks);
     if suspects.is_empty() || core.pool.distrusted().len() + suspects.len() <= parity {
         return;
     }
-    let cause = "blocks on it are beyond repair, and headers or superblocks of it were wrong";
+    let cause = match is_much {
+        true => "many blocks on it are beyond repair",
+        false => "blocks on it are beyond repair, and headers or superblocks of it were wrong",
+    };
     suspects.iter().for_each(|drive| drive.shared().doubt(cause));
     mended_by_scrub(core, suspects.iter().map(|drive| drive.id()).collect()).await;
 }

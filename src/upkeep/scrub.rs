@@ -19,7 +19,7 @@ use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{DriveId, LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, PAGE, SCRUB_STEP_BYTES};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, LOST_SHARE, PAGE, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -76,12 +76,15 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
     let mut pass = Pass::new(&core, Scope::Everything);
     pass.shards().await;
     doubt::look(&core).await;
-    doubt::blame(&core, &pass.found.lost).await;
+    let Mended { checked, damaged, repaired, unrepairable, lost, .. } = pass.found;
+    doubt::blame(&core, &lost, unrepairable.saturating_mul(LOST_SHARE) > checked).await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
     if is_full && pass.narrow == 0 && pass.weak.is_empty() {
         evacuate::done(&core.pool, &given_up);
     }
-    let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
+    if is_full {
+        core.board.find_lossy(unrepairable > 0);
+    }
     tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
     let is_settled = pass.emptied().await;
     let is_whole = is_full && is_settled && damaged == repaired + unrepairable;
@@ -214,7 +217,7 @@ impl Pass {
             doubts.extend(doubt::of_mended(drive, *all, some).filter(|_| is_trusted));
         }
         doubt::doubt(&self.core, doubts).await;
-        doubt::blame(&self.core, &self.found.lost).await;
+        doubt::blame(&self.core, &self.found.lost, false).await;
     }
 
     /// Mends the runs of a shard, and has those written anew that lack copies.

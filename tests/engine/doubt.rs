@@ -162,6 +162,41 @@ fn with_drives_overwritten_one_after_another_while_a_scrub_runs_it_is_not_ready_
     assert!(lost.get() > 1, "{} of 4 lost something", lost.get());
 }
 
+/// Headers and superblocks are as they were. A reader finds one object that is gone, and the server looks for others.
+#[test]
+fn blocks_that_are_gone_make_it_not_ready_though_all_headers_are_right() {
+    run(async {
+        let (sim, server) = fresh_pool(57).await;
+        for number in 0..12 {
+            let key = format!("k/{number}");
+            server.put(&key, body(&key, 1, 300_000)).await.expect("a put");
+        }
+        for held in holdings(&server).await {
+            let chunks = held.extent.layout().columns();
+            for (row, column) in
+                (0..held.extent.layout().rows()).flat_map(|row| (0..chunks).map(move |n| (row, n)))
+            {
+                let Some(at) = held.extent.block_address(row, column) else { continue };
+                if at.drive != DriveId(3) {
+                    sim.flip(paths(4)[usize::from(at.drive.0)].join("basalt.data"), at.offset + 100, 4);
+                }
+            }
+        }
+        assert!(!server.core().pool.is_beyond_reading());
+        assert!(server.get("k/3").await.is_err());
+        until("the pool to be beyond reading", || server.core().pool.is_beyond_reading()).await;
+        assert_eq!(doubtful(&server), [0, 1, 2]);
+        for number in 0..12 {
+            server.delete(&format!("k/{number}")).await.expect("a delete");
+        }
+        let board = &server.shared.board;
+        until("the scrubs to end", || !board.is_demanded() && !board.is_running()).await;
+        server.scrub().await;
+        until("trust", || doubtful(&server).is_empty()).await;
+        server.stop().await;
+    });
+}
+
 #[test]
 fn one_damaged_object_is_no_damaged_drive() {
     run(async {
