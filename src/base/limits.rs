@@ -597,6 +597,9 @@ pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
 
 /// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
 pub const LIFECYCLE_PAGE_STEPS: usize = 256;
+/// Rests beside clients of a step that found nothing due, in lengths of the step: a pass over a million versions is
+/// a second or two of work, and nobody waits for it.
+pub const LIFECYCLE_RESTS: u32 = 4;
 /// What seeking over a range without rules counts in such entries.
 pub const LIFECYCLE_SEEK_STEPS: usize = 8;
 /// Versions of one key that go before others get at the key: 64 commits, some 10 ms.
