@@ -53,6 +53,8 @@ pub struct Space {
     changed: BTreeSet<u32>,
     /// What these take in memory until they are saved, and at most in the memtable then.
     unsaved: usize,
+    /// Freed during replay, and taken until `let_go`.
+    replayed: BTreeMap<u32, Spans>,
     /// Where the last allocation ended: next fit keeps neighbours in time neighbours in space.
     cursor: u32,
     /// Counts uses and versions.
@@ -100,6 +102,7 @@ impl Space {
             here: BTreeMap::new(),
             changed: BTreeSet::new(),
             unsaved: 0,
+            replayed: BTreeMap::new(),
             cursor: 0,
             clock: 0,
             free: 0,
@@ -317,10 +320,11 @@ impl Space {
     }
 
     /// Marks a span taken without an owner in the map: the runs of the catalog, which the manifest
-    /// owns.
+    /// owns. One that was written while records went on may stand where one of these freed something.
     #[must_use]
     pub fn occupy(&mut self, span: Span) -> bool {
         let Some((index, page, pages)) = self.locate(span) else { return false };
+        self.replayed.get_mut(&index).into_iter().for_each(|freed| freed.remove(page, pages));
         self.recount(index, |map, segment| {
             segment.loose.get_or_insert_default().extra.insert(page, pages);
             map.into_iter().for_each(|map| map.taken.set(page, pages));
@@ -343,16 +347,28 @@ impl Space {
         true
     }
 
-    /// Everything freed during replay is free for good: nobody reads yet. Called once, after it, before
-    /// any map is here.
+    /// Everything freed during replay waits for `let_go`: nobody reads it, but the next start may not find what
+    /// freed it. Called once, after the replay, before any map is here.
     pub fn settle(&mut self) {
         assert!(self.here.is_empty());
         let indexes: Vec<u32> = self.segments.keys().copied().collect();
         for index in indexes {
-            self.recount(index, |_, segment| {
-                segment.loose.iter_mut().for_each(|loose| loose.extra = Spans::default());
-                segment.room = u32::MAX;
-            });
+            self.recount(index, |_, segment| segment.room = u32::MAX);
+            let freed = self.segments[&index].loose.as_ref().map(|loose| loose.extra.clone());
+            if let Some(freed) = freed.filter(|freed| !freed.is_empty()) {
+                self.replayed.insert(index, freed);
+            }
+        }
+    }
+
+    /// What was freed during replay is free for good.
+    pub fn let_go(&mut self) {
+        for (index, freed) in std::mem::take(&mut self.replayed) {
+            let start = segment::offset(index, self.segment_bytes);
+            for (page, pages) in freed.iter() {
+                let (offset, bytes) = (u64::from(page) * PAGE as u64, u64::from(pages) * PAGE as u64);
+                self.release(Span { offset: start + offset, bytes });
+            }
         }
     }
 
@@ -650,6 +666,7 @@ mod tests {
                 assert!(if *commit { self.space.commit(*span) } else { self.space.uncommit(*span) });
             }
             self.space.settle();
+            self.space.let_go();
             self.written.clear();
             self.read.clear();
         }

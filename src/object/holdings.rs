@@ -104,7 +104,7 @@ impl Shard {
 }
 
 /// The extent that a value names, if it names one.
-pub(super) fn extent_of(at: &[u8], value: &[u8]) -> Option<Extent> {
+pub fn extent_of(at: &[u8], value: &[u8]) -> Option<Extent> {
     if key::is_version(at) {
         return match Version::is_striped(value).then(|| Version::decode_storage(value))? {
             Some(Storage::Striped(extent)) => Some(extent),

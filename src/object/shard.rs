@@ -144,12 +144,26 @@ impl Shard {
             manifest.accepted = applied.0;
         }
         if applied > self.flushed() {
-            self.write_runs().await?;
+            self.write_replayed().await?;
         }
         self.write_manifest().await?;
+        self.space.let_go();
         self.free_emptied_packs();
         self.log.begin_shard(self.id, Sequence::first(self.pool.epoch));
         Ok(())
+    }
+
+    /// What was replayed, as runs. They stand beside what it freed: a record that one mirror alone has, and nobody
+    /// was told of, may be missing at the next start if this one is cut off. Only where there is no other room do they
+    /// stand on it: else a full drive would never start again.
+    async fn write_replayed(&self) -> Result<(), ObjectError> {
+        match self.write_runs().await {
+            Err(ObjectError::StorageFull) => {
+                self.space.let_go();
+                self.write_runs().await
+            }
+            written => written,
+        }
     }
 
     pub(super) async fn write_manifest(&self) -> Result<(), ObjectError> {
@@ -177,7 +191,7 @@ impl Shard {
         self.applied.set(sequence);
     }
 
-    /// As `apply`, before anybody can read: what is freed needs no waiting, `settle` takes it all.
+    /// As `apply`, before anybody can read: what is freed waits for the manifest, `let_go` takes it all.
     fn apply_replayed(&self, sequence: Sequence, operations: Vec<Operation>, body: LogPosition) {
         for operation in operations {
             let _ = self.apply_operation(operation, body);

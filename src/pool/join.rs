@@ -99,7 +99,20 @@ fn newest_of(examined: &[Examined], pool: PoolId) -> Result<Superblock> {
             newest = Some(superblock);
         }
     }
-    Ok(newest.expect("the pool was found in one of them").clone())
+    let mut newest = newest.expect("the pool was found in one of them").clone();
+    newest.rebuilding.extend(doubted(examined, &newest));
+    Ok(newest)
+}
+
+/// Drives that lack something in the eyes of others that have seen the newest epoch. A start that was cut off may have
+/// shared its number with the next one, which one of the drives then missed: its superblock is not older than theirs.
+fn doubted(examined: &[Examined], newest: &Superblock) -> Vec<DriveId> {
+    let members = examined.iter().filter_map(|drive| match &drive.found {
+        Found::Member(superblock) if superblock.epoch == newest.epoch => Some(superblock),
+        _ => None,
+    });
+    let named = members.flat_map(|superblock| superblock.rebuilding.iter().chain(&superblock.latched));
+    named.filter(|drive| !newest.latched.contains(drive)).copied().collect()
 }
 
 fn seat(

@@ -1,7 +1,7 @@
 //! The manifest of a shard: which runs make up its catalog, and from where its log is replayed.
 //!
 //! Each drive has two slots a shard, written in turn, O_DSYNC, on every healthy drive; the newest
-//! intact one on any drive counts. What a manifest stops naming may be reused only after the write
+//! intact one on any drive counts, by epoch first. What a manifest stops naming may be reused only after the write
 //! has succeeded everywhere it was tried. Layout: `docs/FORMAT.md`, section Manifest.
 
 use std::rc::Rc;
@@ -60,6 +60,11 @@ impl Manifest {
         ours.then_some(Manifest { shard, generation, epoch, flushed, accepted, levels })
     }
 
+    /// A drive may have missed a start, and alone have the last one before it: the next has the same generation.
+    fn age(&self) -> (u32, u64) {
+        (self.epoch, self.generation)
+    }
+
     /// Where on each drive a generation stands: one of two slots, in turn.
     pub fn offset(shard: ShardId, generation: u64) -> u64 {
         MANIFEST_OFFSET + (u64::from(shard.0) * 2 + generation % 2) * MANIFEST_BYTES as u64
@@ -94,9 +99,8 @@ impl Manifest {
                 };
                 let found = Self::decode(&slot, pool.geometry.pool, shard);
                 unreadable += usize::from(found.is_none() && slot.iter().any(|byte| *byte != 0));
-                let newer =
-                    |found: &Manifest| newest.as_ref().is_none_or(|n| n.generation < found.generation);
-                if let Some(found) = found.filter(newer) {
+                let is_newer = |found: &Manifest| newest.as_ref().is_none_or(|n| n.age() < found.age());
+                if let Some(found) = found.filter(is_newer) {
                     newest = Some(found);
                 }
             }

@@ -133,11 +133,10 @@ impl ShardSpace {
     /// come first (Efraimidis and Spirakis, weighted sampling without replacement).
     fn order(&self) -> Vec<Rc<Drive>> {
         let geometry = &self.pool.geometry;
-        let spaces = self.spaces.borrow();
-        let mut keyed: Vec<(f64, Rc<Drive>)> = Vec::with_capacity(spaces.len());
+        let mut keyed: Vec<(f64, Rc<Drive>)> = Vec::with_capacity(self.pool.drives.len());
         for drive in self.pool.healthy() {
             let unclaimed = self.pool.table(drive.id()).free_for_objects() as u64 * geometry.segment_bytes;
-            let free = unclaimed + spaces[usize::from(drive.id().0)].free_bytes();
+            let free = unclaimed + self.free_bytes(drive.id());
             let draw = (self.pool.world.random_u64() >> 11) as f64 / (1u64 << 53) as f64;
             keyed.push((draw.max(f64::MIN_POSITIVE).ln() / (free as f64 + 1.0), drive.clone()));
         }
@@ -367,9 +366,14 @@ impl ShardSpace {
         }
     }
 
-    /// After replay: what was freed in it is free.
+    /// After replay: what was freed in it waits for `let_go`.
     pub fn settle(&self) {
         self.spaces.borrow_mut().iter_mut().for_each(Space::settle);
+    }
+
+    /// What was freed in replay is free: the next start knows without the log.
+    pub fn let_go(&self) {
+        self.spaces.borrow_mut().iter_mut().for_each(Space::let_go);
     }
 
     // ---- The catalog ----
@@ -437,7 +441,7 @@ impl ShardSpace {
         let (mut found, mut written) = (Vec::new(), DriveSet::default());
         for drive in self.pool.healthy() {
             let index = usize::from(drive.id().0);
-            let segments = self.spaces.borrow()[index].segments();
+            let segments = self.segments(drive.id());
             let mut sample = Sample::default();
             for some in segments.chunks(HEADERS_READ_AT_ONCE) {
                 // Some at a time: a drive with many may be slow, and segments are claimed and given back meanwhile.
@@ -449,6 +453,7 @@ impl ShardSpace {
                     let mended = self.mend_header(drive, *segment).await;
                     sample.checked += 1;
                     sample.wrong += usize::from(mended.is_some());
+                    drive.shared().suspect(usize::from(mended.is_some()));
                     if mended == Some(true) {
                         written.insert(drive.id());
                     }
@@ -467,6 +472,16 @@ impl ShardSpace {
             return None;
         }
         Some(self.pool.write_data_header(drive, segment, self.shard).await.is_ok())
+    }
+
+    /// The segments of one drive that are the shard's.
+    pub fn segments(&self, drive: DriveId) -> Vec<u32> {
+        self.spaces.borrow()[usize::from(drive.0)].segments()
+    }
+
+    /// Bytes of one drive that can be handed out without another segment.
+    pub fn free_bytes(&self, drive: DriveId) -> u64 {
+        self.spaces.borrow()[usize::from(drive.0)].free_bytes()
     }
 
     /// Bytes of one drive that durable records of this shard own.

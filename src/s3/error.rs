@@ -257,6 +257,16 @@ impl S3Error {
                 | Code::BucketAlreadyExists
                 | Code::BucketNotEmpty
                 | Code::InvalidBucketName
+                | Code::NoSuchBucketPolicy
+                | Code::NoSuchCORSConfiguration
+                | Code::NoSuchLifecycleConfiguration
+                | Code::NoSuchPublicAccessBlockConfiguration
+                | Code::NoSuchTagSet
+                | Code::NoSuchWebsiteConfiguration
+                | Code::ObjectLockConfigurationNotFoundError
+                | Code::OwnershipControlsNotFoundError
+                | Code::ReplicationConfigurationNotFoundError
+                | Code::ServerSideEncryptionConfigurationNotFoundError
         )
     }
 }

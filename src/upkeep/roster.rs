@@ -86,7 +86,8 @@ fn roster(shared: &Shared) -> Roster {
     };
     Roster {
         latched: chosen(&|drive| drive.state() == DriveState::Latched),
-        rebuilding: chosen(&|drive| drive.is_rebuilding()),
+        // What is missing misses what is written from now on.
+        rebuilding: chosen(&|drive| drive.is_rebuilding() || drive.state() == DriveState::Missing),
         scrubbed: shared.board.last(),
         healthy: chosen(&|drive| drive.state() == DriveState::Healthy),
     }
@@ -100,7 +101,7 @@ fn as_started(shared: &Shared) -> Roster {
     let written = shared.members.iter().find_map(|member| member.superblock.as_ref());
     Roster {
         latched: chosen(&|member| member.state == DriveState::Latched),
-        rebuilding: chosen(&|member| member.rebuilding),
+        rebuilding: chosen(&|member| member.lacks()),
         scrubbed: written.map(|superblock| superblock.scrubbed).unwrap_or_default(),
         healthy: chosen(&|member| member.state == DriveState::Healthy),
     }
@@ -158,6 +159,7 @@ async fn differs(core: &Core, drive: &Rc<Drive>, superblock: &Superblock) -> boo
     let each = |found: &[u8]| {
         if Superblock::decode(found).is_err() {
             drive.count_corrupt();
+            drive.shared().suspect(1);
         }
         differs |= found != &page[..];
     };

@@ -135,6 +135,7 @@ async fn cut_repeatedly(seed: u64) {
                 for ledger in &mut ledgers {
                     ledger.check(&sim, &server).await;
                 }
+                server.owned_or_cut(&sim).await;
                 join_all(ledgers.iter_mut().map(|ledger| ledger.write_on(&sim, &server))).await;
             }
             Err(error) => assert!(sim.is_cut(), "it does not start: {error}"),
@@ -145,6 +146,7 @@ async fn cut_repeatedly(seed: u64) {
     for ledger in &mut ledgers {
         ledger.check(&sim, &server).await;
     }
+    server.owned().await;
     server.stop().await;
 }
 

@@ -6,6 +6,9 @@
 mod harness;
 mod cores;
 mod crash;
+mod ownership;
+mod siege;
+mod starts;
 mod events;
 mod drives;
 mod doubt;

@@ -3,12 +3,11 @@
 //! A full store still reads and deletes, and what was deleted can be written again, round after
 //! round; small objects that were packed give their pack back with the last of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use basalt::base::ids::{DriveId, ShardId};
+use basalt::base::ids::ShardId;
 use basalt::base::join::join_all;
-use basalt::base::limits::PAGE;
 use basalt::base::metrics::JobKind;
 use basalt::catalog::key;
 use basalt::catalog::value::{PackValue, Storage, Version};
@@ -16,7 +15,6 @@ use basalt::io::sim::{Fault, OpKind};
 use basalt::object::compact;
 use basalt::object::error::ObjectError;
 use basalt::object::open::Running;
-use basalt::pool::stripe::Extent;
 
 use bytes::Bytes;
 
@@ -289,7 +287,7 @@ fn space_of_emptied_packs_is_used_again_whenever_the_power_fails() {
             drop(server);
             server = start_on_cores(&sim, &request(1, 0), 1).await.expect("the same pool");
             server.delete(&in_doubt).await.expect("a delete on full drives");
-            until("the shards own what their values name", || owned_once(&server)).await;
+            server.owned().await;
             server.check(&model).await;
         }
         server.stop().await;
@@ -309,35 +307,6 @@ async fn fill_large(server: &Server, model: &mut BTreeMap<String, Bytes>, round:
         }
     }
     panic!("the drives never filled up");
-}
-
-/// The shards own what their values name, and no page is named twice. Upkeep may change that while this looks, so it is
-/// waited for; what is wrong stays so.
-async fn owned_once(server: &Server) -> bool {
-    for shard in server.shards() {
-        shard.checkpoint().await.expect("a checkpoint");
-        let (mut scan, mut named, mut pages) = (shard.index.scan(Vec::new(), vec![0xff]), BTreeSet::new(), 0);
-        while let Some((at, value)) = scan.next().await.expect("a scan") {
-            let extent = if key::parse_pack(&at).is_some() {
-                PackValue::decode(&value).map(|pack| pack.extent)
-            } else if key::is_version(&at)
-                && let Some(Storage::Striped(extent)) = Version::decode_storage(&value)
-            {
-                Some(extent)
-            } else {
-                None
-            };
-            for (address, count) in extent.iter().flat_map(Extent::spans) {
-                let offsets = (0..u64::from(count)).map(|page| address.offset + page * PAGE as u64);
-                named.extend(offsets.map(|offset| (address.drive, offset)));
-                pages += count as usize;
-            }
-        }
-        if pages != named.len() || shard.space.committed_bytes(DriveId(0)) != (pages * PAGE) as u64 {
-            return false;
-        }
-    }
-    true
 }
 
 fn small_key(number: u64) -> String {
