@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use basalt::admin::accounts::{self, AccountCommand};
+use basalt::admin::brake::Brake;
 use basalt::admin::buckets::{self, BucketCommand};
 use basalt::admin::client::{AdminRequest, ClientError};
 use basalt::admin::credentials::{CREDENTIALS_FILE_DEFAULT, Credentials, CredentialsError};
@@ -24,6 +25,8 @@ use basalt::config::{
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Short requests of many sizes from many threads are what it was made for.
 #[global_allocator]
@@ -67,8 +70,8 @@ fn start_log(config: &LogConfig) -> Result<(), tracing_subscriber::filter::Parse
     let filter = EnvFilter::builder().parse(&config.filter)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match config.format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).finish().with(Brake::default()).init(),
+        LogFormat::Json => log.json().finish().with(Brake::default()).init(),
     }
     Ok(())
 }

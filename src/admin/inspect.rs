@@ -56,6 +56,12 @@ pub enum InspectError {
     #[error("{path} is not a Basalt drive: {reason}; name the directory or the device of one drive")]
     NotADrive { path: PathBuf, reason: String },
     #[error(
+        "{path} has format version {version}, and this Basalt knows none above {}; look at it with the newer Basalt that \
+         wrote it",
+        superblock::VERSION
+    )]
+    Newer { path: PathBuf, version: u32 },
+    #[error(
         "{path} has no readable superblock ({reason}), and without it nothing else can be found; to use the pool, start it \
          with its other drives, and with an empty one in place of this and --adopt"
     )]
@@ -128,6 +134,9 @@ async fn superblocks(media: &Media, out: &mut Output<'_>) -> Result<Superblock, 
     rows.extend(cells.iter().map(|row| row.iter().map(String::as_str).collect()));
     out.table(&rows)?;
     elected.map_err(|reason| {
+        if let Broken::Newer(version) = reason {
+            return InspectError::Newer { path: media.path.clone(), version };
+        }
         let reason = match (readable.is_empty(), reason) {
             (true, _) => "no copy can be read".to_owned(),
             (false, Broken::Magic) => "none was ever written".to_owned(),

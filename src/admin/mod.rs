@@ -7,6 +7,8 @@
 pub mod access;
 /// Accounts over the admin API, and `basalt admin account`.
 pub mod accounts;
+/// What keeps the log from running away.
+pub mod brake;
 /// What buckets hold and their quotas, and `basalt admin bucket`.
 pub mod buckets;
 /// The client behind `basalt status` and `basalt admin`.

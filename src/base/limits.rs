@@ -569,6 +569,9 @@ pub const HEADERS_WRONG_SHARE: usize = 4;
 /// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is mended
 /// at once, so these are others each time, 256 MiB of blocks of 64 KiB.
 pub const DOUBT_BLOCKS_MAX: u64 = 4096;
+/// One part in so many of the blocks that a full scrub has read: when more are beyond repair, the drives they stand on
+/// lost what was written to them, whatever their headers are. A single object that is lost is far less.
+pub const LOST_SHARE: u64 = 16;
 /// Bytes an extent is copied between two pauses: a quarter of a chunk.
 pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
 /// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.
@@ -576,6 +579,10 @@ pub const HOLDINGS_LOOKED_AT: usize = 256;
 /// How often a busy owner is asked again by work that nobody waits for, and the pause between: five seconds.
 pub const BUSY_TRIES_MAX: usize = 100;
 pub const BUSY_PAUSE_MS: u64 = 50;
+/// Lines of the log that one place in the code may write at once, one for each of as many drives as a machine has; and
+/// the time in which it gets another one: ten places that never stop write a gigabyte in a week.
+pub const LOG_LINES_AT_ONCE: u32 = 24;
+pub const LOG_LINE_SECONDS: u64 = 1;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;
 
@@ -597,6 +604,9 @@ pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
 
 /// Entries that an owner gives out at a time to whoever looks for what is due: 50 us of its thread.
 pub const LIFECYCLE_PAGE_STEPS: usize = 256;
+/// Rests beside clients of a step that found nothing due, in lengths of the step: a pass over a million versions is
+/// a second or two of work, and nobody waits for it.
+pub const LIFECYCLE_RESTS: u32 = 4;
 /// What seeking over a range without rules counts in such entries.
 pub const LIFECYCLE_SEEK_STEPS: usize = 8;
 /// Versions of one key that go before others get at the key: 64 commits, some 10 ms.

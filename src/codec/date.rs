@@ -123,7 +123,8 @@ pub fn parse_iso8601(text: &str) -> Option<Nanos> {
     u64::try_from(nanos).ok()?.checked_add(u64::from(fraction)).map(Nanos)
 }
 
-/// Reads the three forms RFC 7231 asks a server to accept: IMF-fixdate, RFC 850 and asctime.
+/// Reads the three forms RFC 7231 asks a server to accept: IMF-fixdate, RFC 850 and asctime. Such a date is only
+/// compared with others: beyond what a time can hold it is the end of time.
 pub fn parse_http_date(text: &str) -> Option<Nanos> {
     imf_fixdate(text).or_else(|| rfc850(text)).or_else(|| asctime(text))
 }
@@ -142,7 +143,7 @@ fn imf_fixdate(text: &str) -> Option<Nanos> {
     p.byte(b' ')?;
     let (hour, minute, second) = p.clock()?;
     p.zone()?;
-    Civil { year, month, day, hour, minute, second }.to_nanos()
+    Civil { year, month, day, hour, minute, second }.to_nanos_at_most()
 }
 
 /// `Sunday, 06-Nov-94 08:49:37 GMT`. Two-digit years below 70 are of this century.
@@ -163,7 +164,7 @@ fn rfc850(text: &str) -> Option<Nanos> {
     let (hour, minute, second) = p.clock()?;
     p.zone()?;
     let year = if short < 70 { 2000 + short } else { 1900 + short };
-    Civil { year, month, day, hour, minute, second }.to_nanos()
+    Civil { year, month, day, hour, minute, second }.to_nanos_at_most()
 }
 
 /// `Sun Nov  6 08:49:37 1994`.
@@ -179,7 +180,7 @@ fn asctime(text: &str) -> Option<Nanos> {
     p.byte(b' ')?;
     let year = p.number(4)?;
     p.end()?;
-    Civil { year, month, day, hour, minute, second }.to_nanos()
+    Civil { year, month, day, hour, minute, second }.to_nanos_at_most()
 }
 
 /// The epoch was a Thursday.
@@ -219,7 +220,7 @@ impl Civil {
         }
     }
 
-    fn to_nanos(&self) -> Option<Nanos> {
+    fn to_seconds(&self) -> Option<u64> {
         let valid = (1970..=9999).contains(&self.year)
             && (1..=12).contains(&self.month)
             && (1..=days_in_month(self.year, self.month)).contains(&self.day)
@@ -236,7 +237,15 @@ impl Civil {
         let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
         let days = cycle * 146_097 + day_of_cycle - 719_468;
         let clock = self.hour * 3600 + self.minute * 60 + self.second.min(59);
-        (days * 86_400 + u64::from(clock)).checked_mul(Nanos::PER_SECOND).map(Nanos)
+        Some(days * 86_400 + u64::from(clock))
+    }
+
+    fn to_nanos(&self) -> Option<Nanos> {
+        self.to_seconds()?.checked_mul(Nanos::PER_SECOND).map(Nanos)
+    }
+
+    fn to_nanos_at_most(&self) -> Option<Nanos> {
+        self.to_seconds().map(|seconds| Nanos(seconds.saturating_mul(Nanos::PER_SECOND)))
     }
 }
 
@@ -358,6 +367,7 @@ mod tests {
         assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 -0000"), want);
         assert_eq!(parse_http_date("Sun, 31 Feb 1994 08:49:37 GMT"), None);
         assert_eq!(parse_http_date("Sun, 06 Nov 1969 08:49:37 GMT"), None);
+        assert_eq!(parse_http_date("Tue, 07 Jul 9999 21:53:04 GMT"), Some(Nanos(u64::MAX)));
         assert_eq!(parse_http_date(""), None);
     }
 

@@ -63,10 +63,7 @@ pub fn is_presigned(query: &Query<'_>) -> bool {
 
 fn from_header<'r>(credential: &'r str, headers: &'r HeaderMap) -> Result<Claim<'r>, AuthError> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let (access_key, signature) = credential.split_once(':').ok_or_else(|| AuthError::HeaderMalformed {
-        reason: "the Credential is mal-formed; expecting \"AWS <YOUR-AKID>:<SIGNATURE>\".".into(),
-        expected_region: None,
-    })?;
+    let (access_key, signature) = credential.split_once(':').ok_or(AuthError::OldHeaderMalformed)?;
     let date = text("x-amz-date").or_else(|| text(DATE.as_str()));
     let time = date.and_then(|date| parse_http_date(date).or_else(|| parse_amz_date(date)));
     let time = time.ok_or(AuthError::MissingDate)?;
@@ -364,7 +361,7 @@ mod tests {
         assert_eq!(code("", ""), Ok(false));
         assert_eq!(code("", "AWS4-HMAC-SHA256 Credential=x"), Ok(false));
         assert_eq!(code("AWSAccessKeyId=k&X-Amz-Algorithm=a", ""), Ok(false), "of the other version");
-        assert_eq!(code("", "AWS k"), Err("AuthorizationHeaderMalformed"));
+        assert_eq!(code("", "AWS k"), Err("InvalidArgument"));
         assert_eq!(code("", "AWS k:s"), Err("AccessDenied"), "no date");
         assert_eq!(code("AWSAccessKeyId=k", "AWS k:s"), Err("InvalidArgument"));
         assert_eq!(code("AWSAccessKeyId=k", ""), Err("AccessDenied"));

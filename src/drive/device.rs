@@ -62,6 +62,9 @@ pub struct DriveShared {
     /// In service, and known not to hold what was written to it; and whether that was ever so since the start.
     doubtful: AtomicBool,
     was_doubtful: AtomicBool,
+    /// Superblocks and headers that were not what was written, and how many of them a full scrub has answered for.
+    suspicions: AtomicU64,
+    cleared: AtomicU64,
     /// What tells it from any other drive with its place.
     uuid: ArcSwapOption<u128>,
     /// Blocks that were not what was written, of all cores.
@@ -110,6 +113,8 @@ impl DriveShared {
             rebuilding: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             was_doubtful: AtomicBool::new(false),
+            suspicions: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
             uuid: ArcSwapOption::empty(),
             wrong: AtomicU64::new(0),
             evacuation: AtomicU8::new(Evacuation::None as u8),
@@ -179,6 +184,28 @@ impl DriveShared {
     /// Whether it was doubted before and is trusted again.
     pub fn was_doubtful(&self) -> bool {
         self.was_doubtful.load(Ordering::Acquire) && !self.is_doubtful()
+    }
+
+    /// A superblock or a header was not what was written: no doubt yet, since one may be bad luck, but not forgotten
+    /// when it is written again.
+    pub fn suspect(&self, count: usize) {
+        self.suspicions.fetch_add(count as u64, Ordering::AcqRel);
+    }
+
+    /// How often it was suspected since the start.
+    pub fn suspicions(&self) -> u64 {
+        self.suspicions.load(Ordering::Acquire)
+    }
+
+    /// What was suspected up to this count is proven right: all of the drive was looked at since.
+    pub fn clear(&self, suspicions: u64) {
+        self.cleared.fetch_max(suspicions, Ordering::AcqRel);
+    }
+
+    /// Whether it may lack what was written to it: something that stands all over it was wrong, or it came back, and no
+    /// full scrub has answered for it since.
+    pub fn is_suspected(&self) -> bool {
+        self.is_rebuilding() || self.suspicions() > self.cleared.load(Ordering::Acquire)
     }
 
     /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it is.

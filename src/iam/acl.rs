@@ -87,6 +87,10 @@ pub fn is_public(grants: &[Grant]) -> bool {
 
 // ---- Canned ACLs ----
 
+/// The canonical id under which Amazon EC2 fetches images, the grantee of `aws-exec-read`. Nobody has it here, so
+/// the grant reads as on AWS and lets nobody in.
+pub const IMAGE_READER: &str = "6aa5a366c34c1cbe25dc49211496e913e0351eb0e8c37aa3477e40942ec6b97c";
+
 /// Whom a canned ACL speaks of.
 pub struct Parties<'a> {
     /// Of the bucket or object.
@@ -109,6 +113,10 @@ pub fn canned(name: &str, parties: &Parties<'_>) -> Option<Vec<Grant>> {
             grants.push(group(Group::AllUsers, Permission::Write));
         }
         "authenticated-read" => grants.push(group(Group::AuthenticatedUsers, Permission::Read)),
+        "aws-exec-read" => {
+            let reader = AclOwner { id: IMAGE_READER.to_owned(), display_name: None };
+            grants.push(user(&reader, Permission::Read));
+        }
         // On a bucket these two say nothing more than private.
         "bucket-owner-read" if parties.on_bucket || !apart => {}
         "bucket-owner-full-control" if parties.on_bucket || !apart => {}
@@ -227,6 +235,7 @@ mod tests {
             ("public-read", Some(2), Some(2)),
             ("public-read-write", Some(3), Some(3)),
             ("authenticated-read", Some(2), Some(2)),
+            ("aws-exec-read", Some(2), Some(2)),
             ("bucket-owner-read", Some(2), Some(1)),
             ("bucket-owner-full-control", Some(2), Some(1)),
             ("log-delivery-write", None, Some(3)),

@@ -12,11 +12,13 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::disk::{Access, FileIdentity};
+use super::world::Place;
 
 /// Opens a file for direct I/O, or buffered where the file system knows no direct I/O (then `DirectSync`
 /// keeps O_DSYNC, so that each write is still durable when it returns). A file that is created is
 /// durable as a name: its directory has been synced.
 pub(super) fn open(path: &Path, create: bool, access: Access) -> io::Result<OwnedFd> {
+    check_openable(path)?;
     match open_direct(path, flags_of(access)) {
         Err(error) if create && error == Errno::NOENT && access != Access::ReadOnly => {
             let fd = open_direct(path, flags_of(access) | OFlags::CREATE)?;
@@ -32,6 +34,17 @@ fn flags_of(access: Access) -> OFlags {
         Access::ReadOnly => OFlags::RDONLY,
         Access::Direct => OFlags::RDWR,
         Access::DirectSync => OFlags::RDWR | OFlags::DSYNC,
+    }
+}
+
+/// Opening a FIFO waits for somebody at its other end.
+fn check_openable(path: &Path) -> io::Result<()> {
+    match place(path) {
+        Ok(Place::Other(kind)) if kind == FIFO => {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is {kind}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -78,11 +91,26 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Whether `path` is there and neither a directory nor a block device. Nothing is opened: that of a FIFO waits.
-pub(super) fn is_no_drive(path: &Path) -> bool {
-    let kind = rustix::fs::stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    kind.is_ok_and(|kind| !matches!(kind, FileType::Directory | FileType::BlockDevice))
+/// What is at `path`. Nothing is opened.
+pub(super) fn place(path: &Path) -> io::Result<Place> {
+    let stat = match rustix::fs::stat(path) {
+        Err(Errno::NOENT) if rustix::fs::lstat(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link that leads nowhere"));
+        }
+        Err(Errno::NOENT) => return Ok(Place::Absent),
+        stat => stat?,
+    };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory | FileType::BlockDevice => Place::Drive,
+        FileType::RegularFile => Place::Other("a file"),
+        FileType::Fifo => Place::Other(FIFO),
+        FileType::Socket => Place::Other("a socket"),
+        FileType::CharacterDevice => Place::Other("a character device"),
+        _ => Place::Other("neither a directory nor a block device"),
+    })
 }
+
+const FIFO: &str = "a FIFO";
 
 /// Device number of the file system that holds `path`.
 pub(super) fn device_of(path: &Path) -> io::Result<u64> {
@@ -130,6 +158,7 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
 /// An exclusive advisory lock on a file, directory or block device; a missing file is created.
 /// `WouldBlock` when another process or another handle holds it.
 pub(super) fn lock(path: &Path) -> io::Result<OwnedFd> {
+    check_openable(path)?;
     let read = OFlags::RDONLY | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(path, read, Mode::empty()) {
         Err(Errno::NOENT) => rustix::fs::open(path, read | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?,

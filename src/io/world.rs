@@ -45,6 +45,16 @@ enum Kind {
     Sim(SimHandle),
 }
 
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Absent,
+    /// A directory or a block device.
+    Drive,
+    /// Something that cannot be a drive, with an article.
+    Other(&'static str),
+}
+
 /// An exclusive lock on a path, held until dropped.
 pub struct Lock {
     _held: Held,
@@ -105,9 +115,12 @@ impl World {
         }
     }
 
-    /// Whether it is a file, and so neither a directory nor a device.
-    pub fn is_plain_file(&self, path: &Path) -> bool {
-        matches!(self.0, Kind::Real(_)) && kernel::is_no_drive(path)
+    /// What is at `path`, found without opening it. An error when that cannot be told.
+    pub fn place(&self, path: &Path) -> io::Result<Place> {
+        match &self.0 {
+            Kind::Real(_) => kernel::place(path),
+            Kind::Sim(sim) => Ok(if sim.exists(path) { Place::Drive } else { Place::Absent }),
+        }
     }
 
     /// Whether two paths lead to the same place.

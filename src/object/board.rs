@@ -26,6 +26,8 @@ pub struct Board {
     stopped: AtomicBool,
     closed: Notify,
     running: AtomicBool,
+    /// Blocks beyond repair were found, and no full pass since has found none.
+    lossy: AtomicBool,
     checked: AtomicU64,
     damaged: AtomicU64,
     repaired: AtomicU64,
@@ -139,6 +141,11 @@ impl Board {
         self.damaged.fetch_add(mended.damaged, Ordering::Relaxed);
         self.repaired.fetch_add(mended.repaired, Ordering::Relaxed);
         self.unrepairable.fetch_add(mended.unrepairable, Ordering::Relaxed);
+    }
+
+    /// What a full pass found, or that a reader found blocks beyond repair. Whether that was known.
+    pub fn find_lossy(&self, lossy: bool) -> bool {
+        self.lossy.swap(lossy, Ordering::AcqRel)
     }
 
     pub fn add_relocated(&self) {

@@ -1,4 +1,4 @@
-//! The pace of background work: as fast as it can while nobody is there, half as fast beside clients.
+//! The pace of background work: as fast as it can while nobody is there, half as fast or slower beside clients.
 //!
 //! Owns [`Pace`], which a job asks for leave between its steps (a step moves some hundred KiB), and
 //! [`Urgency`], by which the data core that wants the work says that it cannot wait. Uses the pulses of the
@@ -54,6 +54,11 @@ impl Pace {
     /// Ends a step in which `bytes` were written and waits until the next one may begin: at once when the
     /// work is urgent or nobody asked for anything meanwhile, else for as long as the step took.
     pub async fn step(&self, bytes: u64) -> Result<(), GivenUp> {
+        self.step_and_rest(bytes, 1).await
+    }
+
+    /// As `step`, with a rest of `times` what the step took: for work that is cheap enough to take its time.
+    pub async fn step_and_rest(&self, bytes: u64, times: u32) -> Result<(), GivenUp> {
         let took = self.count(bytes);
         if self.core.duty.is_over() {
             return Err(GivenUp);
@@ -61,7 +66,7 @@ impl Pace {
         let pulse = self.core.peers.pulse();
         let busy = self.pulse.replace(pulse) != pulse;
         if busy && !self.urgency.is_urgent() {
-            let rest = took.min(Duration::from_millis(PACE_REST_MS_MAX));
+            let rest = (took * times).min(Duration::from_millis(PACE_REST_MS_MAX));
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(rest) => {}

@@ -22,8 +22,9 @@ use crate::drive::segment::{self, SEGMENTS_OFFSET};
 use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
-use crate::io::world::{Lock, World};
+use crate::io::world::{Lock, Place, World};
 use crate::pool::error::PoolError;
+use crate::pool::foreign;
 use crate::pool::join;
 
 /// Files of a directory drive.
@@ -85,8 +86,8 @@ pub enum AssembleError {
         "{path} cannot be a drive: {source}; give a directory or a block device that this user may read and write"
     )]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{0} cannot be a drive: it is a file; give a directory or a block device")]
-    File(PathBuf),
+    #[error("{path} cannot be a drive: it is {kind}; give a directory or a block device")]
+    NoDrive { path: PathBuf, kind: &'static str },
     #[error("{0} is used by another server; stop that first, or give another drive")]
     InUse(PathBuf),
     #[error(
@@ -95,7 +96,9 @@ pub enum AssembleError {
     )]
     OtherPool { path: PathBuf, found: PoolId, other: PathBuf, expected: PoolId },
     #[error(
-        "{path} has format version {version}, which is newer than this Basalt understands; start it with a newer one"
+        "{path} has format version {version}, and this Basalt knows none above {}; start it with the newer Basalt that \
+         wrote it",
+        superblock::VERSION
     )]
     Newer { path: PathBuf, version: u32 },
     #[error(
@@ -211,8 +214,8 @@ fn check_request(request: &Request) -> Result<()> {
 }
 
 async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Vec<Lock>) -> Result<Examined> {
-    if world.is_plain_file(path) {
-        return Err(AssembleError::File(path.to_owned()));
+    if let Ok(Place::Other(kind)) = world.place(path) {
+        return Err(AssembleError::NoDrive { path: path.to_owned(), kind });
     }
     let is_device = is_device(world, path);
     let found = match lock(world, path) {
@@ -236,7 +239,7 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
 /// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
 /// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
-    if !world.exists(path) {
+    if world.place(path)? == Place::Absent {
         if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
             return Err(std::io::Error::from_raw_os_error(libc::ENODEV));
         }
@@ -274,11 +277,30 @@ async fn identify(world: &World, path: &Path, is_device: bool) -> Result<Found> 
         }
         Ok(superblock) => Ok(Found::Member(superblock)),
         Err(Broken::Newer(version)) => Err(AssembleError::Newer { path: path.to_owned(), version }),
-        Err(_) if unborn => Ok(Found::Blank),
+        Err(_) if unborn && !is_device => Ok(Found::Blank),
+        Err(Broken::Magic | Broken::Damaged) if is_device && (unborn || !is_ours(&pages)) => {
+            foreigner(&file, unborn).await
+        }
         Err(Broken::Damaged) => Ok(Found::Unusable("every superblock is damaged".into())),
         Err(Broken::Magic) if !is_device => Ok(Found::Unusable("no superblock".into())),
-        Err(Broken::Magic) => Ok(Found::Unusable("something else is on it".into())),
+        Err(Broken::Magic) => Ok(Found::Unusable(SOMETHING.into())),
     }
+}
+
+const SOMETHING: &str = "something else is on it";
+
+fn is_ours(pages: &[Vec<u8>]) -> bool {
+    pages.iter().any(|page| page.starts_with(&superblock::MAGIC.to_le_bytes()))
+}
+
+/// What a device is on which no superblock of ours is: blank only when nothing of others is found at its end either.
+async fn foreigner(file: &File, is_unborn: bool) -> Result<Found> {
+    Ok(match foreign::found(file).await {
+        Ok(Some(name)) => Found::Unusable(format!("{SOMETHING}: {name}")),
+        Ok(None) if is_unborn => Found::Blank,
+        Ok(None) => Found::Unusable(SOMETHING.into()),
+        Err(error) => Found::Unusable(error.to_string()),
+    })
 }
 
 /// Whether a device ends before its last segment: somebody made it smaller, or it is a copy on a smaller one.
@@ -309,7 +331,10 @@ async fn is_unborn(file: &File, copies: &[Vec<u8>]) -> bool {
 }
 
 fn copy_of(error: &std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+    match error.raw_os_error() {
+        Some(number) => std::io::Error::from_raw_os_error(number),
+        None => std::io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 // ---- A new pool ----

@@ -57,7 +57,9 @@ pub async fn sample(pool: &Pool, drive: &Rc<Drive>) -> Sample {
         return Sample { checked: count, wrong: 0 };
     }
     tokio::time::sleep(AGAIN).await;
-    Sample { checked: count, wrong: wrong_of(pool, drive, wrong).await.len() }
+    let wrong = wrong_of(pool, drive, wrong).await.len();
+    drive.shared().suspect(wrong);
+    Sample { checked: count, wrong }
 }
 
 /// Those of the segments whose header is not as the table has it.

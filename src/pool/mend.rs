@@ -38,6 +38,8 @@ pub struct Mended {
     pub bytes: u64,
     /// Drives that were written and need a flush.
     pub written: DriveSet,
+    /// Drives in service with blocks beyond repair.
+    pub lost: DriveSet,
 }
 
 impl AddAssign for Mended {
@@ -48,6 +50,7 @@ impl AddAssign for Mended {
         self.unrepairable += other.unrepairable;
         self.bytes += other.bytes;
         self.written.union(&other.written);
+        self.lost.union(&other.lost);
     }
 }
 
@@ -119,7 +122,10 @@ impl Grid<'_> {
             }
             match self.restored(row, &bad) {
                 Some(blocks) => done += self.write_row(row, &bad, blocks).await,
-                None => done.unrepairable += bad.len() as u64,
+                None => {
+                    done.unrepairable += bad.len() as u64;
+                    bad.iter().for_each(|column| done.lost.insert(self.address(row, *column).drive));
+                }
             }
         }
         done

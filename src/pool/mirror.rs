@@ -105,7 +105,8 @@ pub async fn mend_mirrored(
         good = good.or(read);
     }
     let Some(good) = good.map(Arc::new) else {
-        return Mended { unrepairable: mended.damaged, ..mended };
+        let lost = bad.iter().map(|(drive, _)| drive.id()).collect();
+        return Mended { unrepairable: mended.damaged, lost, ..mended };
     };
     for (drive, at) in bad {
         if drive.write(area, good.clone(), 0..len, at).await.is_ok() {

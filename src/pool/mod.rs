@@ -14,6 +14,7 @@ pub mod headers;
 pub mod place;
 pub mod manifest;
 pub mod logs;
+mod foreign;
 pub mod format;
 mod join;
 pub mod mirror;

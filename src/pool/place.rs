@@ -453,6 +453,7 @@ impl ShardSpace {
                     let mended = self.mend_header(drive, *segment).await;
                     sample.checked += 1;
                     sample.wrong += usize::from(mended.is_some());
+                    drive.shared().suspect(usize::from(mended.is_some()));
                     if mended == Some(true) {
                         written.insert(drive.id());
                     }

@@ -15,7 +15,7 @@ use super::{NewBuckets, headers};
 use crate::base::limits::GRANTS_MAX;
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
-use crate::iam::acl::{GRANT_HEADERS, Parties, canned, encode, is_public, parse_grantees};
+use crate::iam::acl::{GRANT_HEADERS, IMAGE_READER, Parties, canned, encode, is_public, parse_grantees};
 use crate::iam::rules::Rules;
 use crate::object::amend::Amendment;
 use crate::object::events::Cause;
@@ -253,7 +253,10 @@ pub(super) fn check_grants(call: &Call<'_>, mut grants: Vec<Grant>) -> Result<Ve
                 let account = found.ok_or(Code::UnresolvableGrantByEmailAddress)?;
                 grant.grantee = Grantee::User(user(&account.value.canonical));
             }
-            Grantee::User(user) if call.edge.store.identities().account_of_canonical(&user.id).is_some() => {
+            Grantee::User(user)
+                if user.id == IMAGE_READER
+                    || call.edge.store.identities().account_of_canonical(&user.id).is_some() =>
+            {
                 // Names are looked up when an ACL is shown.
                 user.display_name = None;
             }

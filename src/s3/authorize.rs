@@ -205,12 +205,23 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
-        _ => match call.admit(&place, action) {
+        _ => match call.admit(&place, action).and_then(|()| check_kin(operation, call, rules)) {
             Err(refusal) if matches!(operation, Operation::AbortMultipartUpload | Operation::ListParts) => {
                 call.admit_initiator(&place, action, refusal).await
             }
             result => result,
         },
+    }
+}
+
+/// The policy of a bucket is its owner's affair: who may touch it, and is of another account, is told that it is
+/// not for them.
+fn check_kin(operation: Operation, call: &Call<'_>, rules: &Rules) -> Result<()> {
+    use Operation::{DeleteBucketPolicy, GetBucketPolicy, PutBucketPolicy};
+    let theirs = call.caller.canonical() == Some(&*rules.owner);
+    match matches!(operation, DeleteBucketPolicy | GetBucketPolicy | PutBucketPolicy) && !theirs {
+        true => Err(Code::MethodNotAllowed.into()),
+        false => Ok(()),
     }
 }
 

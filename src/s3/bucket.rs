@@ -104,6 +104,9 @@ fn check_configuration(configuration: &CreateBucketConfiguration, region: &str) 
     match configuration.location_constraint.as_deref() {
         None | Some("") => Ok(()),
         Some(asked) if asked == region || (asked == "EU" && region == "eu-west-1") => Ok(()),
+        Some(asked) if !is_region(asked) => {
+            Err(S3Error::new(Code::InvalidLocationConstraint).field("LocationConstraint", asked))
+        }
         Some(asked) => {
             let message = format!(
                 "The {asked} location constraint is incompatible for the region specific endpoint this \
@@ -112,6 +115,15 @@ fn check_configuration(configuration: &CreateBucketConfiguration, region: &str) 
             Err(S3Error::with(Code::IllegalLocationConstraintException, message))
         }
     }
+}
+
+/// Whether a name is built as those of AWS's regions are, such as `us-gov-west-1`.
+fn is_region(name: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let mut words: Vec<&str> = name.split('-').collect();
+    let number = words.pop().unwrap_or("");
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    name == "EU" || (is_number && words.len() >= 2 && words.into_iter().all(is_word))
 }
 
 pub(super) async fn head_bucket(call: Call<'_>) -> Result<Reply> {
@@ -282,7 +294,12 @@ mod tests {
         assert_eq!(check(None), Ok(()));
         assert_eq!(check(Some("eu-west-1")), Ok(()));
         assert_eq!(check(Some("EU")), Ok(()));
-        assert_eq!(check(Some("us-west-2")), Err(Code::IllegalLocationConstraintException));
+        for elsewhere in ["us-west-2", "us-gov-west-1", "us-east-1"] {
+            assert_eq!(check(Some(elsewhere)), Err(Code::IllegalLocationConstraintException), "{elsewhere}");
+        }
+        for nowhere in ["nowhere", "us-west", "US-WEST-2", "-west-2", "us-west-2-"] {
+            assert_eq!(check(Some(nowhere)), Err(Code::InvalidLocationConstraint), "{nowhere}");
+        }
     }
 
     #[test]

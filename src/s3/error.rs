@@ -78,6 +78,7 @@ codes! {
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.";
     InvalidChunkSizeError 400 "Only the last chunk is allowed to have a size less than 8192 bytes.";
     InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.";
+    InvalidEncryptionAlgorithmError 400 "The encryption request that you specified is not valid. The valid value is AES256.";
     InvalidLocationConstraint 400 "The specified location constraint is not valid.";
     InvalidPart 400 "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
     InvalidPartNumber 416 "The requested partnumber is not satisfiable.";
@@ -104,6 +105,7 @@ codes! {
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.";
     MethodNotAllowed 405 "The specified method is not allowed against this resource.";
     MissingContentLength 411 "You must provide the Content-Length HTTP header.";
+    MissingRequestBodyError 400 "Request Body is empty";
     MissingSecurityHeader 400 "Your request is missing a required header.";
     NoSuchBucket 404 "The specified bucket does not exist";
     NoSuchBucketPolicy 404 "The bucket policy does not exist.";
@@ -256,6 +258,16 @@ impl S3Error {
                 | Code::BucketAlreadyExists
                 | Code::BucketNotEmpty
                 | Code::InvalidBucketName
+                | Code::NoSuchBucketPolicy
+                | Code::NoSuchCORSConfiguration
+                | Code::NoSuchLifecycleConfiguration
+                | Code::NoSuchPublicAccessBlockConfiguration
+                | Code::NoSuchTagSet
+                | Code::NoSuchWebsiteConfiguration
+                | Code::ObjectLockConfigurationNotFoundError
+                | Code::OwnershipControlsNotFoundError
+                | Code::ReplicationConfigurationNotFoundError
+                | Code::ServerSideEncryptionConfigurationNotFoundError
         )
     }
 }
@@ -360,7 +372,7 @@ impl From<AuthError> for S3Error {
             AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => {
                 as_code(Code::InvalidRequest)
             }
-            AuthError::TwoMechanisms | AuthError::UnknownMechanism => {
+            AuthError::TwoMechanisms | AuthError::UnknownMechanism | AuthError::OldHeaderMalformed => {
                 as_code(Code::InvalidArgument).field("ArgumentName", "Authorization")
             }
             AuthError::BadContentSha256 => {

@@ -12,7 +12,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use super::encryption;
 use super::error::{Code, Result, S3Error};
+use super::route::Operation;
 use crate::base::limits::{REDIRECT_BYTES_MAX, USER_METADATA_BYTES_MAX};
 use crate::object::meta::Headers;
 
@@ -48,7 +50,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Refuses what is not built.
-pub(super) fn check_features(headers: &HeaderMap) -> Result<()> {
+pub(super) fn check_features(operation: Operation, headers: &HeaderMap) -> Result<()> {
     for (name, value) in headers {
         let name = name.as_str();
         // Nearly every header is decided here.
@@ -57,6 +59,9 @@ pub(super) fn check_features(headers: &HeaderMap) -> Result<()> {
         }
         if name == "x-amz-storage-class" && !STORAGE_CLASSES.iter().any(|class| value == class) {
             return Err(Code::InvalidStorageClass.into());
+        }
+        if encryption::is_one(name) {
+            return Err(encryption::refusal(operation, headers, name));
         }
         if !is_honoured(name, value) {
             return Err(S3Error::not_implemented(name));
@@ -96,11 +101,7 @@ fn is_honoured(name: &str, value: &HeaderValue) -> bool {
         // Transitions there are none of leave small objects where they are.
         TRANSITION_MINIMUM => is(&[TRANSITION_MINIMUM_SIZE]),
         "x-amz-mfa" | "x-amz-write-offset-bytes" | "x-amz-rename-source" | "x-amz-bucket-namespace" => false,
-        _ => {
-            !(name.starts_with("x-amz-server-side-encryption")
-                || name.starts_with("x-amz-copy-source-server-side-encryption")
-                || name.starts_with("x-amz-object-lock-"))
-        }
+        _ => !name.starts_with("x-amz-object-lock-"),
     }
 }
 
@@ -258,12 +259,13 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let refused = |name, value: &str| check_features(&headers(&[(name, value)])).map_err(|e| e.code());
+        let refused = |name, value: &str| {
+            check_features(Operation::PutObject, &headers(&[(name, value)])).map_err(|e| e.code())
+        };
         for (name, value) in [
             ("x-amz-storage-class", "GLACIER"),
             ("x-amz-server-side-encryption", "AES256"),
-            ("x-amz-server-side-encryption-customer-key", "k"),
-            ("x-amz-copy-source-server-side-encryption-customer-key", "k"),
+            ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
             ("x-amz-object-lock-event-hold", "ON"),
         ] {
             assert_eq!(refused(name, value), Err(Code::NotImplemented), "{name}");

@@ -1,7 +1,7 @@
 //! The client edge: HTTP, authentication, routing, translation, errors.
 //!
 //! A connection (`connection`, its socket `link`, its memory `room`) hands each request to `service`, which finds the operation (`route`),
-//! verifies who asks (`auth`), refuses what is not built (`headers`), asks whether it is allowed
+//! verifies who asks (`auth`), refuses what is not built (`headers`, `encryption`), asks whether it is allowed
 //! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
 //! `put`, `get`, `attributes`, `tagging`, `lock`, `expiration`, `versioning`, `delete`, `copy`, `list`, `multipart`,
 //! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
@@ -21,6 +21,7 @@ mod connection;
 mod copy;
 mod cors;
 mod delete;
+mod encryption;
 mod expiration;
 mod facts;
 mod get;

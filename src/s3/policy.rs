@@ -23,6 +23,9 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
         return Err(S3Error::with(Code::MalformedPolicy, message));
     }
     let document = call.payload(promise, None).document().await?;
+    if document.is_empty() {
+        return Err(Code::MissingRequestBodyError.into());
+    }
     let (policy, text) =
         principals::read(call.edge.store.identities(), &document, call.bucket).map_err(malformed)?;
     if policy.is_public() && call.rules()?.block.block_public_policy {

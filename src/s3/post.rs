@@ -63,7 +63,7 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     }
     let bucket_url = super::service::location(&call);
     let asked = as_headers(&fields)?;
-    headers::check_features(&asked)?;
+    headers::check_features(Operation::PostObject, &asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
     call.trace.meets(call.rules.as_ref(), call.caller, call.proof);

@@ -181,7 +181,7 @@ impl Shared {
         };
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
-        headers::check_features(&asked)?;
+        headers::check_features(operation, &asked)?;
         if let Some(name) = target.bucket.as_deref().filter(|name| !bucket::is_valid_name(name)) {
             return Err(S3Error::new(Code::InvalidBucketName).field("BucketName", name));
         }

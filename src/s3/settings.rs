@@ -76,7 +76,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         // The one of these documents that AWS takes without a digest.
         Operation::PutBucketNotificationConfiguration => {
             let promise = call.promise()?;
-            call.payload(promise, None).document().await?.to_vec()
+            document_of(&mut call, promise).await?
         }
         _ => digested_document(&mut call).await?,
     };
@@ -133,7 +133,15 @@ pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(S3Error::with(Code::InvalidRequest, message));
     }
-    Ok(call.payload(promise, None).document().await?.to_vec())
+    document_of(call, promise).await
+}
+
+async fn document_of(call: &mut Call<'_>, promise: Promise) -> Result<Vec<u8>> {
+    let document = call.payload(promise, None).document().await?;
+    match document.is_empty() {
+        true => Err(Code::MissingRequestBodyError.into()),
+        false => Ok(document.to_vec()),
+    }
 }
 
 pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {

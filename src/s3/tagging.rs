@@ -53,7 +53,10 @@ pub(super) fn count_header(headers: &mut HeaderMap, tags: &[(String, String)]) {
 pub(super) async fn get_object_tagging(call: Call<'_>) -> Result<Reply> {
     let id = asked_version(call.query);
     let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
-    let mut reply = xml(Tags(object.meta().attached.tags.clone()).render());
+    // A set has no order; whoever compares two finds them alike when both are sorted.
+    let mut tags = object.meta().attached.tags.clone();
+    tags.sort();
+    let mut reply = xml(Tags(tags).render());
     version_header(reply.headers_mut(), object.version_id());
     Ok(reply)
 }

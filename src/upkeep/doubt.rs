@@ -7,6 +7,11 @@
 //! (as one that is being rebuilt), and a full scrub writes anew what it lacks. When more than m drives are doubtful or
 //! out, the server is not ready: what was stored may be beyond reading.
 //!
+//! Drives may go bad one after the other while a scrub mends, headers among the rest. So it looks at some headers before
+//! it mends anything and before a drive is trusted again; what it mends is counted as it goes; and a drive on which a
+//! superblock or a header was wrong stays *suspected* until a full scrub has answered for it. Blocks beyond repair
+//! (`blame`) are laid to the drives that are suspected, when those are more than m with the ones that are doubtful or out.
+//!
 //! Invariants: doubt alone never latches, because a drive that is mended is worth more than one that is out; a drive
 //! that is doubtful again after it was mended once is latched, but never beyond m: what can be served is served. One
 //! task of the process.
@@ -18,7 +23,7 @@ use std::time::Duration;
 use super::ask::ask;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::join::join_all;
-use crate::base::limits::DOUBT_BLOCKS_MAX;
+use crate::base::limits::{DOUBT_BLOCKS_MAX, HEADERS_WRONG_MIN};
 use crate::drive::device::{Drive, DriveSet};
 use crate::object::core::Core;
 use crate::pool::Pool;
@@ -30,9 +35,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// What is known of one drive.
 #[derive(Clone, Copy, Default)]
 struct Known {
-    /// Wrong blocks when it was last looked at, and at the end of the last full scrub.
-    looked: u64,
+    /// Wrong blocks at the end of the last full scrub; and with what was suspected when it was last looked at.
     scrubbed: u64,
+    looked: u64,
 }
 
 /// Looks after all drives until the server stops.
@@ -60,10 +65,11 @@ pub type Doubt = (DriveId, String);
 
 async fn judge(pool: &Pool, (drive, known): (&Rc<Drive>, &mut Known)) -> Option<Doubt> {
     let wrong = drive.shared().wrong_reads();
-    if !drive.is_trusted() || wrong == known.looked {
+    let seen = wrong + drive.shared().suspicions();
+    if !drive.is_trusted() || seen == known.looked {
         return None;
     }
-    known.looked = wrong;
+    known.looked = seen;
     let since = wrong.saturating_sub(known.scrubbed);
     if since >= DOUBT_BLOCKS_MAX {
         return Some((drive.id(), format!("{since} blocks were wrong since the last scrub")));
@@ -71,8 +77,41 @@ async fn judge(pool: &Pool, (drive, known): (&Rc<Drive>, &mut Known)) -> Option<
     of_headers(drive.id(), headers::sample(pool, drive).await)
 }
 
-/// What headers say of a drive, those of a look at some or those that a scrub has mended.
-pub fn of_headers(drive: DriveId, sample: Sample) -> Option<Doubt> {
+/// Looks at some headers of every drive that is trusted: before a scrub mends them, and before it trusts others.
+pub async fn look(core: &Rc<Core>) {
+    let pool = &core.pool;
+    let looks = pool.drives.iter().filter(|drive| drive.is_trusted());
+    let looks = looks.map(|drive| async { of_headers(drive.id(), headers::sample(pool, drive).await) });
+    doubt(core, join_all(looks).await.into_iter().flatten().collect()).await;
+}
+
+/// What the headers of one shard say that a scrub has mended: with those of the shards before, or alone where they are
+/// enough to tell, since the drive may have gone bad in the middle of the pass.
+pub fn of_mended(drive: DriveId, all: Sample, some: Sample) -> Option<Doubt> {
+    let is_enough = some.wrong >= HEADERS_WRONG_MIN;
+    of_headers(drive, all).or_else(|| of_headers(drive, some).filter(|_| is_enough))
+}
+
+/// Blocks on these drives are beyond repair. When that is explained by drives that are suspected and not yet in doubt,
+/// they are from here on: what they held may be gone for good. All of them are suspected when it is much of what a full
+/// scrub has read.
+pub async fn blame(core: &Rc<Core>, lost: &DriveSet, is_much: bool) {
+    let drives = core.pool.drives.iter().filter(|drive| lost.contains(drive.id()) && drive.is_trusted());
+    let suspects: Vec<_> = drives.filter(|drive| is_much || drive.shared().is_suspected()).collect();
+    let parity = usize::from(core.pool.geometry.parity_chunks);
+    if suspects.is_empty() || core.pool.distrusted().len() + suspects.len() <= parity {
+        return;
+    }
+    let cause = match is_much {
+        true => "many blocks on it are beyond repair",
+        false => "blocks on it are beyond repair, and headers or superblocks of it were wrong",
+    };
+    suspects.iter().for_each(|drive| drive.shared().doubt(cause));
+    mended_by_scrub(core, suspects.iter().map(|drive| drive.id()).collect()).await;
+}
+
+/// What headers say of a drive.
+fn of_headers(drive: DriveId, sample: Sample) -> Option<Doubt> {
     sample
         .is_bad()
         .then(|| (drive, format!("{} of {} segment headers were wrong", sample.wrong, sample.checked)))
@@ -81,22 +120,25 @@ pub fn of_headers(drive: DriveId, sample: Sample) -> Option<Doubt> {
 /// Has these drives mended, or takes out those that were.
 pub async fn doubt(core: &Rc<Core>, doubts: Vec<Doubt>) {
     let parity = usize::from(core.pool.geometry.parity_chunks);
-    let mut fresh = Vec::new();
+    let mut fresh = DriveSet::default();
     for (id, cause) in doubts {
         let Ok(drive) = core.pool.drives.get(id) else { continue };
         if drive.shared().was_doubtful() && core.pool.failed() < parity {
             drive.shared().latch(&format!("{cause}, again after a scrub had mended it"));
         } else if drive.is_trusted() {
             drive.shared().doubt(&cause);
-            fresh.push(id);
+            fresh.insert(id);
         }
     }
-    if fresh.is_empty() {
-        return;
+    if !fresh.is_empty() {
+        mended_by_scrub(core, fresh).await;
     }
+}
+
+/// Demands a scrub, and has the logs leave these drives: a scrub reads full log segments only.
+async fn mended_by_scrub(core: &Rc<Core>, drives: DriveSet) {
     core.board.demand();
-    // A scrub reads full log segments only. The shards of a core share its log.
-    let drives: DriveSet = fresh.into_iter().collect();
+    // The shards of a core share its log.
     let (owners, mut asked) = (&core.peers.owners, BTreeSet::new());
     let first_of = |shard: &ShardId| asked.insert(owners[usize::from(shard.0)]);
     for shard in (0..core.shard_count()).map(ShardId).filter(first_of) {
@@ -106,13 +148,19 @@ pub async fn doubt(core: &Rc<Core>, doubts: Vec<Doubt>) {
     }
 }
 
+/// How often each drive was suspected when a pass began.
+pub fn suspicions(pool: &Pool) -> Vec<u64> {
+    pool.drives.iter().map(|drive| drive.shared().suspicions()).collect()
+}
+
 /// A full scrub has passed and mended all but `unrepairable` blocks. With more than m drives in doubt those are what
-/// they lost; with fewer another drive is to blame.
-pub fn settle(pool: &Pool, unrepairable: u64) {
+/// they lost; with fewer another drive is to blame. It answers for what was suspected before it began.
+pub fn settle(pool: &Pool, unrepairable: u64, suspicions: &[u64]) {
     if unrepairable > 0 && pool.is_beyond_reading() {
         return;
     }
-    for drive in pool.drives.iter().map(|drive| drive.shared()) {
+    for (drive, suspicions) in pool.drives.iter().map(|drive| drive.shared()).zip(suspicions) {
+        drive.clear(*suspicions);
         drive.set_rebuilding(false);
         drive.trust();
     }

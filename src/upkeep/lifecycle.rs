@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::ask::ask;
 use crate::base::ids::ShardId;
-use crate::base::limits::LIFECYCLE_LOOK_SECONDS;
+use crate::base::limits::{LIFECYCLE_LOOK_SECONDS, LIFECYCLE_RESTS};
 use crate::base::metrics::JobKind;
 use crate::base::time::Nanos;
 use crate::catalog::key;
@@ -170,11 +170,12 @@ impl Pass {
                     from = ranges.get(place).map(|(start, _)| start.clone());
                 }
             }
+            let rests = if sieve.found.is_empty() { LIFECYCLE_RESTS } else { 1 };
             done += self.remove(shard, std::mem::take(&mut sieve.found)).await;
             self.examined += looked;
             self.tally += done;
             self.core.board.lifecycle.add(looked, &done);
-            self.pace.step(0).await?;
+            self.pace.step_and_rest(0, rests).await?;
         }
         Ok(())
     }

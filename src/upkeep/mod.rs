@@ -50,8 +50,6 @@ pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) 
         running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
     }
     running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
-    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(running.core.clone())));
     running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(core.clone())));
-    running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(running.core.clone(), shared)));
+    running.tend_with(tokio::task::spawn_local(roster::keep_roster(core, shared)));
 }

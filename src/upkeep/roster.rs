@@ -159,6 +159,7 @@ async fn differs(core: &Core, drive: &Rc<Drive>, superblock: &Superblock) -> boo
     let each = |found: &[u8]| {
         if Superblock::decode(found).is_err() {
             drive.count_corrupt();
+            drive.shared().suspect(1);
         }
         differs |= found != &page[..];
     };

@@ -19,7 +19,7 @@ use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{DriveId, LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, PAGE, SCRUB_STEP_BYTES};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, LOST_SHARE, PAGE, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -71,21 +71,25 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
     core.board.begin();
     tracing::info!("scrub begins");
     let given_up = evacuate::given_up(&core.pool);
+    let suspicions = doubt::suspicions(&core.pool);
+    doubt::look(&core).await;
     let mut pass = Pass::new(&core, Scope::Everything);
     pass.shards().await;
-    let doubts = std::mem::take(&mut pass.headers).into_iter();
-    doubt::doubt(&core, doubts.filter_map(|(drive, sample)| doubt::of_headers(drive, sample)).collect())
-        .await;
+    doubt::look(&core).await;
+    let Mended { checked, damaged, repaired, unrepairable, lost, .. } = pass.found;
+    doubt::blame(&core, &lost, unrepairable.saturating_mul(LOST_SHARE) > checked).await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
     if is_full && pass.narrow == 0 && pass.weak.is_empty() {
         evacuate::done(&core.pool, &given_up);
     }
-    let Mended { checked, damaged, repaired, unrepairable, .. } = pass.found;
+    if is_full {
+        core.board.find_lossy(unrepairable > 0);
+    }
     tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
     let is_settled = pass.emptied().await;
     let is_whole = is_full && is_settled && damaged == repaired + unrepairable;
     if is_whole && !core.board.is_demanded() {
-        doubt::settle(&core.pool, unrepairable);
+        doubt::settle(&core.pool, unrepairable, &suspicions);
     }
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
@@ -193,9 +197,7 @@ impl Pass {
         match ask(&self.core, shard, Shard::mend_headers).await {
             Ok(found) => {
                 let checked: usize = found.iter().map(|(_, sample)| sample.checked).sum();
-                found
-                    .into_iter()
-                    .for_each(|(drive, sample)| *self.headers.entry(drive).or_default() += sample);
+                self.judge(found).await;
                 self.pace.step((checked * PAGE) as u64).await;
             }
             Err(error) => self.miss(shard, &error),
@@ -203,6 +205,19 @@ impl Pass {
         if let Err(error) = ask(&self.core, shard, Shard::renew_manifest).await {
             self.miss(shard, &error);
         }
+    }
+
+    /// Counts headers that were mended, and doubts drives at once where they were many.
+    async fn judge(&mut self, found: Vec<(DriveId, Sample)>) {
+        let mut doubts = Vec::new();
+        for (drive, some) in found {
+            let all = self.headers.entry(drive).or_default();
+            *all += some;
+            let is_trusted = self.core.pool.drives.is_trusted(drive);
+            doubts.extend(doubt::of_mended(drive, *all, some).filter(|_| is_trusted));
+        }
+        doubt::doubt(&self.core, doubts).await;
+        doubt::blame(&self.core, &self.found.lost, false).await;
     }
 
     /// Mends the runs of a shard, and has those written anew that lack copies.
@@ -290,7 +305,9 @@ impl Pass {
             self.missed += 1;
             return;
         }
-        let lost = Mended { damaged: 1, unrepairable: 1, ..Mended::default() };
+        // Whose fault that is, nobody knows.
+        let lost = self.core.pool.healthy().map(|drive| drive.id()).collect();
+        let lost = Mended { damaged: 1, unrepairable: 1, lost, ..Mended::default() };
         self.core.board.add(&lost);
         self.found += lost;
     }

@@ -7,6 +7,8 @@ from .identities import account, anonymous
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 KNOWN = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 LOGS = "http://acs.amazonaws.com/groups/s3/LogDelivery"
+# Under which Amazon EC2 reads images; nobody has it here.
+IMAGES = "6aa5a366c34c1cbe25dc49211496e913e0351eb0e8c37aa3477e40942ec6b97c"
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def test_a_bucket_is_its_owners_alone(one, bucket):
 
 @pytest.mark.parametrize("canned, more", [
     ("private", set()), ("public-read", {(ALL, "READ")}), ("public-read-write", {(ALL, "READ"), (ALL, "WRITE")}),
-    ("authenticated-read", {(KNOWN, "READ")}), ("log-delivery-write", {(LOGS, "WRITE"), (LOGS, "READ_ACP")})])
+    ("authenticated-read", {(KNOWN, "READ")}), ("log-delivery-write", {(LOGS, "WRITE"), (LOGS, "READ_ACP")}),
+    ("aws-exec-read", {(IMAGES, "READ")})])
 def test_canned_acls_of_a_bucket(one, bucket, canned, more):
     own = {(one.canonical, "FULL_CONTROL")}
     one.s3.put_bucket_acl(Bucket=bucket, ACL=canned)
@@ -96,6 +99,9 @@ def test_bad_acls_are_refused(one, bucket):
         put(AccessControlPolicy={"Owner": own, "Grants": [nobody]})
     with refused("UnresolvableGrantByEmailAddress", 400):
         put(AccessControlPolicy={"Owner": own, "Grants": [mail]})
+    group = {"Grantee": {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/global/Few"}, "Permission": "READ"}
+    with refused("InvalidArgument", 400):
+        put(AccessControlPolicy={"Owner": own, "Grants": [group]})
     with refused("AccessDenied", 403):
         put(AccessControlPolicy={"Owner": {"ID": "f" * 64}, "Grants": []})
     with refused("InvalidRequest", 400):
@@ -109,7 +115,8 @@ def test_bad_acls_are_refused(one, bucket):
 
 @pytest.mark.parametrize("canned, more", [
     ("private", set()), ("public-read", {(ALL, "READ")}), ("authenticated-read", {(KNOWN, "READ")}),
-    ("public-read-write", {(ALL, "READ"), (ALL, "WRITE")}), ("bucket-owner-full-control", set())])
+    ("public-read-write", {(ALL, "READ"), (ALL, "WRITE")}), ("bucket-owner-full-control", set()),
+    ("aws-exec-read", {(IMAGES, "READ")})])
 def test_canned_acls_of_an_object(one, bucket, canned, more):
     own = {(one.canonical, "FULL_CONTROL")}
     s3 = one.s3

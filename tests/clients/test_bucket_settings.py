@@ -36,7 +36,8 @@ def test_a_document_needs_a_digest_and_the_right_shape(wire, bucket):
     wire.request("PUT", path, [("tagging", "")], body=body).expect(400, "InvalidRequest")
     for sub in ("tagging", "cors", "website", "encryption", "publicAccessBlock", "ownershipControls",
                 "requestPayment", "lifecycle", "logging", "notification"):
-        for bad in (b"<Other/>", b"<", b"", b"<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", b"\xff\xfe"):
+        wire.request("PUT", path, [(sub, "")], headers={"content-md5": md5(b"")}).expect(400, "MissingRequestBodyError")
+        for bad in (b"<Other/>", b"<", b"<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", b"\xff\xfe"):
             answer = wire.request("PUT", path, [(sub, "")], body=bad, headers={"content-md5": md5(bad)})
             answer.expect(400, "MalformedXML")
     wire.request("GET", path, [("tagging", "")]).expect(404, "NoSuchTagSet")

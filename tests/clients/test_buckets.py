@@ -68,6 +68,11 @@ def test_nothing_works_in_a_bucket_that_is_not_there(basalt, s3):
 
 def test_location_is_the_region(s3, bucket):
     assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] in (None, "us-east-1")
+    for place, code in (("eu-west-1", "IllegalLocationConstraintException"), ("nowhere", "InvalidLocationConstraint")):
+        with refused(code, 400):
+            s3.create_bucket(Bucket=bucket + "-far", CreateBucketConfiguration={"LocationConstraint": place})
+    with refused(None, 404):
+        s3.head_bucket(Bucket=bucket + "-far")
 
 
 def test_buckets_are_listed_in_order_with_their_dates_and_owner(s3, bucket):

@@ -1,6 +1,7 @@
 """Raw block devices, as loop devices over sparse files: made into a pool, killed, one wiped, started again."""
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from .content import GIB, MIB, content
 from .test_drives import BUCKET, everything_works, fill, verify
 from .test_durability import Ledger, check_all, new_bucket, one_life
+from .test_log_floods import check_calm, put_all, read_often
 
 
 def losetup(*words):
@@ -81,6 +83,44 @@ def test_a_device_with_something_on_it_is_left_alone(devices, new_basalt):
         assert disk.read(4 * MIB) == before
 
 
+AT_THE_END = {
+    "the copy of a GUID partition table": (GIB - 512, b"EFI PART"),
+    "the same on sectors of 4 KiB": (GIB - 4096, b"EFI PART"),
+    "mdraid 0.90": (GIB - 64 * 1024, b"\xfc\x4e\x2b\xa9"),
+    "mdraid 1.0": (GIB - 8 * 1024, b"\xfc\x4e\x2b\xa9"),
+    "a ZFS label": (GIB - 512 * 1024 + 128 * 1024, (0x00BAB10C).to_bytes(8, "little")),
+    "a copy of a btrfs superblock": (64 * MIB + 64, b"_BHRfS_M"),
+}
+
+
+@pytest.mark.parametrize("what", AT_THE_END)
+def test_a_device_with_something_at_its_end_alone_is_left_alone(devices, new_basalt, what):
+    """Its beginning may have been wiped by mistake, and this is what it can be brought back from."""
+    offset, magic = AT_THE_END[what]
+    with open(devices[2], "r+b") as disk:
+        disk.seek(offset)
+        disk.write(magic)
+        os.fsync(disk.fileno())
+    status, said = new_basalt(drives=devices).refused()
+    assert status == 3 and devices[2] in said and "something else is on it" in said and "wipefs" in said, said
+    for device in devices:
+        with open(device, "rb") as disk:
+            assert not any(disk.read(MIB)), "nothing was written to any of them"
+    zero(devices[2])
+    new_basalt(drives=devices).start()
+
+
+@pytest.mark.parametrize("make,called", [("mkfs.ext4 -q", "ext"), ("mkfs.xfs -q", "XFS"), ("mkfs.btrfs -q", "btrfs"), ("mkswap", "swap")])
+def test_a_device_of_others_is_called_by_what_is_on_it(devices, new_basalt, make, called):
+    try:
+        if subprocess.run([*make.split(), devices[0]], capture_output=True).returncode != 0:
+            pytest.skip(f"{make} does not work here")
+    except FileNotFoundError:
+        pytest.skip(f"no {make} here")
+    status, said = new_basalt(drives=devices).refused()
+    assert status == 3 and devices[0] in said and f"something else is on it: " in said and called in said, said
+
+
 def test_a_device_that_became_smaller_is_passed_over_by_name(tmp_path, devices, new_basalt):
     """It was taken for sound, and what was to be written behind its end was silently stored with a chunk less."""
     server = new_basalt(drives=devices, parity=2).start()
@@ -104,6 +144,20 @@ def test_a_device_that_is_not_there_is_not_made(new_basalt):
     status, said = new_basalt(drives=[path]).refused()
     assert status == 3 and str(path) in said and "No such device" in said, said
     assert not path.exists()
+
+
+def test_a_device_that_fails_whatever_is_asked_of_it_is_said_about_once_a_second(tmp_path, devices, new_basalt):
+    """Behind the end of its file a loop device gives nothing but errors."""
+    server = new_basalt(drives=devices, parity=2, options=["--read-cache", "0"]).start()
+    put_all(server)
+    seen, begun, statuses = len(server.text()), time.monotonic(), []
+    os.truncate(tmp_path / "disk1", 0)
+    os.truncate(tmp_path / "disk2", 0)
+    read_often(server, 6, statuses)
+    assert set(statuses) == {200}
+    failed = sum(server.metrics()["basalt_drive_errors_total"].values())
+    assert failed > 0, server.metrics()["basalt_drive_errors_total"]
+    check_calm(server.text()[seen:], int(time.monotonic() - begun))
 
 
 def test_devices_fill_up_and_are_freed(devices, new_basalt):

@@ -311,3 +311,42 @@ def test_users_are_in_no_group_and_have_no_managed_policy(one):
     for call in (one.iam.list_groups_for_user, one.iam.list_attached_user_policies):
         with refused("NoSuchEntity", 404):
             call(UserName="nobody")
+
+
+LISTS_OF_USERS = {"list_user_tags": "Tags", "list_mfa_devices": "MFADevices", "list_ssh_public_keys": "SSHPublicKeys",
+                  "list_signing_certificates": "Certificates",
+                  "list_service_specific_credentials": "ServiceSpecificCredentials"}
+LISTS_OF_ACCOUNTS = {"list_groups": "Groups", "list_roles": "Roles", "list_policies": "Policies",
+                     "list_instance_profiles": "InstanceProfiles", "list_virtual_mfa_devices": "VirtualMFADevices",
+                     "list_account_aliases": "AccountAliases",
+                     "list_open_id_connect_providers": "OpenIDConnectProviderList",
+                     "list_saml_providers": "SAMLProviderList"}
+
+
+@pytest.mark.parametrize("operation", LISTS_OF_USERS)
+def test_what_no_user_can_have_is_an_empty_list(one, operation):
+    """Programs that remove a user ask for all that could hang on it."""
+    user, call = one.user(), getattr(one.iam, operation)
+    assert call(UserName=user.name)[LISTS_OF_USERS[operation]] == []
+    with refused("NoSuchEntity", 404):
+        call(UserName="nobody")
+    with refused("AccessDenied", 403):
+        getattr(user.iam, operation)(UserName=user.name)
+
+
+@pytest.mark.parametrize("operation", LISTS_OF_ACCOUNTS)
+def test_what_no_account_can_have_is_an_empty_list(one, operation):
+    assert getattr(one.iam, operation)()[LISTS_OF_ACCOUNTS[operation]] == []
+    with refused("AccessDenied", 403):
+        getattr(one.user().iam, operation)()
+
+
+def test_lists_of_nothing_have_their_filters(one):
+    assert one.iam.list_groups(PathPrefix="/some/", MaxItems=3)["IsTruncated"] is False
+    assert one.iam.list_policies(Scope="Local", OnlyAttached=True, PathPrefix="/")["Policies"] == []
+    assert one.iam.list_virtual_mfa_devices(AssignmentStatus="Any")["VirtualMFADevices"] == []
+
+
+def test_actions_of_iam_that_are_not_built_may_stand_in_a_policy(one):
+    names = ["iam:ChangePassword", "iam:GetLoginProfile", "iam:ListMFADevices", "iam:CreateServiceLinkedRole"]
+    one.user({"Effect": "Allow", "Action": names, "Resource": "*"})

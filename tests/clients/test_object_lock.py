@@ -240,11 +240,13 @@ def test_words_and_dates_that_cannot_be(s3, wire, locking):
         b"<Retention><Mode>governance</Mode><RetainUntilDate>2100-01-01T00:00:00Z</RetainUntilDate></Retention>",
         b"<Retention><Mode>GOVERNANCE</Mode></Retention>",
         b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>soon</RetainUntilDate></Retention>",
-        b"",
     ):
         wire.request("PUT", path, query=[("retention", "")], headers=digest(body), body=body).expect(400, "MalformedXML")
-    for body in (b"<LegalHold><Status>on</Status></LegalHold>", b"<LegalHold/>", b""):
+    for body in (b"<LegalHold><Status>on</Status></LegalHold>", b"<LegalHold/>"):
         wire.request("PUT", path, query=[("legal-hold", "")], headers=digest(body), body=body).expect(400, "MalformedXML")
+    for sub in ("retention", "legal-hold"):
+        empty = wire.request("PUT", path, query=[(sub, "")], headers=digest(b""))
+        empty.expect(400, "MissingRequestBodyError")
     for headers in (
         {"x-amz-object-lock-mode": "GOVERNANCE"},
         {"x-amz-object-lock-retain-until-date": "2100-01-01T00:00:00Z"},

@@ -108,6 +108,8 @@ def test_a_denial_of_a_user_ends_with_the_user(one, bucket):
     lambda s: s.update(Condition={"StringEquals": {"s3:unknown": "x"}}),
     lambda s: s.update(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/99"}}),
     lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}}),
+    lambda s: s.update(Condition={"StringEquals": {"s3:prefix": "x"}}),
+    lambda s: s.update(Action="s3:DeleteObject", Condition={"StringEquals": {"s3:ExistingObjectTag/a": "x"}}),
     lambda s: s.update(NotPrincipal=s.pop("Principal"))])
 def test_a_malformed_policy_is_refused_and_changes_nothing(one, bucket, change):
     good = policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": one.arn}))
@@ -443,6 +445,23 @@ def test_what_comes_along_with_an_object_is_its_writers_to_say(one, two, bucket)
     put(one, bucket, allow("s3:PutObject", objects(bucket), Principal={"AWS": two.id}))
     with refused("AccessDenied", 403):
         two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v", Tagging="level=low")
+
+
+def test_a_policy_is_for_the_owners_account_alone(one, two, bucket):
+    """Who is not allowed hears so first."""
+    anyone = allow(["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"], f"arn:aws:s3:::{bucket}",
+                   Principal="*")
+    put(one, bucket, allow("s3:GetBucketAcl", f"arn:aws:s3:::{bucket}", Principal="*"))
+    with refused("AccessDenied", 403):
+        two.s3.get_bucket_policy(Bucket=bucket)
+    put(one, bucket, anyone)
+    for call in (two.s3.get_bucket_policy, two.s3.delete_bucket_policy):
+        with refused("MethodNotAllowed", 405):
+            call(Bucket=bucket)
+    with refused("MethodNotAllowed", 405):
+        two.s3.put_bucket_policy(Bucket=bucket, Policy=policy(anyone))
+    user = one.user()
+    assert user.s3.get_bucket_policy(Bucket=bucket)["Policy"] == policy(anyone)
 
 
 def test_who_began_an_upload_may_end_it(one, two, bucket):

@@ -4,7 +4,11 @@ Every case is what an operator sees on the terminal: the last line of the comman
 """
 import os
 import shutil
+import socket
+import struct
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -26,10 +30,10 @@ def pool(place):
     return server.stop()
 
 
-def said(*words, environment=None):
+def said(*words, environment=None, **process):
     """Exit code and the last thing said of a command that must end by itself."""
     given = Basalt([], "/dev/null").environment() | (environment or {})
-    done = subprocess.run([str(BINARY), *map(str, words)], env=given, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(BINARY), *map(str, words)], env=given, capture_output=True, text=True, timeout=60, **process)
     return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
 
 
@@ -81,6 +85,118 @@ def test_places_that_cannot_be_drives(place):
     used.mkdir()
     (used / "basalt.meta").write_bytes(os.urandom(MIB))
     refused(serve(used), 3, used, "new pool", "wipe it")
+
+
+def with_version(page, version):
+    """A superblock of the same content that says another version: docs/FORMAT.md, Superblock."""
+    magic, _, length, _ = struct.unpack_from("<4I", page)
+    head = struct.pack("<3I", magic, version, length)
+    body = page[16:16 + length]
+    return head + struct.pack("<I", crc32c(head + body)) + body + page[16 + length:]
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_a_drive_of_a_newer_format(pool, place):
+    """It was told to start with an empty drive in its place, by `inspect`."""
+    d0, d1, d2, d3 = pool.drives
+    newer = place / "newer"
+    shutil.copytree(d3, newer)
+    with open(newer / "basalt.meta", "r+b") as meta:
+        for copy in range(4):
+            meta.seek(copy * MIB)
+            page = meta.read(4096)
+            assert with_version(page, 1) == page, "the version that is written now, and its checksum"
+            meta.seek(copy * MIB)
+            meta.write(with_version(page, 7))
+    before = {drive: (drive / "basalt.meta").read_bytes() for drive in (d0, newer)}
+    for drives in ([newer], [d0, d1, d2, newer], [newer, d0, d1, d2]):
+        answer = serve(*drives)
+        refused(answer, 3, newer, "format version 7", "none above 1", "start it with the newer Basalt")
+    answer = said("inspect", newer)
+    refused(answer, 1, newer, "format version 7", "none above 1", "the newer Basalt")
+    assert "--adopt" not in answer[1], answer
+    for drive, meta in before.items():
+        assert (drive / "basalt.meta").read_bytes() == meta, "nothing was changed"
+
+
+@pytest.fixture
+def oddities(place):
+    """Things that are neither a directory nor a block device, and what each is called."""
+    odd = place / "odd"
+    odd.mkdir()
+    os.mkfifo(odd / "fifo")
+    (odd / "file").write_text("text")
+    (odd / "link").symlink_to(odd / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(odd / "socket"))
+        yield {
+            odd / "fifo": "a FIFO", odd / "link": "a FIFO", odd / "socket": "a socket", odd / "file": "a file",
+            "/dev/null": "a character device", "/dev/zero": "a character device", "/dev/tty": "a character device",
+        }
+    shutil.rmtree(odd)
+
+
+def test_things_that_are_no_drives_are_called_by_their_names(oddities):
+    """Opening a FIFO waits for somebody to write into it; `inspect` hung."""
+    for thing, kind in oddities.items():
+        refused(serve(thing), 3, thing, kind, "give a directory or a block device")
+        refused(said("inspect", thing), 1, thing, kind, "name the directory or the device")
+
+
+def test_names_that_lead_nowhere(place):
+    around, gone = place / "around", place / "gone"
+    around.symlink_to(around)
+    gone.symlink_to(place / "was-never-there")
+    for path, why in ((around, "symbolic links"), (gone, "leads nowhere"), (around / "below", "symbolic links")):
+        refused(serve(path), 3, path, why)
+        refused(said("inspect", path), 1, path, why)
+    assert not (place / "was-never-there").exists()
+
+
+@pytest.mark.parametrize("name", ["basalt.meta", "basalt.data"])
+def test_a_fifo_in_the_place_of_a_file_of_a_drive(pool, place, name):
+    """The drive is out, and the pool does without it."""
+    around = place / f"piped-{name}"
+    for drive in pool.drives:
+        shutil.copytree(drive, around / drive.name)
+    drives = [around / drive.name for drive in pool.drives]
+    (drives[0] / name).unlink()
+    os.mkfifo(drives[0] / name)
+    code, text = serve(drives[0])
+    assert code == 3 and (name == "basalt.data" or f"{drives[0]} cannot become a drive" in text), (code, text)
+    code, text = said("inspect", drives[0])
+    assert name == "basalt.data" or (code == 1 and f"{name} is a FIFO" in text), (code, text)
+    server = Basalt(drives, place / f"{name}.log").start()
+    try:
+        assert f"{name} is a FIFO" in server.text(), server.text()
+        out = [labels for labels, n in server.metrics()["basalt_drive_state"].items() if n and "healthy" not in labels]
+        assert len(out) == 1 and "missing" in out[0], out
+    finally:
+        server.kill()
+
+
+def test_a_directory_that_may_not_be_read(place):
+    if os.geteuid() != 0:
+        pytest.skip("what follows gives up the rights of root")
+    # As somebody who may use the binary, and nothing of root's.
+    with tempfile.TemporaryDirectory() as open_to_all:
+        os.chmod(open_to_all, 0o755)
+        closed = Path(open_to_all) / "closed"
+        closed.mkdir(mode=0o700)
+        (closed / "drive").mkdir()
+        for path in (closed, closed / "drive"):
+            for words in (["serve", path, "--listen", f"127.0.0.1:{free_port()}"], ["inspect", path]):
+                code, text = said(*words, user=65534, cwd="/")
+                assert code == (3 if words[0] == "serve" else 1), (code, text)
+                assert str(path) in text and "Permission denied" in text and "this user may read" in text, text
 
 
 def test_what_is_in_use(pool, place):

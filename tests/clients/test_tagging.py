@@ -23,7 +23,7 @@ def test_tags_are_put_replaced_and_deleted(s3, bucket):
     assert tags(s3, bucket) == [] and "TagCount" not in before
     pairs = [("a", "1"), ("ü ß", "日本"), ("x:y/z", ""), ("c", "+-=._:/@")]
     tag(s3, bucket, pairs)
-    assert tags(s3, bucket) == pairs
+    assert tags(s3, bucket) == sorted(pairs)
     answer = s3.get_object(Bucket=bucket, Key="k")
     assert (answer["TagCount"], answer["Body"].read(), answer["Metadata"]) == (4, b"v", {"m": "1"})
     head = s3.head_object(Bucket=bucket, Key="k")

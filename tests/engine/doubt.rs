@@ -16,7 +16,7 @@ use basalt::object::store::{Commit, Store};
 use basalt::upkeep::doubt::doubt;
 
 use crate::harness::{
-    BUCKET, Chance, Server, body, fresh_on, fresh_on_cores, paths, request, run, until, world,
+    BUCKET, Chance, Server, body, fresh_on_cores, fresh_pool, paths, request, run, until, world,
 };
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
@@ -31,8 +31,7 @@ fn state(server: &Server, drive: usize) -> DriveState {
 #[test]
 fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
     run(async {
-        let (sim, request) = (world(51, 4), request(4, 2));
-        let server = fresh_on(&sim, &request).await;
+        let (sim, server) = fresh_pool(51).await;
         let (mut model, mut chance) = (Model::new(), Chance(515));
         fill(&server, &mut chance, &mut model, 60).await;
         paths(4)[..2].iter().for_each(|drive| sim.spoil(drive));
@@ -48,15 +47,14 @@ fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
         assert_eq!(server.shared.board.metrics().blocks_unrepairable, 0);
         server.check(&model).await;
         server.stop().await;
-        any_pair_may_be_lost(&sim, &request, &model).await;
+        any_pair_may_be_lost(&sim, &request(4, 2), &model).await;
     });
 }
 
 #[test]
 fn with_more_than_m_overwritten_the_pool_says_so_and_throws_none_out() {
     run(async {
-        let sim = world(52, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(52).await;
         let (mut model, mut chance) = (Model::new(), Chance(99));
         fill(&server, &mut chance, &mut model, 60).await;
         paths(4)[..3].iter().for_each(|drive| sim.spoil(drive));
@@ -82,8 +80,7 @@ fn with_more_than_m_overwritten_the_pool_says_so_and_throws_none_out() {
 #[test]
 fn a_drive_that_is_wrong_again_is_latched_but_never_beyond_m() {
     run(async {
-        let sim = world(53, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(53).await;
         let (mut model, mut chance) = (Model::new(), Chance(7));
         fill(&server, &mut chance, &mut model, 30).await;
         for drive in [0, 1, 2] {
@@ -108,11 +105,102 @@ fn a_drive_that_is_wrong_again_is_latched_but_never_beyond_m() {
     });
 }
 
+/// Lets time pass in small steps until so many blocks were checked, or the scrub is over.
+async fn checked(server: &Server, blocks: u64) {
+    let (board, mut tick) = (&server.shared.board, tokio::time::interval(Duration::from_micros(200)));
+    while board.metrics().blocks_checked < blocks && (board.is_demanded() || board.is_running()) {
+        tick.tick().await;
+    }
+}
+
+/// Whether something that was acknowledged cannot be read.
+async fn lacks(server: &Server, model: &Model) -> bool {
+    let mut lacks = false;
+    for (key, body) in model {
+        match server.get(key).await {
+            Ok(found) => assert!(found.as_ref() == Some(body), "{key} reads back wrong"),
+            Err(_) => lacks = true,
+        }
+    }
+    lacks
+}
+
+/// A scrub that mends the first drive once mended the headers of the others before anybody had counted them together,
+/// and the server was ready although objects were gone.
+#[test]
+fn with_drives_overwritten_one_after_another_while_a_scrub_runs_it_is_not_ready_while_objects_are_gone() {
+    let lost = Rc::new(Cell::new(0));
+    for eighth in [1, 3, 5, 7] {
+        let lost = lost.clone();
+        run(async move {
+            let (sim, server) = fresh_pool(60 + eighth).await;
+            let (mut model, mut chance) = (Model::new(), Chance(17 + eighth));
+            fill(&server, &mut chance, &mut model, 60).await;
+            let board = &server.shared.board;
+            server.scrub().await;
+            let pass = board.metrics().blocks_checked;
+            sim.spoil(&paths(4)[0]);
+            until("doubt", || doubtful(&server) == [0]).await;
+            checked(&server, pass + pass * eighth / 8).await;
+            sim.spoil(&paths(4)[1]);
+            checked(&server, pass + pass * (eighth + 1) / 8).await;
+            sim.spoil(&paths(4)[2]);
+            let later = tokio::time::Instant::now() + Duration::from_secs(10);
+            until("the damage to be noticed", || tokio::time::Instant::now() > later).await;
+            until("the scrub to end", || !board.is_demanded() && !board.is_running()).await;
+            if lacks(&server, &model).await {
+                assert!(server.core().pool.is_beyond_reading(), "ready after {eighth} eighths of a pass");
+                lost.set(lost.get() + 1);
+                let passes = board.passes();
+                board.demand();
+                until("another pass", || board.passes() > passes && !board.is_demanded()).await;
+                assert!(server.core().pool.is_beyond_reading(), "what is lost stays said");
+            }
+            server.stop().await;
+        });
+    }
+    assert!(lost.get() > 1, "{} of 4 lost something", lost.get());
+}
+
+/// Headers and superblocks are as they were. A reader finds one object that is gone, and the server looks for others.
+#[test]
+fn blocks_that_are_gone_make_it_not_ready_though_all_headers_are_right() {
+    run(async {
+        let (sim, server) = fresh_pool(57).await;
+        for number in 0..12 {
+            let key = format!("k/{number}");
+            server.put(&key, body(&key, 1, 300_000)).await.expect("a put");
+        }
+        for held in holdings(&server).await {
+            let chunks = held.extent.layout().columns();
+            for (row, column) in
+                (0..held.extent.layout().rows()).flat_map(|row| (0..chunks).map(move |n| (row, n)))
+            {
+                let Some(at) = held.extent.block_address(row, column) else { continue };
+                if at.drive != DriveId(3) {
+                    sim.flip(paths(4)[usize::from(at.drive.0)].join("basalt.data"), at.offset + 100, 4);
+                }
+            }
+        }
+        assert!(!server.core().pool.is_beyond_reading());
+        assert!(server.get("k/3").await.is_err());
+        until("the pool to be beyond reading", || server.core().pool.is_beyond_reading()).await;
+        assert_eq!(doubtful(&server), [0, 1, 2]);
+        for number in 0..12 {
+            server.delete(&format!("k/{number}")).await.expect("a delete");
+        }
+        let board = &server.shared.board;
+        until("the scrubs to end", || !board.is_demanded() && !board.is_running()).await;
+        server.scrub().await;
+        until("trust", || doubtful(&server).is_empty()).await;
+        server.stop().await;
+    });
+}
+
 #[test]
 fn one_damaged_object_is_no_damaged_drive() {
     run(async {
-        let sim = world(54, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(54).await;
         let (mut model, mut chance) = (Model::new(), Chance(7));
         fill(&server, &mut chance, &mut model, 30).await;
         let content = body("large", 1, 4 << 20);
@@ -189,8 +277,7 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
 #[test]
 fn what_no_mirror_of_the_log_gives_is_lost_in_the_end_and_counted() {
     run(async {
-        let sim = world(55, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(55).await;
         let mut model = Model::new();
         for number in 0..40 {
             let (key, body) = (format!("small/{number}"), body("small", number, 9_000));

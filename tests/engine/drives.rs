@@ -12,14 +12,13 @@ use basalt::drive::superblock::{COPIES, Superblock};
 use basalt::io::sim::{Fault, OpKind};
 use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{BUCKET, Chance, body, fresh_on, paths, request, run, start, until, world};
+use crate::harness::{BUCKET, Chance, body, fresh_pool, paths, request, run, start, until, world};
 
 #[test]
 fn with_m_drives_gone_everything_reads_and_writes() {
     for seed in 1..=8u64 {
         run(async move {
-            let sim = world(seed, 4);
-            let server = fresh_on(&sim, &request(4, 2)).await;
+            let (sim, server) = fresh_pool(seed).await;
             let (mut model, mut chance) = (BTreeMap::new(), Chance(seed * 7919));
             for version in 0..150 {
                 if version == 50 || version == 90 {
@@ -43,8 +42,7 @@ fn with_m_drives_gone_everything_reads_and_writes() {
 #[test]
 fn a_drive_that_comes_back_stale_changes_nothing() {
     run(async {
-        let sim = world(5, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(5).await;
         let (mut model, mut chance) = (BTreeMap::new(), Chance(99));
         server.stop().await;
         for round in 0..6u64 {
@@ -78,8 +76,7 @@ fn a_drive_that_comes_back_stale_changes_nothing() {
 #[test]
 fn a_write_that_fails_latches_the_drive_and_nothing_else() {
     run(async {
-        let sim = world(9, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(9).await;
         let mut model = BTreeMap::new();
         sim.inject(paths(4)[1].join("basalt.meta"), OpKind::Write, 3, Fault::Fail(5));
         sim.inject(paths(4)[2].join("basalt.data"), OpKind::Sync, 2, Fault::Fail(5));
@@ -120,8 +117,7 @@ fn a_drive_that_fails_at_any_write_costs_no_client_anything() {
 #[test]
 fn drives_that_another_server_has_taken_take_nothing_from_the_first() {
     run(async {
-        let sim = world(12, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(12).await;
         server.put("kept", body("kept", 1, 100)).await.expect("a put");
         // Our locks were worth nothing, and another server begins.
         let places = |copy: usize| paths(4).into_iter().map(move |path| (path.join("basalt.meta"), copy));
@@ -157,8 +153,7 @@ fn drives_that_another_server_has_taken_take_nothing_from_the_first() {
 #[test]
 fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start() {
     run(async {
-        let sim = world(11, 4);
-        let server = fresh_on(&sim, &request(4, 2)).await;
+        let (sim, server) = fresh_pool(11).await;
         server.put("kept", body("kept", 1, 100)).await.expect("a put");
         paths(4)[..3].iter().for_each(|path| sim.kill(path));
         assert!(server.put("lost", body("lost", 1, 100)).await.is_err());

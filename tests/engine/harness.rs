@@ -84,6 +84,13 @@ pub async fn fresh_on(sim: &SimWorld, request: &Request) -> Server {
     with_bucket(start(sim, request).await.expect("a fresh pool")).await
 }
 
+/// A world of four drives, and a store on them that survives the loss of two.
+pub async fn fresh_pool(seed: u64) -> (SimWorld, Server) {
+    let sim = world(seed, 4);
+    let server = fresh_on(&sim, &request(4, 2)).await;
+    (sim, server)
+}
+
 /// The same with so many cores.
 pub async fn fresh_on_cores(sim: &SimWorld, request: &Request, cores: usize) -> Server {
     with_bucket(start_on_cores(sim, request, cores).await.expect("a fresh pool")).await

@@ -12,7 +12,7 @@ use crate::base::limits::PAGE;
 use crate::drive::device::Area;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::{Access, File};
-use crate::io::world::{Lock, World};
+use crate::io::world::{Lock, Place, World};
 use crate::pool::format::{self, DATA_FILE, META_FILE};
 
 pub struct Media {
@@ -27,8 +27,13 @@ impl Media {
     pub fn open(world: &World, path: &Path) -> Result<Self, InspectError> {
         let io = |source| InspectError::Io { path: path.to_owned(), source };
         // Asked first, because taking the lock would make a missing file.
-        if !world.exists(path) {
-            return Err(InspectError::Absent(path.to_owned()));
+        match world.place(path).map_err(io)? {
+            Place::Absent => return Err(InspectError::Absent(path.to_owned())),
+            Place::Other(kind) => {
+                let reason = format!("it is {kind}");
+                return Err(InspectError::NotADrive { path: path.to_owned(), reason });
+            }
+            Place::Drive => {}
         }
         let lock = world.lock(path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => InspectError::InUse(path.to_owned()),

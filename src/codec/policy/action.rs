@@ -82,6 +82,26 @@ actions! {
         AttachGroupPolicy DetachGroupPolicy ListAttachedGroupPolicies AttachRolePolicy DetachRolePolicy
         ListAttachedRolePolicies ListEntitiesForPolicy TagUser UntagUser ListUserTags GetAccountSummary
         ListAccountAliases GetAccountAuthorizationDetails SimulatePrincipalPolicy SimulateCustomPolicy
+        CreateAccountAlias DeleteAccountAlias ChangePassword CreateLoginProfile GetLoginProfile
+        UpdateLoginProfile DeleteLoginProfile GetAccountPasswordPolicy UpdateAccountPasswordPolicy
+        DeleteAccountPasswordPolicy CreateVirtualMFADevice DeleteVirtualMFADevice EnableMFADevice
+        DeactivateMFADevice ResyncMFADevice GetMFADevice ListMFADevices ListVirtualMFADevices
+        UploadSSHPublicKey GetSSHPublicKey UpdateSSHPublicKey DeleteSSHPublicKey ListSSHPublicKeys
+        UploadSigningCertificate UpdateSigningCertificate DeleteSigningCertificate ListSigningCertificates
+        CreateServiceSpecificCredential UpdateServiceSpecificCredential DeleteServiceSpecificCredential
+        ResetServiceSpecificCredential ListServiceSpecificCredentials CreateServiceLinkedRole
+        DeleteServiceLinkedRole GetServiceLinkedRoleDeletionStatus UpdateRoleDescription TagRole UntagRole
+        ListRoleTags TagPolicy UntagPolicy ListPolicyTags ListPoliciesGrantingServiceAccess
+        PutUserPermissionsBoundary DeleteUserPermissionsBoundary PutRolePermissionsBoundary
+        DeleteRolePermissionsBoundary CreateInstanceProfile GetInstanceProfile DeleteInstanceProfile
+        AddRoleToInstanceProfile RemoveRoleFromInstanceProfile ListInstanceProfiles
+        ListInstanceProfilesForRole CreateOpenIDConnectProvider GetOpenIDConnectProvider
+        DeleteOpenIDConnectProvider ListOpenIDConnectProviders AddClientIDToOpenIDConnectProvider
+        RemoveClientIDFromOpenIDConnectProvider UpdateOpenIDConnectProviderThumbprint CreateSAMLProvider
+        GetSAMLProvider UpdateSAMLProvider DeleteSAMLProvider ListSAMLProviders UploadServerCertificate
+        GetServerCertificate UpdateServerCertificate DeleteServerCertificate ListServerCertificates
+        GenerateCredentialReport GetCredentialReport GenerateServiceLastAccessedDetails
+        GetServiceLastAccessedDetails GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy
     }
     "sts" {
         AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity DecodeAuthorizationMessage

@@ -169,6 +169,11 @@ impl Test {
         }
     }
 
+    /// The key it is about.
+    pub fn name(&self) -> Name {
+        self.key.name
+    }
+
     /// Whether the value of the key has to be known.
     pub fn asks_for(&self, name: Name) -> bool {
         let in_operand = |operand: &Operand| match operand {

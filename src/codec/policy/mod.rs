@@ -10,6 +10,7 @@
 //! "Policies and permissions in Amazon S3".
 
 mod action;
+mod applies;
 mod condition;
 mod json;
 mod key;

@@ -5,6 +5,7 @@
 //! from cheap to dear: action, resource, principal, conditions.
 
 use super::action::{Action, ActionSet};
+use super::applies;
 use super::condition::{self, Test};
 use super::json::Json;
 use super::key::Name;
@@ -70,6 +71,9 @@ impl Statement {
         };
         if let (Holder::Bucket(_), false, false) = (holder, other_actions, other_resources) {
             check_kinds(&action_texts, &resource_texts)?;
+        }
+        if let (Holder::Bucket(_), false) = (holder, other_actions) {
+            applies::check(&statement.tests, &statement.actions)?;
         }
         Ok((statement, sid(get("Sid"), holder)?))
     }

@@ -16,6 +16,10 @@ pub enum AuthError {
     #[error("{reason}")]
     QueryMalformed { reason: String, expected_region: Option<Box<str>> },
 
+    /// An `Authorization` header of Version 2 cannot be read.
+    #[error("AWS authorization header is invalid. Expected AwsAccessKeyId:signature")]
+    OldHeaderMalformed,
+
     /// The parameters of a URL that is presigned with Version 2 cannot be read.
     #[error("{reason}")]
     OldQueryMalformed { reason: String },
@@ -94,9 +98,10 @@ impl AuthError {
             AuthError::HeaderMalformed { .. } => "AuthorizationHeaderMalformed",
             AuthError::QueryMalformed { .. } => "AuthorizationQueryParametersError",
             AuthError::UnsupportedMechanism | AuthError::MissingContentSha256 => "InvalidRequest",
-            AuthError::TwoMechanisms | AuthError::UnknownMechanism | AuthError::BadContentSha256 => {
-                "InvalidArgument"
-            }
+            AuthError::TwoMechanisms
+            | AuthError::UnknownMechanism
+            | AuthError::OldHeaderMalformed
+            | AuthError::BadContentSha256 => "InvalidArgument",
             AuthError::ContentSha256Mismatch { .. } => "XAmzContentSHA256Mismatch",
             AuthError::TimeTooSkewed { .. } => "RequestTimeTooSkewed",
             AuthError::MissingDate

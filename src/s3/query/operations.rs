@@ -51,6 +51,34 @@ pub(super) async fn dispatch(service: &str, mut query: Query<'_>) -> Result<Answ
         ("iam", "ListAttachedUserPolicies") => {
             list_nothing(query, Action::ListAttachedUserPolicies, "AttachedPolicies")
         }
+        ("iam", "ListUserTags") => list_nothing(query, Action::ListUserTags, "Tags"),
+        ("iam", "ListMFADevices") => list_nothing(query, Action::ListMFADevices, "MFADevices"),
+        ("iam", "ListSSHPublicKeys") => list_nothing(query, Action::ListSSHPublicKeys, "SSHPublicKeys"),
+        ("iam", "ListSigningCertificates") => {
+            list_nothing(query, Action::ListSigningCertificates, "Certificates")
+        }
+        ("iam", "ListServiceSpecificCredentials") => {
+            list_nothing(query, Action::ListServiceSpecificCredentials, "ServiceSpecificCredentials")
+        }
+        // Nor does an account have any, nor roles, nor providers of identities.
+        ("iam", "ListGroups") => list_none(query, Action::ListGroups, "group", "Groups"),
+        ("iam", "ListRoles") => list_none(query, Action::ListRoles, "role", "Roles"),
+        ("iam", "ListPolicies") => list_none(query, Action::ListPolicies, "policy", "Policies"),
+        ("iam", "ListInstanceProfiles") => {
+            list_none(query, Action::ListInstanceProfiles, "instance-profile", "InstanceProfiles")
+        }
+        ("iam", "ListVirtualMFADevices") => {
+            list_none(query, Action::ListVirtualMFADevices, "mfa", "VirtualMFADevices")
+        }
+        ("iam", "ListAccountAliases") => {
+            list_none(query, Action::ListAccountAliases, "alias", "AccountAliases")
+        }
+        ("iam", "ListOpenIDConnectProviders") => {
+            list_none(query, Action::ListOpenIDConnectProviders, "oidc-provider", "OpenIDConnectProviderList")
+        }
+        ("iam", "ListSAMLProviders") => {
+            list_none(query, Action::ListSAMLProviders, "saml-provider", "SAMLProviderList")
+        }
         (_, other) => Err(no_action(other, version.as_deref())),
     }
 }
@@ -323,18 +351,50 @@ async fn delete_policy(query: &mut Query<'_>) -> Result<Answer> {
     Ok(Answer::empty("DeleteUserPolicy"))
 }
 
+/// Of a user, or of the caller where none is named.
 fn list_nothing(query: &mut Query<'_>, action: Action, list: &'static str) -> Result<Answer> {
-    let user = query.form.need("UserName")?;
+    let needed =
+        matches!(action, Action::ListGroupsForUser | Action::ListAttachedUserPolicies | Action::ListUserTags);
+    let user = match needed {
+        true => Some(query.form.need("UserName")?),
+        false => query.form.take("UserName").or_else(|| query.own_name()),
+    };
+    let _ = query.form.take("ServiceName");
+    end_of_list(query)?;
+    match &user {
+        Some(user) => {
+            let account = admit_user(query, action, user)?;
+            users::get(&query.edge.store, &account, user)?;
+        }
+        None => query.admit(action, &format!("arn:aws:iam::{}:root", query.account()?.id))?,
+    }
+    Ok(empty_list(action, list))
+}
+
+/// Of the account.
+fn list_none(query: &mut Query<'_>, action: Action, kind: &str, list: &'static str) -> Result<Answer> {
+    for filter in ["Scope", "OnlyAttached", "PolicyUsageFilter", "AssignmentStatus"] {
+        let _ = query.form.take(filter);
+    }
+    let prefix = query.form.take("PathPrefix").unwrap_or_else(|| "/".to_owned());
+    end_of_list(query)?;
+    query.admit(action, &format!("arn:aws:iam::{}:{kind}{prefix}", query.account()?.id))?;
+    Ok(empty_list(action, list))
+}
+
+/// Which part of a list is meant makes no difference where there is nothing.
+fn end_of_list(query: &mut Query<'_>) -> Result<()> {
     let _ = (query.form.take("Marker"), query.form.limit()?, query.form.take("PathPrefix"));
-    query.form.end()?;
-    let account = admit_user(query, action, &user)?;
-    users::get(&query.edge.store, &account, &user)?;
+    query.form.end()
+}
+
+fn empty_list(action: Action, list: &'static str) -> Answer {
     let name = action.name().strip_prefix("iam:").unwrap_or_default();
-    Ok(Answer::of(name, move |w| {
+    Answer::of(name, move |w| {
         w.open(list);
         w.close(list);
         write_more(w, None);
-    }))
+    })
 }
 
 // ---- Shared ----

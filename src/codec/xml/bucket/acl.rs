@@ -4,7 +4,7 @@
 //! attribute that says the same is written, and not needed when read. Who may change an ACL, and
 //! whether grantees exist, is decided where access is judged.
 
-use super::super::read::{BAD_WORD, Document, MISSING, UNEXPECTED, XmlError, once, texts};
+use super::super::read::{BAD_WORD, Document, Fault, MISSING, UNEXPECTED, XmlError, once, texts};
 use super::super::write::XmlWriter;
 use super::Configuration;
 use crate::base::limits::GRANTS_MAX;
@@ -175,7 +175,10 @@ fn read_grantee(document: &mut Document<'_>) -> Result<Grantee, XmlError> {
         texts(document, &[b"ID", b"DisplayName", b"URI", b"EmailAddress", b"Type"])?;
     match (id, uri, email) {
         (Some(id), None, None) => Ok(Grantee::User(AclOwner { id, display_name })),
-        (None, Some(uri), None) => Ok(Grantee::Group(Group::from_uri(&uri).ok_or(BAD_WORD)?)),
+        (None, Some(uri), None) => {
+            let unknown = || XmlError::Invalid(Fault::Argument, "Invalid group uri".into());
+            Ok(Grantee::Group(Group::from_uri(&uri).ok_or_else(unknown)?))
+        }
         (None, None, Some(email)) => Ok(Grantee::Email(email)),
         _ => Err(XmlError::Malformed("a grantee is named by exactly one of ID, URI and EmailAddress")),
     }
@@ -233,12 +236,13 @@ mod tests {
             "<Grant><Grantee><ID>x</ID></Grantee></Grant>".into(),
             format!("<Grant><Grantee/>{read}</Grant>"),
             format!("<Grant><Grantee><ID>x</ID><URI>u</URI></Grantee>{read}</Grant>"),
-            format!("<Grant><Grantee><URI>http://elsewhere</URI></Grantee>{read}</Grant>"),
             "<Grant><Grantee><ID>x</ID></Grantee><Permission>ALL</Permission></Grant>".into(),
             format!("<Grant><Grantee><ID>x</ID></Grantee>{read}</Grant>").repeat(GRANTS_MAX + 1),
         ] {
             assert!(matches!(with(&grant), Err(XmlError::Malformed(_))), "{grant:.200}");
         }
+        let elsewhere = with(&format!("<Grant><Grantee><URI>http://elsewhere</URI></Grantee>{read}</Grant>"));
+        assert!(matches!(elsewhere, Err(XmlError::Invalid(Fault::Argument, _))));
         assert!(
             Acl::parse(format!("<AccessControlPolicy>{owner}</AccessControlPolicy>").as_bytes()).is_err()
         );
