@@ -100,7 +100,9 @@ impl Client {
     /// Segments that nothing is left in go to other shards after a while.
     async fn empty_out(&mut self, server: &Server) {
         self.delete_from(server, 0, usize::MAX).await;
-        tokio::time::sleep(Duration::from_secs(self.chance.below(30))).await;
+        let mut clock = tokio::time::interval(Duration::from_secs(1 + self.chance.below(30)));
+        clock.tick().await;
+        clock.tick().await;
     }
 
     async fn delete_some(&mut self, server: &Server) {

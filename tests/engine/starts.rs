@@ -1,5 +1,8 @@
 //! Starts that the power cut off, and drives that were away then: what a drive has from before never wins over what
 //! the others have since, and a start changes nothing that another one needs before it is through.
+//!
+//! What makes such starts differ is injected: a write that one drive alone loses, a power cut at each write of the
+//! start, a drive that is away the next time. The measure is bodies, and that every page has one owner.
 
 use basalt::base::join::join_all;
 use basalt::drive::superblock::COPIES;
