@@ -330,6 +330,8 @@ pub const LARGE_BYTES_MIN: u64 = 64 << 20;
 pub const CHUNK_BLOCKS: usize = 16;
 /// Object bytes in one pack: large enough that its stripes are written in long pieces.
 pub const PACK_BYTES: usize = MIB;
+/// Object bytes of a pack that is not made smaller where there is no place for it: it takes a few pages of each drive.
+pub const PACK_BYTES_SPLIT_MIN: usize = 16 * 1024;
 /// Usages of buckets whose values a checkpoint reads at a time, and what a change to one takes in memory; as
 /// packs. Usages that a start reads in one step of a shard: less than 1 ms.
 pub const USAGES_FOLDED_AT_ONCE: usize = PACKS_FOLDED_AT_ONCE;
@@ -526,11 +528,16 @@ pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
 pub const HEADERS_READ_AT_ONCE: usize = 64;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 pub const RETIRE_PAUSE_MS: u64 = 250;
+/// The same for all but the oldest, which may be a dozen a core: 4 MiB of each are read before it is known that there is
+/// no place.
+pub const RETIRE_YOUNGER_PAUSE_MS: u64 = 4_000;
 /// The same for one that lacks mirrors: nobody waits for its room, and trying may go on for as long as a drive is
 /// bad.
 pub const RETIRE_WEAK_PAUSE_MS: u64 = 30_000;
 /// Turns of the upkeep tick between two looks at empty segments: ten seconds.
 pub const SURRENDER_TICKS: u32 = 400;
+/// The same between two looks at the reserve of the drives: it counts some thousand slots a drive.
+pub const RESERVE_TICKS: u32 = 20;
 /// Empty segments a shard keeps on each drive before it gives one back: the next claim costs a write of its header.
 pub const SPARE_SEGMENTS_MAX: usize = 1;
 /// Bytes a memtable need not exceed however much memory there is: a larger one only makes the next start longer,

@@ -86,6 +86,10 @@ pub struct Log {
     ready: Notify,
     /// No segment could be created when one was last tried.
     scarce: Cell<bool>,
+    /// There is none at all, and one is tried out of what is kept for that.
+    at_last: Cell<bool>,
+    /// The last room of the drives was needed and has not come back.
+    spent: Cell<bool>,
     /// The oldest segment could not be emptied when it was last tried.
     stuck: Cell<bool>,
     relieved: Notify,
@@ -143,6 +147,9 @@ impl Log {
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
         let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
         Rc::new(Log {
+            spent: Cell::new(pool.is_spent()),
+            // Where it may be so, nothing is added before the oldest segment was tried.
+            stuck: Cell::new(pool.is_spent()),
             pool,
             logs,
             stream,
@@ -161,7 +168,7 @@ impl Log {
             prepare: Notify::new(),
             ready: Notify::new(),
             scarce: Cell::default(),
-            stuck: Cell::default(),
+            at_last: Cell::default(),
             relieved: Notify::new(),
             weak: RefCell::default(),
             unreadable: RefCell::default(),
@@ -240,7 +247,8 @@ impl Log {
 
     /// Whether records that add bytes are refused.
     pub fn is_full(&self) -> bool {
-        self.pool.is_short() || self.stuck.get() && (self.lacks(2) || self.wants_retiring())
+        let is_crammed = || self.spent.get() || self.lacks(2) || self.wants_retiring();
+        self.pool.is_short() || self.stuck.get() && is_crammed()
     }
 
     /// Whether fewer segments than that can still be begun.
@@ -257,6 +265,18 @@ impl Log {
     /// there are no more.
     pub fn wants_retiring(&self) -> bool {
         self.live_segments() > self.segments_max / 2 || self.is_scarce()
+    }
+
+    /// Looks whether the last room of the drives was needed, or has come back.
+    pub fn look_at_reserve(&self) {
+        if self.spent.replace(self.pool.is_spent()) != self.spent.get() {
+            self.relieved.notify_waiters();
+        }
+    }
+
+    /// Whether there was no segment at all to be begun, and is no room for another one yet.
+    pub fn is_at_last(&self) -> bool {
+        self.scarce.get() && self.spent.get()
     }
 
     /// Whether little is left before records that add bytes have to wait.
@@ -456,7 +476,7 @@ impl Log {
                 continue;
             }
             self.pool.mirrors()?;
-            if full_is_bearable && self.scarce.get() {
+            if full_is_bearable && self.scarce.get() && !self.at_last.get() {
                 return Err(PoolError::Full);
             }
             self.prepare.notify_one();
@@ -469,12 +489,13 @@ impl Log {
         let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
-                let failed = self.pool.failed();
-                match self.create_segment().await {
+                let (failed, at_last) = (self.pool.failed(), self.at_last.get());
+                match self.create_segment(at_last).await {
                     Ok(next) => {
                         *self.prepared.borrow_mut() = Some(next);
-                        self.scarce.set(false);
-                        self.relieved.notify_waiters();
+                        self.at_last.set(false);
+                        self.look_at_reserve();
+                        self.set_scarce(at_last);
                         failures = 0;
                     }
                     // The drive that failed is latched by now, so the next try goes to others.
@@ -489,8 +510,13 @@ impl Log {
                         continue;
                     }
                     Err(error) => {
+                        // Who waits for a segment where there is none at all is not refused before the last try.
+                        self.at_last.set(!at_last && self.current.borrow().is_none());
                         if !self.scarce.replace(true) {
                             tracing::warn!(%error, "no new log segment now");
+                        }
+                        if self.at_last.get() {
+                            continue;
                         }
                         self.pause().await;
                     }
@@ -498,14 +524,26 @@ impl Log {
                 self.ready.notify_one();
                 continue;
             }
+            if self.scarce.get() && self.prepared.borrow().is_some() {
+                self.set_scarce(!self.logs.has_room());
+                self.pause().await;
+                continue;
+            }
             self.prepare.notified().await;
         }
     }
 
-    async fn create_segment(&self) -> Result<(LogId, Mirrors), PoolError> {
+    fn set_scarce(&self, scarce: bool) {
+        self.scarce.set(scarce);
+        if !scarce {
+            self.relieved.notify_waiters();
+        }
+    }
+
+    async fn create_segment(&self, at_last: bool) -> Result<(LogId, Mirrors), PoolError> {
         let number = self.created.get() + 1;
         let id = log_id(self.pool.epoch, self.stream, number);
-        let created = self.logs.create(id).await;
+        let created = self.logs.create(id, at_last).await;
         // No header has the number of a segment that found no room, however often that was tried.
         if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
             self.created.set(number);

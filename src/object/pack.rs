@@ -21,7 +21,9 @@ use super::pins::Held;
 use super::shard::Shard;
 use super::writer::ShardAllocator;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{LOG_LOST_SECONDS, MOVES_STEPS_MAX, PACK_BYTES, PACK_RECORD_BYTES, PAGE};
+use crate::base::limits::{
+    LOG_LOST_SECONDS, MOVES_STEPS_MAX, PACK_BYTES, PACK_BYTES_SPLIT_MIN, PACK_RECORD_BYTES, PAGE,
+};
 use crate::base::metrics::JobKind;
 use crate::base::rest::Stint;
 use crate::catalog::batch::{self, Found};
@@ -61,6 +63,14 @@ pub struct Move {
     pub bytes: u32,
 }
 
+/// How a log segment is emptied.
+#[derive(Clone, Copy)]
+struct How {
+    /// What no mirror gives is left behind.
+    gives_up: bool,
+    purpose: Purpose,
+}
+
 type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
 /// Makes a full segment free of everything that matters and retires it.
@@ -79,8 +89,16 @@ pub async fn retire(
         })
         .await?;
     }
-    let gives_up = log.unreadable_for(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS);
-    let lost = match pack_away(core, sealed.clone(), urgency.clone(), gives_up).await {
+    let how = How {
+        gives_up: log.unreadable_for(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS),
+        // Where the log has no room, or the file system, emptying it is worth what is kept for the system.
+        purpose: match log.is_at_last() {
+            true => Purpose::Emptying,
+            false if core.pool.is_short() => Purpose::Moves,
+            false => Purpose::Objects,
+        },
+    };
+    let lost = match pack_away(core, sealed.clone(), urgency.clone(), how).await {
         Err(error @ ObjectError::Unreadable(_)) => {
             log.note_unreadable(sealed.id);
             return Err(error);
@@ -106,31 +124,21 @@ pub async fn retire(
 }
 
 /// Packs what lives in a segment, on the background core if there is one. Bytes that were given up.
-async fn pack_away(
-    core: &Rc<Core>,
-    sealed: Sealed,
-    urgency: Urgency,
-    gives_up: bool,
-) -> Result<u64, ObjectError> {
+async fn pack_away(core: &Rc<Core>, sealed: Sealed, urgency: Urgency, how: How) -> Result<u64, ObjectError> {
     let pack = move |core: Rc<Core>| async move {
         let pace = Pace::new(&core, JobKind::Pack, urgency);
-        pack_segment(&core, &sealed, &pace, gives_up).await
+        pack_segment(&core, &sealed, &pace, how).await
     };
     core.in_background(pack).await.unwrap_or(Err(ObjectError::SlowDown))
 }
 
-async fn pack_segment(
-    core: &Rc<Core>,
-    sealed: &Sealed,
-    pace: &Pace,
-    gives_up: bool,
-) -> Result<u64, ObjectError> {
+async fn pack_segment(core: &Rc<Core>, sealed: &Sealed, pace: &Pace, how: How) -> Result<u64, ObjectError> {
     let mut piles = Piles::new();
     let (mut offset, mut lost) = (PAGE as u32, 0);
     while offset < sealed.bytes {
         let Some(mirrors) = core.logs.get(sealed.id) else { return Ok(lost) };
         let window = match window_at(core, sealed, &mirrors, offset).await {
-            Err(ObjectError::Unreadable(reason)) if gives_up && is_beyond_hope(core, &mirrors) => {
+            Err(ObjectError::Unreadable(reason)) if how.gives_up && is_beyond_hope(core, &mirrors) => {
                 let next = replay::next_batch(&core.pool, sealed.id, &mirrors, offset, sealed.bytes).await;
                 let bytes = u64::from(next - offset);
                 tracing::error!(
@@ -153,10 +161,10 @@ async fn pack_segment(
             at += len;
             offset += len as u32;
         }
-        flush_piles(core, &mut piles, PACK_BYTES).await?;
+        flush_piles(core, &mut piles, PACK_BYTES, how.purpose).await?;
         pace.step(at as u64).await?;
     }
-    flush_piles(core, &mut piles, 1).await?;
+    flush_piles(core, &mut piles, 1, how.purpose).await?;
     Ok(lost)
 }
 
@@ -199,12 +207,14 @@ fn pile_up(piles: &mut Piles, log: LogId, offset: u32, batch: &Bytes, record: Fo
 }
 
 /// Packs every pile of at least `bytes_min`.
-async fn flush_piles(core: &Rc<Core>, piles: &mut Piles, bytes_min: usize) -> Result<(), ObjectError> {
-    // Where the file system is full, emptying the log is worth the room that is kept for the system.
-    let purpose = if core.pool.is_short() { Purpose::Moves } else { Purpose::Objects };
+async fn flush_piles(
+    core: &Rc<Core>,
+    piles: &mut Piles,
+    bytes_min: usize,
+    purpose: Purpose,
+) -> Result<(), ObjectError> {
     for (shard, pile) in piles.iter_mut() {
-        let bytes: usize = pile.iter().map(|candidate| candidate.body.len()).sum();
-        if bytes >= bytes_min {
+        if weight(pile) >= bytes_min {
             pack_pile(core, *shard, std::mem::take(pile), purpose).await?;
         }
     }
@@ -227,14 +237,41 @@ pub(super) async fn pack_pile(
         // What the record will say of it.
         let added = candidate.key.len() + value + 16;
         if bytes + candidate.body.len() > PACK_BYTES || cost + added > PACK_RECORD_BYTES {
-            write_pack(core, shard, std::mem::take(&mut pack), purpose).await?;
+            write_packs(core, shard, std::mem::take(&mut pack), purpose).await?;
             (bytes, cost) = (0, 0);
         }
         bytes += candidate.body.len();
         cost += added;
         pack.push(candidate);
     }
-    if pack.is_empty() { Ok(()) } else { write_pack(core, shard, pack, purpose).await }
+    if pack.is_empty() { Ok(()) } else { write_packs(core, shard, pack, purpose).await }
+}
+
+/// One pack; or several smaller ones, where the log has to be emptied into what is left between others.
+async fn write_packs(
+    core: &Rc<Core>,
+    shard: ShardId,
+    pack: Vec<Candidate>,
+    purpose: Purpose,
+) -> Result<(), ObjectError> {
+    if purpose != Purpose::Emptying {
+        return write_pack(core, shard, pack, purpose).await;
+    }
+    let mut waiting = vec![pack];
+    while let Some(mut pack) = waiting.pop() {
+        match write_pack(core, shard, pack.clone(), purpose).await {
+            Err(ObjectError::StorageFull) if pack.len() > 1 && weight(&pack) > PACK_BYTES_SPLIT_MIN => {
+                waiting.push(pack.split_off(pack.len() / 2));
+                waiting.push(pack);
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn weight(pack: &[Candidate]) -> usize {
+    pack.iter().map(|candidate| candidate.body.len()).sum()
 }
 
 async fn write_pack(
@@ -245,8 +282,7 @@ async fn write_pack(
 ) -> Result<(), ObjectError> {
     let members = pack.iter().map(|candidate| (&candidate.key[..], candidate.body.len() as u32));
     let directory = Bytes::from(directory::encode(members));
-    let bodies: usize = pack.iter().map(|candidate| candidate.body.len()).sum();
-    let bytes = (bodies + directory.len()) as u64;
+    let bytes = (weight(&pack) + directory.len()) as u64;
     let id = core.pool.world.random_u64();
     let allocator = ShardAllocator { core: core.clone(), shard, purpose };
     let mut writer = core.writes.extent(allocator, core.pool.world.random_u64(), Some(bytes));

@@ -15,7 +15,8 @@ use super::pack;
 use super::rhythm::Rhythm;
 use super::shard::Shard;
 use crate::base::limits::{
-    COMPACT_TICKS, FOLD_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, SURRENDER_TICKS,
+    COMPACT_TICKS, FOLD_TICKS, RESERVE_TICKS, RETIRE_PAUSE_MS, RETIRE_WEAK_PAUSE_MS, RETIRE_YOUNGER_PAUSE_MS,
+    SURRENDER_TICKS,
 };
 use crate::catalog::log::Log;
 
@@ -95,14 +96,21 @@ pub async fn tend_pressure(core: Rc<Core>, log: Rc<Log>, packing: Urgency) {
 
 /// Retires the oldest log segments when the log asks for it, and tells it when that does not work.
 pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
-    let (mut was_stuck, mut weak_next) = (false, Instant::now());
+    let (mut was_stuck, mut weak_next, mut younger_next) = (false, Instant::now(), Instant::now());
     let mut rhythm = Rhythm::new(&core.peers);
     loop {
-        rhythm.tick().await;
+        let ticks = rhythm.tick().await;
         if log.is_over() {
             return;
         }
+        if ticks.is_due(RESERVE_TICKS) {
+            log.look_at_reserve();
+        }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
+        if stuck && Instant::now() >= younger_next {
+            retire_younger(&core, &log, &urgency).await;
+            younger_next = Instant::now() + Duration::from_millis(RETIRE_YOUNGER_PAUSE_MS);
+        }
         log.set_stuck(stuck);
         if Instant::now() >= weak_next && !retire_weak(&core, &log, &urgency).await {
             weak_next = Instant::now() + Duration::from_millis(RETIRE_WEAK_PAUSE_MS);
@@ -128,6 +136,19 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: 
         log.set_stuck(false);
     }
     true
+}
+
+/// Empties segments out of turn, while what lives in the oldest has no place: those of starts since then hold little
+/// but deletions, and each gives room to delete more.
+async fn retire_younger(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
+    for younger in log.sealed().iter().skip(1) {
+        if !log.wants_retiring() || log.is_over() {
+            return;
+        }
+        if let Err(error) = pack::retire(core, log, younger, urgency).await {
+            tracing::debug!(log = %younger.id, %error, "nor is this log segment retired");
+        }
+    }
 }
 
 /// Empties packs that are mostly dead, a few of each shard in turn. The shard is asked first: no job is handed out

@@ -156,6 +156,13 @@ impl Pool {
         let roomy = self.healthy().filter(|drive| !self.table(drive.id()).ballast.is_short()).count();
         self.mirrors_min().is_ok_and(|needed| roomy < needed)
     }
+
+    /// The same of the segments that are kept: when the last of them were needed, nothing is added before the log can
+    /// be emptied as usual, or each start on full drives would find less.
+    pub fn is_spent(&self) -> bool {
+        let whole = self.healthy().filter(|drive| self.table(drive.id()).is_whole()).count();
+        self.mirrors_min().is_ok_and(|needed| whole < needed)
+    }
 }
 
 /// The file system has no room for this.

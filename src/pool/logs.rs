@@ -70,15 +70,22 @@ impl Logs {
         Logs { pool, directory, turn: RefCell::default() }
     }
 
-    /// A new log segment on as many drives as are needed, ready to be written behind its header.
-    pub async fn create(&self, id: LogId) -> Result<Mirrors, PoolError> {
+    /// Whether a log segment could be begun on as many drives as is safe.
+    pub fn has_room(&self) -> bool {
+        let roomy = self.pool.healthy().filter(|drive| self.pool.table(drive.id()).takes_log()).count();
+        self.pool.mirrors_min().is_ok_and(|needed| roomy >= needed)
+    }
+
+    /// A new log segment on as many drives as are needed, ready to be written behind its header. `at_last` is for
+    /// a core that has none (`pool::segments`).
+    pub async fn create(&self, id: LogId, at_last: bool) -> Result<Mirrors, PoolError> {
         let wanted = self.pool.mirrors()?;
         let mut claimed: Vec<(Rc<Drive>, Mirror)> = Vec::with_capacity(wanted);
         for drive in self.rotation() {
             if claimed.len() == wanted {
                 break;
             }
-            if let Some(segment) = self.claim(&drive).await {
+            if let Some(segment) = self.claim(&drive, at_last).await {
                 let drive_id = drive.id();
                 claimed.push((drive, Mirror { drive: drive_id, segment }));
             }
@@ -109,8 +116,8 @@ impl Logs {
         drives
     }
 
-    async fn claim(&self, drive: &Rc<Drive>) -> Option<u32> {
-        let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log()?;
+    async fn claim(&self, drive: &Rc<Drive>, at_last: bool) -> Option<u32> {
+        let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log(at_last)?;
         let zeroed = self.pool.with_ballast(drive, Some(Share::Log), || self.zero(drive, segment));
         if fresh && let Err(error) = zeroed.await {
             self.pool.table(drive.id()).set(segment, Slot::Untouched);

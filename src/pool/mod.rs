@@ -116,7 +116,7 @@ impl Pool {
         let claim = table.claim_data(shard, purpose).ok_or(PoolError::Full)?;
         let share = match purpose {
             Purpose::Objects => None,
-            Purpose::Moves => Some(Share::Moves),
+            Purpose::Moves | Purpose::Emptying => Some(Share::Moves),
             Purpose::System => Some(Share::Catalog),
         };
         let reserve = || self.reserve_data(drive, claim.segment);

@@ -423,10 +423,11 @@ impl ShardSpace {
     /// Gives emptied segments back to the drives, so that other shards may have them.
     pub async fn surrender(&self) -> Result<(), PoolError> {
         let _heading = self.heading.lock().await;
+        let kept = if self.pool.is_spent() { 0 } else { SPARE_SEGMENTS_MAX };
         for drive in self.pool.drives.iter().filter(|drive| drive.is_healthy()) {
             loop {
                 let index = usize::from(drive.id().0);
-                let Some(segment) = self.spaces.borrow_mut()[index].surrender(SPARE_SEGMENTS_MAX) else {
+                let Some(segment) = self.spaces.borrow_mut()[index].surrender(kept) else {
                     break;
                 };
                 self.pool.give_back(drive, segment).await?;

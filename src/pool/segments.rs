@@ -10,6 +10,9 @@ use std::sync::Mutex;
 use super::ballast::Ballast;
 use crate::base::ids::{DriveId, ShardId};
 
+/// The part of the reserve that a core without a log segment leaves to the catalog: one in this many.
+const LAST_SHARE: usize = 4;
+
 /// Who may take the last free segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -18,6 +21,9 @@ pub enum Purpose {
     /// Objects out of sparse packs: gives back more than it takes, but later, so it leaves half of the
     /// reserve to what comes first.
     Moves,
+    /// Objects out of the log where that can begin no segment: until they have gone nothing can be deleted, so they
+    /// may have all but the last.
+    Emptying,
     /// Runs of the catalog and what frees space: may use the reserve.
     System,
 }
@@ -63,6 +69,7 @@ impl SegmentTable {
         let floor = match purpose {
             Purpose::Objects => self.reserve,
             Purpose::Moves => self.reserve / 2,
+            Purpose::Emptying => self.reserve / LAST_SHARE / 2,
             Purpose::System => 0,
         };
         if free <= floor {
@@ -75,21 +82,38 @@ impl SegmentTable {
     }
 
     /// A segment for the log: a spare one, else a free one, which has to be zero-filled. Half of the
-    /// reserve is for the catalog alone: without runs no log segment is ever emptied.
-    pub fn claim_log(&self) -> Option<Claim> {
+    /// reserve is for the catalog alone: without runs no log segment is ever emptied. A core that has no segment at
+    /// all, as every one after a start, gets one `at_last` out of that half too: without it nothing can be deleted.
+    pub fn claim_log(&self, at_last: bool) -> Option<Claim> {
         let mut slots = self.lock();
+        if !self.has_log_room(&slots, at_last) {
+            return None;
+        }
         if let Some(at) = slots.iter().position(|slot| *slot == Slot::Spare) {
             slots[at] = Slot::Log;
             return Some(Claim { segment: at as u32, fresh: false });
-        }
-        let free = |slot: &Slot| matches!(slot, Slot::Untouched | Slot::Empty);
-        if slots.iter().filter(|slot| free(slot)).count() <= self.reserve / 2 {
-            return None;
         }
         let untouched = slots.iter().position(|slot| *slot == Slot::Untouched);
         let at = untouched.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty))?;
         slots[at] = Slot::Log;
         Some(Claim { segment: at as u32, fresh: true })
+    }
+
+    /// Whether nobody has taken of the half of the reserve that is kept from the log.
+    pub fn is_whole(&self) -> bool {
+        self.lock().iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count()
+            >= self.reserve / 2
+    }
+
+    /// Whether the log could begin a segment here.
+    pub fn takes_log(&self) -> bool {
+        self.has_log_room(&self.lock(), false)
+    }
+
+    fn has_log_room(&self, slots: &[Slot], at_last: bool) -> bool {
+        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        let floor = self.reserve / if at_last { LAST_SHARE } else { 2 };
+        free > floor || slots.contains(&Slot::Spare)
     }
 
     /// A durable record of the shard names space in a segment whose header does not: true when nobody
@@ -161,10 +185,26 @@ mod tests {
         assert_eq!(table.claim_data(shard, Purpose::Objects), Some(Claim { segment: 0, fresh: true }));
         assert!(table.claim_data(shard, Purpose::Objects).is_some());
         assert_eq!(table.claim_data(shard, Purpose::Objects), None);
-        assert!(table.claim_log().is_some());
-        assert_eq!(table.claim_log(), None);
+        assert!(table.takes_log() && table.claim_log(false).is_some());
+        assert!(!table.takes_log() && table.claim_log(false).is_none());
         assert!(table.claim_data(shard, Purpose::System).is_some());
         assert_eq!(table.claim_data(shard, Purpose::System), None);
+    }
+
+    #[test]
+    fn what_empties_the_log_may_go_further_than_what_fills_it() {
+        let table = SegmentTable::new(DriveId(0), vec![Slot::Untouched; 8], 8);
+        let shard = ShardId(0);
+        let claims =
+            |claim: &dyn Fn() -> bool| std::iter::repeat_with(claim).take_while(|found| *found).count();
+        assert_eq!(claims(&|| table.claim_data(shard, Purpose::Objects).is_some()), 0);
+        assert_eq!(claims(&|| table.claim_log(false).is_some()), 4);
+        assert_eq!(claims(&|| table.claim_data(shard, Purpose::Moves).is_some()), 0);
+        assert!(table.is_whole());
+        assert_eq!(claims(&|| table.claim_log(true).is_some()), 2);
+        assert!(!table.is_whole());
+        assert_eq!(claims(&|| table.claim_data(shard, Purpose::Emptying).is_some()), 1);
+        assert_eq!(claims(&|| table.claim_data(shard, Purpose::System).is_some()), 1);
     }
 
     #[test]
@@ -181,7 +221,7 @@ mod tests {
     #[test]
     fn a_damaged_segment_is_given_out_only_when_all_shards_have_spoken() {
         let table = SegmentTable::new(DriveId(0), vec![Slot::Damaged], 0);
-        assert_eq!((table.claim_log(), table.claim_data(ShardId(0), Purpose::System)), (None, None));
+        assert_eq!((table.claim_log(true), table.claim_data(ShardId(0), Purpose::System)), (None, None));
         table.settle();
         assert!(table.claim_data(ShardId(0), Purpose::System).is_some());
     }
@@ -192,6 +232,6 @@ mod tests {
         table.set(2, Slot::Empty);
         table.set(3, Slot::Spare);
         assert_eq!(table.claim_data(ShardId(1), Purpose::Objects), Some(Claim { segment: 2, fresh: true }));
-        assert_eq!(table.claim_log(), Some(Claim { segment: 3, fresh: false }));
+        assert_eq!(table.claim_log(false), Some(Claim { segment: 3, fresh: false }));
     }
 }

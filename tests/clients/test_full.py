@@ -50,7 +50,7 @@ def check_full_but_alive(server, wire, size, count):
 
 
 def test_full_of_small_objects(new_basalt):
-    """Small objects live in the log first: its segments must not run out for good."""
+    """Small objects live in the log first: its segments must not run out for good, and each start begins new ones."""
     server = new_basalt(options=CAPACITY).start()
     server.s3().create_bucket(Bucket=BUCKET)
     size = 15 * KIB
@@ -61,6 +61,18 @@ def test_full_of_small_objects(new_basalt):
         check_refusal(refusal)
         if count > 2:
             check_full_but_alive(server, wire, size, count)
+        tiny, refusal = fill(wire, 2000)
+        check_refusal(refusal)
+    for turn in range(6):
+        server.kill() if turn % 2 else server.stop()
+        server.spawn()
+        until(lambda: server.health("live") == 200, 60, "the server to answer")
+        with server.wire() as wire:
+            for number in range(20):
+                wire.put(BUCKET, f"perhaps/{turn}/{number}", content(5000))
+            wire.delete(BUCKET, f"{size}/{turn:06}").expect(204)
+            assert wire.get(BUCKET, f"2000/{tiny - 1:06}").body == content(2000, f"2000/{tiny - 1}")
+    with server.wire() as wire:
         for number in range(large):
             wire.delete(BUCKET, f"{8 * MIB}/{number:06}").expect(204)
         until(lambda: wire.put(BUCKET, "room", content(64 * MIB)).status == 200, 60, "room after deleting")
