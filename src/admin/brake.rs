@@ -1,9 +1,9 @@
 //! The log does not run away: what one place in the code says again and again is said about once a second.
 //!
-//! Owns [`Brake`], a layer of the log that every event passes. Each place may say some lines at once, then one a second
-//! (`base::limits`); with the next line of the place stands how many were left out before it, so that the log never looks
-//! calmer than it is; figures of everything that may go wrong often are in the metrics as well. What is asked for by its level (debug,
-//! trace) is not slowed down: whoever asks for that wants all of it.
+//! Owns [`Brake`], a layer of the log that every event passes. Each place may say some lines at once, then one a
+//! second (`base::limits`); with the next line of the place stands how many were left out before it. Figures of
+//! everything that may go wrong often are in the metrics as well. What is asked for by its level (debug, trace) is not
+//! slowed down: whoever asks for that wants all of it.
 //!
 //! Invariants: memory is one entry for each place in the code; the lock is held for a few instructions, by threads that
 //! are about to write a line and take a lock for that anyway.
@@ -36,7 +36,10 @@ struct Place {
 
 impl<S: Subscriber> Layer<S> for Brake {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        *event.metadata().level() > Level::INFO || self.takes(event.metadata().callsite(), Instant::now())
+        let place = event.metadata();
+        // What is left out is said once for each line that is said.
+        let is_free = *place.level() > Level::INFO || place.target() == module_path!();
+        is_free || self.takes(place.callsite(), Instant::now())
     }
 
     /// Runs when the line itself is written.
@@ -45,7 +48,8 @@ impl<S: Subscriber> Layer<S> for Brake {
         if lines > 0 {
             tracing::warn!(
                 lines,
-                "lines such as the one before were left out: they came faster than one a second"
+                place = event.metadata().name(),
+                "lines of one place were left out: they came faster than one a second"
             );
         }
     }

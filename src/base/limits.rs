@@ -528,8 +528,8 @@ pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
 pub const HEADERS_READ_AT_ONCE: usize = 64;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 pub const RETIRE_PAUSE_MS: u64 = 250;
-/// The same for all but the oldest, which may be a dozen a core: 4 MiB of each are read before it is known that there is
-/// no place.
+/// The same for all but the oldest, which may be a dozen a core: 4 MiB of each are read before it is known that there
+/// is no place.
 pub const RETIRE_YOUNGER_PAUSE_MS: u64 = 4_000;
 /// The same for one that lacks mirrors: nobody waits for its room, and trying may go on for as long as a drive is
 /// bad.
@@ -586,9 +586,9 @@ pub const HOLDINGS_LOOKED_AT: usize = 256;
 /// How often a busy owner is asked again by work that nobody waits for, and the pause between: five seconds.
 pub const BUSY_TRIES_MAX: usize = 100;
 pub const BUSY_PAUSE_MS: u64 = 50;
-/// Lines of the log that one place in the code may write at once, one for each of as many drives as a machine has; and
+/// Lines of the log that one place in the code may write at once, one for each drive of the largest pool; and
 /// the time in which it gets another one: ten places that never stop write a gigabyte in a week.
-pub const LOG_LINES_AT_ONCE: u32 = 24;
+pub const LOG_LINES_AT_ONCE: u32 = POOL_DRIVES_MAX as u32;
 pub const LOG_LINE_SECONDS: u64 = 1;
 pub const SCRUB_DAYS_DEFAULT: u64 = 30;
 pub const SCRUB_DAYS_MAX: u64 = 3650;

@@ -61,6 +61,7 @@ fn exists(all: &Identities, principal: &Principal) -> bool {
 /// Reads a policy for a bucket and binds it.
 pub fn read(all: &Identities, text: &[u8], bucket: &str) -> Result<(Policy, String), Refused> {
     let policy = Policy::of_bucket(text, bucket)?;
+    policy.check_applies()?;
     // JSON that was read is UTF-8.
     let text = String::from_utf8_lossy(text);
     Ok((policy, bound(all, &text)?))

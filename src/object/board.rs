@@ -144,7 +144,7 @@ impl Board {
     }
 
     /// What a full pass found, or that a reader found blocks beyond repair. Whether that was known.
-    pub fn find_lossy(&self, lossy: bool) -> bool {
+    pub fn note_lossy(&self, lossy: bool) -> bool {
         self.lossy.swap(lossy, Ordering::AcqRel)
     }
 

@@ -43,9 +43,9 @@ const MAGICS: &[(&str, At, &[u8])] = &[
     ("a file system (btrfs)", Begin((64 << 10) + 64), b"_BHRfS_M"),
     ("a partition table or a boot sector", Begin(510), b"\x55\xaa"),
     // Behind what formatting asks for to be zeros.
-    ("a file system (btrfs)", Begin((64 << 20) + 64), b"_BHRfS_M"),
-    ("a file system (btrfs)", Begin((256 << 30) + 64), b"_BHRfS_M"),
-    ("a file system (ext)", Begin((128 << 20) + 56), b"\x53\xef"),
+    ("a file system (btrfs), a copy of its superblock at 64 MiB", Begin((64 << 20) + 64), b"_BHRfS_M"),
+    ("a file system (btrfs), a copy of its superblock at 256 GiB", Begin((256 << 30) + 64), b"_BHRfS_M"),
+    ("a file system (ext), a copy of its superblock at 128 MiB", Begin((128 << 20) + 56), b"\x53\xef"),
     // In the last sector, whatever the size of a sector is.
     (GPT_COPY, End(512), b"EFI PART"),
     (GPT_COPY, End(4096), b"EFI PART"),

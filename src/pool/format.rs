@@ -497,6 +497,8 @@ pub fn files(path: &Path, is_device: bool) -> (PathBuf, PathBuf) {
 async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
     let epoch = assembly.members.iter().filter_map(|m| m.superblock.as_ref()).map(|s| s.epoch).max();
     assembly.epoch = epoch.unwrap_or(0) + 1;
+    let generations = assembly.members.iter().filter_map(|m| m.superblock.as_ref()).map(|s| s.generation);
+    let generation = generations.max().unwrap_or(0);
     let chosen = |choose: &dyn Fn(&Member) -> bool| -> Vec<DriveId> {
         assembly.members.iter().filter(|member| choose(member)).map(|member| member.drive).collect()
     };
@@ -512,7 +514,8 @@ async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
         let (Some(path), Some(superblock)) = (&member.path, &mut member.superblock) else { continue };
         superblock.geometry = assembly.geometry;
         superblock.epoch = assembly.epoch;
-        superblock.generation += 1;
+        // The same for all, so that no drive that is out is ahead of those that go on counting.
+        superblock.generation = generation + 1;
         superblock.latched.clone_from(&latched);
         superblock.rebuilding.clone_from(&rebuilding);
         superblock.scrubbed = assembly.scrubbed;

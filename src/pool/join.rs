@@ -108,6 +108,8 @@ fn newest_of(examined: &[Examined], pool: PoolId) -> Result<Superblock> {
 /// shared its number with the next one, which one of the drives then missed: its superblock is not older than theirs.
 fn doubted(examined: &[Examined], newest: &Superblock) -> Vec<DriveId> {
     let members = examined.iter().filter_map(|drive| match &drive.found {
+        // What a drive that is out says is as old as that.
+        Found::Member(superblock) if newest.latched.contains(&superblock.drive) => None,
         Found::Member(superblock) if superblock.epoch == newest.epoch => Some(superblock),
         _ => None,
     });

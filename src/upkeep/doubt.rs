@@ -69,12 +69,15 @@ async fn judge(pool: &Pool, (drive, known): (&Rc<Drive>, &mut Known)) -> Option<
     if !drive.is_trusted() || seen == known.looked {
         return None;
     }
-    known.looked = seen;
     let since = wrong.saturating_sub(known.scrubbed);
     if since >= DOUBT_BLOCKS_MAX {
+        known.looked = seen;
         return Some((drive.id(), format!("{since} blocks were wrong since the last scrub")));
     }
-    of_headers(drive.id(), headers::sample(pool, drive).await)
+    let sample = headers::sample(pool, drive).await;
+    // What the look itself has counted is no reason for the next one.
+    known.looked = drive.shared().wrong_reads() + drive.shared().suspicions();
+    of_headers(drive.id(), sample)
 }
 
 /// Looks at some headers of every drive that is trusted: before a scrub mends them, and before it trusts others.

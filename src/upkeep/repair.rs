@@ -40,7 +40,7 @@ async fn repair_spot(core: Rc<Core>, Spot { shard, key, row }: Spot) {
     let mended = mend_extent(&core, &holding, Some(row), &mut Pace::new(core.clone())).await;
     doubt::blame(&core, &mended.lost, false).await;
     // How much is lost beside this only a full pass finds out: once, until there was one that found nothing.
-    if mended.unrepairable > 0 && !core.board.find_lossy(true) {
+    if mended.unrepairable > 0 && !core.board.note_lossy(true) {
         core.board.demand();
     }
     let (damaged, repaired) = (mended.damaged, mended.repaired);

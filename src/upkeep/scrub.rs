@@ -83,7 +83,7 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
         evacuate::done(&core.pool, &given_up);
     }
     if is_full {
-        core.board.find_lossy(unrepairable > 0);
+        core.board.note_lossy(unrepairable > 0);
     }
     tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
     let is_settled = pass.emptied().await;

@@ -13,7 +13,7 @@ from .test_drives import BUCKET, files_of
 from .waiting import until
 
 # Lines that one place may write at once (src/base/limits.rs), and what a slow machine adds.
-AT_ONCE = 24
+AT_ONCE = 256
 SLACK = 8
 SIZE = 200_000
 COUNT = 80
@@ -98,7 +98,7 @@ def test_objects_that_cannot_be_read_are_said_about_once_a_second(new_basalt):
     statuses = []
     read_often(server, 12, statuses)
     failed = sum(status != 200 for status in statuses)
-    assert failed > 5 * AT_ONCE, collections.Counter(statuses)
+    assert failed > 2 * AT_ONCE, collections.Counter(statuses)
     seconds = int(time.monotonic() - begun)
     text = server.text()[seen:]
     check_calm(text, seconds)

@@ -114,6 +114,12 @@ impl Policy {
         Policy::parse(text, Holder::Bucket(bucket))
     }
 
+    /// Refuses a policy of which a statement would never do what it says. Asked when a policy is set and not when one
+    /// that is kept is read: what is known of actions may grow, and what was taken stays readable.
+    pub fn check_applies(&self) -> Result<(), PolicyError> {
+        self.statements.iter().try_for_each(Statement::check_applies)
+    }
+
     /// Reads a policy that belongs to a user.
     pub fn of_user(text: &[u8]) -> Result<Policy, PolicyError> {
         Policy::parse(text, Holder::Identity)

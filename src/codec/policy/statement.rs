@@ -72,10 +72,12 @@ impl Statement {
         if let (Holder::Bucket(_), false, false) = (holder, other_actions, other_resources) {
             check_kinds(&action_texts, &resource_texts)?;
         }
-        if let (Holder::Bucket(_), false) = (holder, other_actions) {
-            applies::check(&statement.tests, &statement.actions)?;
-        }
         Ok((statement, sid(get("Sid"), holder)?))
+    }
+
+    /// Refuses a statement whose conditions no action that it names can meet.
+    pub(super) fn check_applies(&self) -> Result<(), PolicyError> {
+        if self.other_actions { Ok(()) } else { applies::check(&self.tests, &self.actions) }
     }
 
     pub(super) fn judge(&self, question: &Question<'_>, context: &impl Context, opinion: &mut Opinion) {
