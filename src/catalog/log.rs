@@ -146,10 +146,11 @@ impl Log {
     /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
         let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
+        let spent = pool.is_spent();
         Rc::new(Log {
-            spent: Cell::new(pool.is_spent()),
+            spent: Cell::new(spent),
             // Where it may be so, nothing is added before the oldest segment was tried.
-            stuck: Cell::new(pool.is_spent()),
+            stuck: Cell::new(spent),
             pool,
             logs,
             stream,

@@ -18,6 +18,7 @@ use super::Pool;
 use crate::base::limits::{BALLAST_LOG_SEGMENTS, SYSTEM_SEGMENTS};
 use crate::drive::device::{Area, Drive};
 use crate::drive::segment;
+use crate::pool::segments::SegmentTable;
 
 /// Which pieces one drive holds, as all cores see it.
 pub struct Ballast {
@@ -153,15 +154,19 @@ impl Pool {
 
     /// Whether too few drives have room beyond what is kept for the system: what adds bytes is refused then.
     pub fn is_short(&self) -> bool {
-        let roomy = self.healthy().filter(|drive| !self.table(drive.id()).ballast.is_short()).count();
-        self.mirrors_min().is_ok_and(|needed| roomy < needed)
+        self.too_few(|table| !table.ballast.is_short())
     }
 
     /// The same of the segments that are kept: when the last of them were needed, nothing is added before the log can
     /// be emptied as usual, or each start on full drives would find less.
     pub fn is_spent(&self) -> bool {
-        let whole = self.healthy().filter(|drive| self.table(drive.id()).is_whole()).count();
-        self.mirrors_min().is_ok_and(|needed| whole < needed)
+        self.too_few(SegmentTable::is_whole)
+    }
+
+    /// Whether what is to be durable would find fewer drives in service with such a table than it needs.
+    fn too_few(&self, suits: impl Fn(&SegmentTable) -> bool) -> bool {
+        let suitable = self.healthy().filter(|drive| suits(self.table(drive.id()))).count();
+        self.mirrors_min().is_ok_and(|needed| suitable < needed)
     }
 }
 

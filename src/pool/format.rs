@@ -495,10 +495,10 @@ pub fn files(path: &Path, is_device: bool) -> (PathBuf, PathBuf) {
 /// Writes the superblocks of every drive that is there with an epoch above any it has seen. Drives that are
 /// joining come last: when they say that they are members, all others know of them.
 async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
-    let epoch = assembly.members.iter().filter_map(|m| m.superblock.as_ref()).map(|s| s.epoch).max();
-    assembly.epoch = epoch.unwrap_or(0) + 1;
-    let generations = assembly.members.iter().filter_map(|m| m.superblock.as_ref()).map(|s| s.generation);
-    let generation = generations.max().unwrap_or(0);
+    let superblocks = || assembly.members.iter().filter_map(|member| member.superblock.as_ref());
+    let epoch = superblocks().map(|superblock| superblock.epoch).max().unwrap_or(0);
+    let generation = superblocks().map(|superblock| superblock.generation).max().unwrap_or(0);
+    assembly.epoch = epoch + 1;
     let chosen = |choose: &dyn Fn(&Member) -> bool| -> Vec<DriveId> {
         assembly.members.iter().filter(|member| choose(member)).map(|member| member.drive).collect()
     };

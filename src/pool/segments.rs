@@ -65,7 +65,7 @@ impl SegmentTable {
     /// A data segment for a shard; `None` when the drive has none to give for this purpose.
     pub fn claim_data(&self, shard: ShardId, purpose: Purpose) -> Option<Claim> {
         let mut slots = self.lock();
-        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        let free = free_in(&slots);
         let floor = match purpose {
             Purpose::Objects => self.reserve,
             Purpose::Moves => self.reserve / 2,
@@ -101,8 +101,7 @@ impl SegmentTable {
 
     /// Whether nobody has taken of the half of the reserve that is kept from the log.
     pub fn is_whole(&self) -> bool {
-        self.lock().iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count()
-            >= self.reserve / 2
+        free_in(&self.lock()) >= self.reserve / 2
     }
 
     /// Whether the log could begin a segment here.
@@ -111,7 +110,7 @@ impl SegmentTable {
     }
 
     fn has_log_room(&self, slots: &[Slot], at_last: bool) -> bool {
-        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        let free = free_in(slots);
         let floor = self.reserve / if at_last { LAST_SHARE } else { 2 };
         free > floor || slots.contains(&Slot::Spare)
     }
@@ -141,7 +140,7 @@ impl SegmentTable {
     /// Segments that object bytes may still claim.
     pub fn free_for_objects(&self) -> usize {
         let slots = self.lock();
-        let free = slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count();
+        let free = free_in(&slots);
         free.saturating_sub(self.reserve)
     }
 
@@ -158,7 +157,8 @@ impl SegmentTable {
 
     /// Segments with an owner.
     pub fn used(&self) -> usize {
-        self.lock().iter().filter(|slot| !matches!(slot, Slot::Untouched | Slot::Empty)).count()
+        let slots = self.lock();
+        slots.len() - free_in(&slots)
     }
 
     pub fn len(&self) -> usize {
@@ -172,6 +172,11 @@ impl SegmentTable {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().expect("no holder of the segment table panics")
     }
+}
+
+/// Segments without an owner.
+fn free_in(slots: &[Slot]) -> usize {
+    slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count()
 }
 
 #[cfg(test)]

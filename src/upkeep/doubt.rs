@@ -65,18 +65,18 @@ pub type Doubt = (DriveId, String);
 
 async fn judge(pool: &Pool, (drive, known): (&Rc<Drive>, &mut Known)) -> Option<Doubt> {
     let wrong = drive.shared().wrong_reads();
-    let seen = wrong + drive.shared().suspicions();
-    if !drive.is_trusted() || seen == known.looked {
+    let seen = || drive.shared().wrong_reads() + drive.shared().suspicions();
+    if !drive.is_trusted() || seen() == known.looked {
         return None;
     }
     let since = wrong.saturating_sub(known.scrubbed);
     if since >= DOUBT_BLOCKS_MAX {
-        known.looked = seen;
+        known.looked = seen();
         return Some((drive.id(), format!("{since} blocks were wrong since the last scrub")));
     }
     let sample = headers::sample(pool, drive).await;
     // What the look itself has counted is no reason for the next one.
-    known.looked = drive.shared().wrong_reads() + drive.shared().suspicions();
+    known.looked = seen();
     of_headers(drive.id(), sample)
 }
 
