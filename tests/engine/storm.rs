@@ -59,6 +59,7 @@ struct Sailor {
 struct Weather {
     sim: SimWorld,
     is_beyond: Rc<Cell<bool>>,
+    readmitted: Rc<Cell<u64>>,
 }
 
 impl Weather {
@@ -77,6 +78,7 @@ impl Sailor {
         self.client.unclear = None;
         loop {
             pause.tick().await;
+            let readmitted = weather.readmitted.get();
             match self.client.chance.below(12) {
                 0 => self.begin_draft(server).await,
                 1 => self.end_draft(weather, server).await,
@@ -87,7 +89,8 @@ impl Sailor {
             if let Some(error) = self.client.unclear.take() {
                 let drives = server.shared.drives.iter().map(|drive| (drive.state(), drive.cause()));
                 let drives: Vec<_> = drives.collect();
-                assert!(!weather.is_fair(), "a write was answered with {error}: {drives:?}");
+                let is_excused = !weather.is_fair() || weather.readmitted.get() != readmitted;
+                assert!(is_excused, "a write was answered with {error}: {drives:?}");
             }
         }
     }
@@ -135,7 +138,12 @@ impl Sailor {
         let complete = Complete { parts, ..Complete::default() };
         let done = server.store().complete_upload(BUCKET, key, id, complete).await;
         let is_refused = done.as_ref().is_err_and(may_be_refused);
-        assert!(done.is_ok() || is_refused || !weather.is_fair(), "{key}: {:?}", done.map(drop));
+        let is_stopped = done.as_ref().is_err_and(|error| *error == ObjectError::NotWritable);
+        assert!(
+            done.is_ok() || is_refused || is_stopped || !weather.is_fair(),
+            "{key}: {:?}",
+            done.map(drop)
+        );
         self.client.end(key, done.map(drop));
         if is_refused {
             self.drafts.push(draft);
@@ -334,7 +342,8 @@ impl Storm {
 
     /// Until the power is cut, or too many drives are gone.
     async fn sail(&mut self, server: &Server) {
-        let weather = Weather { sim: self.sim.clone(), is_beyond: self.trouble.is_beyond.clone() };
+        let (is_beyond, readmitted) = (self.trouble.is_beyond.clone(), self.trouble.readmitted.clone());
+        let weather = Weather { sim: self.sim.clone(), is_beyond, readmitted };
         let work = join_all(self.sailors.iter_mut().map(|sailor| sailor.work(&weather, server)));
         let hour = tokio::time::timeout(Duration::from_secs(3600), work);
         tokio::select! {

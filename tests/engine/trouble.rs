@@ -18,7 +18,7 @@ use basalt::object::holdings::chunks_least;
 use basalt::pool::format::Request;
 use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{Chance, Server};
+use crate::harness::{Chance, Server, until};
 
 /// Segments begin here.
 const SEGMENTS: u64 = 16 << 20;
@@ -44,17 +44,28 @@ pub struct Trouble {
     ill: BTreeMap<usize, Ill>,
     /// More drives than m are dead.
     pub is_beyond: Rc<Cell<bool>>,
+    /// Drives that were put back into service: what was written without them and not yet safe is not safe any more.
+    pub readmitted: Rc<Cell<u64>>,
 }
 
 impl Trouble {
     pub fn new(seed: u64, request: &Request) -> Trouble {
         let (paths, parity) = (request.paths.clone(), usize::from(request.parity.unwrap_or(0)));
-        Trouble { chance: Chance(seed | 1), paths, parity, ill: BTreeMap::new(), is_beyond: Rc::default() }
+        Trouble {
+            chance: Chance(seed | 1),
+            paths,
+            parity,
+            ill: BTreeMap::new(),
+            is_beyond: Rc::default(),
+            readmitted: Rc::default(),
+        }
     }
 
-    /// Whether a start needs to be told to take blank drives in.
+    /// Whether a start may be told to take blank drives in. While another drive is away nobody says whose place they
+    /// take.
     pub fn has_blank(&self) -> bool {
-        self.ill.values().any(|ill| *ill == Ill::Blank)
+        let is_any = |which: Ill| self.ill.values().any(|ill| *ill == which);
+        is_any(Ill::Blank) && !is_any(Ill::Dead)
     }
 
     /// While the power is off.
@@ -111,6 +122,10 @@ impl Trouble {
             }
             assert_eq!(drive.state(), DriveState::Healthy, "drive {}", drive.id());
         }
+        server.scrub().await;
+        // Log segments with a damaged mirror are emptied soon.
+        let soon = tokio::time::Instant::now() + Duration::from_secs(30);
+        until("them to be emptied", || tokio::time::Instant::now() > soon).await;
         server.scrub().await;
         let lost = server.shared.board.metrics().blocks_unrepairable;
         assert_eq!(lost, 0, "with no more than m drives lacking nothing is beyond repair");
@@ -225,6 +240,7 @@ impl Trouble {
         if shared.state() == DriveState::Latched {
             // What fails it may fail this as well.
             let _ = readmit(server.core(), DriveId(drive as u16)).await;
+            self.readmitted.set(self.readmitted.get() + 1);
         }
         if shared.state() != DriveState::Healthy {
             return Ill::Lacking;
