@@ -11,6 +11,7 @@
 //! flushed, nor has a segment one before a whole batch. A gap is a loss and an error, never skipped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::batch;
 use super::log::Sealed;
@@ -59,7 +60,8 @@ pub struct Recovered {
     pub shards: BTreeMap<ShardId, ShardReplay>,
     pub logs: Vec<(Sealed, Vec<Mirror>)>,
     pub log_bytes: u64,
-    /// A batch at the end of a log segment is not on all of its mirrors: the power failed under it.
+    /// A batch at the end of a log segment is not on all of its mirrors: the power failed under it, and one of them is
+    /// out of service.
     pub is_thin: bool,
 }
 
@@ -155,7 +157,7 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, Pool
     for (id, mirrors) in log_segments(scans) {
         let (sealed, last) = read_log(pool, id, &mirrors, &mut recovered.shards).await?;
         if let Some(last) = last {
-            recovered.is_thin |= !is_on_all(pool, id, &mirrors, last).await;
+            recovered.is_thin |= !complete(pool, id, &mirrors, last, sealed.bytes).await;
         }
         recovered.log_bytes += u64::from(sealed.bytes);
         recovered.logs.push((sealed, mirrors));
@@ -242,14 +244,49 @@ async fn read_log(
     Ok((sealed, last_batch))
 }
 
-/// Whether every mirror holds the batch at `offset`, the last one of the segment.
-async fn is_on_all(pool: &Pool, id: LogId, mirrors: &[Mirror], offset: u32) -> bool {
+/// Puts the last batch of a segment, at `last`, on the mirrors that do not have it; whether all of them do then. It counts
+/// since it is whole somewhere, though nobody was told, and what it replaced is gone with it. So its bodies must be as safe
+/// as any before somebody reads them, or before the drive that has it fails.
+async fn complete(pool: &Pool, id: LogId, mirrors: &[Mirror], last: u32, end: u32) -> bool {
+    let mut is_complete = true;
     for mirror in mirrors {
-        if !matches!(read_window(pool, id, &[*mirror], offset).await, Ok(Some(_))) {
-            return false;
+        if matches!(read_window(pool, id, &[*mirror], last).await, Ok(Some(_))) {
+            continue;
         }
+        let copied = copy_to(pool, id, mirrors, *mirror, end).await.is_some();
+        tracing::info!(log = %id, drive = %mirror.drive, copied, "a mirror lacked the last batch of a log segment");
+        is_complete &= copied;
     }
-    true
+    is_complete
+}
+
+/// Writes the batches up to `end` that one mirror lacks: the last one, and those before it that its drive may have lost. A
+/// write that the power cuts leaves what was there: nothing.
+async fn copy_to(pool: &Pool, id: LogId, mirrors: &[Mirror], mirror: Mirror, end: u32) -> Option<()> {
+    let mut offset = PAGE as u32;
+    while offset < end {
+        if let Ok(Some(window)) = read_window(pool, id, &[mirror], offset).await {
+            offset += batches_bytes(&window, pool, id, offset) as u32;
+            continue;
+        }
+        let window = read_window(pool, id, mirrors, offset).await.ok()??;
+        // One after the other, as they were written first: one that is torn has none behind it.
+        let (_, bytes) = batch::read(&window, pool.geometry.pool, id, offset)?;
+        let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + u64::from(offset);
+        let drive = pool.drives.get(mirror.drive).ok()?;
+        drive.write(Area::Meta, Arc::new(window), 0..bytes, at).await.ok()?;
+        offset += bytes as u32;
+    }
+    Some(())
+}
+
+/// Bytes of the whole batches that a window begins with.
+fn batches_bytes(window: &[u8], pool: &Pool, id: LogId, offset: u32) -> usize {
+    let mut at = 0;
+    while let Some((_, len)) = batch::read(&window[at..], pool.geometry.pool, id, offset + at as u32) {
+        at += len;
+    }
+    at
 }
 
 /// Bytes of the log from `offset` on, from a mirror that has a whole batch there; `None` at the end.

@@ -19,7 +19,7 @@ use super::error::ObjectError;
 use super::pace::{Pace, Urgency};
 use super::pins::Held;
 use super::shard::Shard;
-use super::writer::ShardAllocator;
+use super::writer::{ShardAllocator, lend};
 use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{
     LOG_LOST_SECONDS, MOVES_STEPS_MAX, PACK_BYTES, PACK_BYTES_SPLIT_MIN, PACK_RECORD_BYTES, PAGE,
@@ -298,7 +298,12 @@ async fn write_pack(
     let mut written = writer.finish().await?;
     written.flush().await?;
     let extent = written.into_extent();
-    core.on_shard_whole(shard, move |shard| shard.install_pack(id, extent, moves)).await
+    let loan = lend(core, shard, &extent);
+    let install = move |shard: Rc<Shard>| {
+        loan.keep();
+        shard.install_pack(id, extent, moves)
+    };
+    core.on_shard_whole(shard, install).await
 }
 
 impl Shard {

@@ -12,6 +12,7 @@ use super::commit::{BucketRef, PutVersion};
 use super::core::{Core, Loan};
 use super::error::ObjectError;
 use super::meta::{Checksum, ETag, ObjectMeta};
+use super::shard::Shard;
 use super::store::{Commit, Committed, Part, Result, Target};
 use super::uploads::UploadRef;
 use crate::base::ids::{LogId, ShardId};
@@ -131,7 +132,15 @@ impl Writer {
             conditions: commit.conditions,
             origin: commit.origin,
         };
-        core.on_shard_whole(target.shard, move |shard| shard.put_version(put)).await
+        let loan = match &put.version.storage {
+            Storage::Striped(extent) => Some(lend(&core, target.shard, extent)),
+            _ => None,
+        };
+        let decide = move |shard: Rc<Shard>| {
+            loan.into_iter().for_each(Loan::keep);
+            shard.put_version(put)
+        };
+        core.on_shard_whole(target.shard, decide).await
     }
 
     /// For a writer from `upload_part`: records the part durably.
@@ -145,7 +154,12 @@ impl Writer {
         let modified = core.pool.world.now();
         let part = PartValue { size, modified, etag, checksum: checksum.clone(), extent };
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
-        core.on_shard_whole(target.shard, move |shard| shard.put_part(upload, number, part)).await?;
+        let loan = part.extent.as_ref().map(|extent| lend(&core, target.shard, extent));
+        let decide = move |shard: Rc<Shard>| {
+            loan.into_iter().for_each(Loan::keep);
+            shard.put_part(upload, number, part)
+        };
+        core.on_shard_whole(target.shard, decide).await?;
         Ok(Part { number, size, modified, etag, checksum })
     }
 }
@@ -175,6 +189,12 @@ async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Extent> {
     Ok(written.into_extent())
 }
 
+/// Gives an extent back that its owner never hears of: its inbox may be full, or the owner gone.
+pub(super) fn lend(core: &Core, shard: ShardId, extent: &Extent) -> Loan {
+    let extent = extent.clone();
+    Loan::new(&core.peers, shard, move |home| home.space.release_extent(&extent))
+}
+
 /// Space for the stripes of one object, from the shard of its key.
 pub struct ShardAllocator {
     pub core: Rc<Core>,
@@ -192,7 +212,7 @@ impl Allocator for ShardAllocator {
         let placed = self.core.on_shard(id, move |shard| async move {
             let stripe = shard.space.place_stripe(chunk_bytes, purpose).await?;
             let lent = stripe.clone();
-            let undo = move |shard: &Rc<super::shard::Shard>| {
+            let undo = move |shard: &Rc<Shard>| {
                 for address in lent.chunks.iter().flatten() {
                     shard.space.release(*address, u64::from(chunk_bytes));
                 }

@@ -232,3 +232,31 @@ fn a_drive_that_fails_under_a_start_is_latched_and_the_start_goes_on() {
         }
     }
 }
+
+/// The power fails under a batch that one mirror alone has by then. The next start takes it for good, and with that what
+/// it replaced is gone: so it must survive what any batch survives.
+#[test]
+fn a_batch_that_one_mirror_alone_has_is_on_all_when_the_next_start_is_through() {
+    for late in [0, 1] {
+        run(async move {
+            let (sim, request) = (world(78, 2), request(2, 1));
+            let server = fresh_on_cores(&sim, &request, 1).await;
+            server.put("k", body("k", 1, 9_000)).await.expect("a put");
+            // It is on its way to both mirrors, and reaches one.
+            sim.inject(paths(2)[late].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
+            server.put("k", body("k", 2, 9_000)).await.expect("a put");
+            assert_eq!(sim.pending_faults(), 0);
+            sim.crash();
+            drop(server);
+            let server = start_on_cores(&sim, &request, 1).await.expect("a start with both");
+            read(&server, &[("k".to_owned(), body("k", 2, 9_000))]).await;
+            sim.crash();
+            drop(server);
+            sim.kill(&paths(2)[1 - late]);
+            let server = start_on_cores(&sim, &request, 1).await.expect("a start with the other drive");
+            read(&server, &[("k".to_owned(), body("k", 2, 9_000))]).await;
+            server.owned().await;
+            server.stop().await;
+        });
+    }
+}

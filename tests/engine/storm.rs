@@ -322,6 +322,7 @@ impl Storm {
             self.sim.crash_at_write(self.chance.below(600));
         }
         let adopt = self.trouble.has_blank() && self.chance.below(4) > 0;
+        eprintln!("a session: early {early}, adopt {adopt}, {:?}", self.trouble);
         match self.start(adopt).await {
             Ok(server) => {
                 self.trouble.started(&server, adopt);

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +36,12 @@ enum Ill {
     Blank,
     /// A scrub was asked for when so many had passed.
     Healing { passes: u64 },
+}
+
+impl fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.ill)
+    }
 }
 
 pub struct Trouble {
@@ -252,8 +259,12 @@ impl Trouble {
     async fn go_beyond(&mut self, sim: &SimWorld) {
         eprintln!("more than m drives die");
         self.is_beyond.set(true);
-        while self.ill.values().filter(|ill| **ill == Ill::Dead).count() <= self.parity {
+        let is_gone = |ill: &&Ill| matches!(ill, Ill::Dead | Ill::Blank);
+        while self.ill.values().filter(is_gone).count() <= self.parity {
             let drive = self.chance.below(self.paths.len() as u64) as usize;
+            if self.ill.get(&drive) == Some(&Ill::Blank) {
+                continue;
+            }
             sim.kill(&self.paths[drive]);
             self.ill.insert(drive, Ill::Dead);
         }
