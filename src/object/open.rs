@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -206,20 +207,28 @@ fn members_rebuild(assembly: &Assembly) -> bool {
     assembly.members.iter().any(|member| member.rebuilding)
 }
 
-/// One core's handles on the drives. A drive that cannot be opened is latched: it was there a
-/// moment ago.
+/// One core's handles on the drives. A drive that cannot be opened counts as missing; one that is latched, because it
+/// can only be read now, is opened for that.
 fn open_pool(world: &World, shared: &Shared) -> Pool {
     let open = |(member, state): (&Member, &Arc<DriveShared>)| {
         let Some(path) = member.path.as_ref().filter(|_| member.state != DriveState::Missing) else {
             return Drive::missing(state.clone());
         };
-        let (meta, data) = format::files(path, member.is_device);
-        let meta = world.open(&meta, false, Access::DirectSync);
-        match (meta, world.open(&data, false, Access::Direct)) {
-            (Ok(meta), Ok(data)) => Drive::new(state.clone(), meta, data),
-            (meta, data) => {
-                let cause = meta.err().or(data.err()).map(|error| error.to_string()).unwrap_or_default();
-                state.lose(&cause);
+        let files = |meta: Access, data: Access| -> std::io::Result<_> {
+            let (meta_path, data_path) = format::files(path, member.is_device);
+            Ok((world.open(&meta_path, false, meta)?, world.open(&data_path, false, data)?))
+        };
+        let is_latched = member.state == DriveState::Latched;
+        let opened = match files(Access::DirectSync, Access::Direct) {
+            Err(error) if is_latched && error.kind() == ErrorKind::ReadOnlyFilesystem => {
+                files(Access::ReadOnly, Access::ReadOnly)
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok((meta, data)) => Drive::new(state.clone(), meta, data),
+            Err(error) => {
+                state.lose(&error.to_string());
                 Drive::missing(state.clone())
             }
         }

@@ -300,6 +300,10 @@ impl Pass {
 
     /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.
     fn miss(&mut self, shard: ShardId, error: &ObjectError) {
+        if *error == ObjectError::SlowDown && self.core.board.is_closing() {
+            self.missed += 1;
+            return;
+        }
         tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
         if *error == ObjectError::SlowDown {
             self.missed += 1;
