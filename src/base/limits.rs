@@ -1,7 +1,7 @@
 //! Every bound of the system, with the sum that justifies it.
 //!
 //! Nothing else in the project invents a bound. Relations between bounds are asserted at compile
-//! time at the end of the file. Sizes are bytes unless the name says otherwise.
+//! time, behind the bounds they are about. Sizes are bytes unless the name says otherwise.
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
@@ -573,8 +573,8 @@ pub const HEADERS_SAMPLED_MAX: usize = 64;
 /// A drive is doubtful when this many of them are wrong, or all that there are, and one part in so many.
 pub const HEADERS_WRONG_MIN: usize = 3;
 pub const HEADERS_WRONG_SHARE: usize = 4;
-/// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is mended
-/// at once, so these are others each time, 256 MiB of blocks of 64 KiB.
+/// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is
+/// mended at once, so these are others each time, 256 MiB of blocks of 64 KiB.
 pub const DOUBT_BLOCKS_MAX: u64 = 4096;
 /// One part in so many of the blocks that a full scrub has read: when more are beyond repair, the drives they stand on
 /// lost what was written to them, whatever their headers are. A single object that is lost is far less.

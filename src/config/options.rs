@@ -297,8 +297,8 @@ pub struct ServeOptions {
     ///
     /// A bucket's notification configuration names it as the last part of an ARN, such as
     /// arn:basalt:sqs:us-east-1::NAME. The URL is http://HOST:PORT/PATH, the same with https, or `discard` to throw
-    /// away what waits for it. May be repeated; in the environment separated by commas; in the file a table `[webhook.NAME]` with `url`
-    /// and, where the target wants one, a bearer `token`. Default: none.
+    /// away what waits for it. May be repeated; in the environment separated by commas; in the file a table
+    /// `[webhook.NAME]` with `url` and, where the target wants one, a bearer `token`. Default: none.
     #[arg(
         long,
         value_name = "NAME=URL",

@@ -2,8 +2,8 @@
 //!
 //! Versions, parts and packs hold extents; runs are the index's own business. `hold` looks a value up and pins
 //! it, so that its space cannot be used for anything else while blocks of it are checked and rewritten.
-//! Moving a version or a part is one record, decided under the lock of the key: it takes place only while the value still
-//! names the extent that was copied.
+//! Moving a version or a part is one record, decided under the lock of the key: it takes place only while the value
+//! still names the extent that was copied.
 
 use std::rc::Rc;
 

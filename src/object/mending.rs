@@ -62,8 +62,8 @@ impl Shard {
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
     }
 
-    /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives: only
-    /// full ones are read and emptied.
+    /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives:
+    /// only full ones are read and emptied.
     pub async fn leave_logs_on(self: Rc<Self>, drives: DriveSet) -> Result<(), ObjectError> {
         let stands_there = |mirrors: &Mirrors| mirrors.iter().any(|mirror| drives.contains(mirror.drive));
         self.log.drop_prepared(stands_there).await;

@@ -1,9 +1,9 @@
 //! When upkeep looks around: often while clients ask for something, seldom when nobody does.
 //!
 //! Owns [`Rhythm`], one for each task of `tend`. Ticks of all tasks fall on one grid, so that a core wakes once for all
-//! of them. Looking seldom changes no rate: a long tick counts as the ticks that it is made of, and what is due after so
-//! many is due all the same. May use the pulses of the cores. Invariant: the first request after a quiet time is noticed
-//! within one long tick.
+//! of them. Looking seldom changes no rate: a long tick counts as the ticks that it is made of, and what is due after
+//! so many is due all the same. May use the pulses of the cores. Invariant: the first request after a quiet time is
+//! noticed within one long tick.
 
 use std::time::Duration;
 

@@ -1,13 +1,15 @@
 //! The memory that the connections of one core may take.
 //!
 //! Owns [`Room`]. A connection that waits for its client to begin a request has no buffers and no place
-//! here, but for its place among those that are closed when there are too many. One that reads, answers or writes needs a [`Seat`], which is what its parser, its handler and its
-//! first buffers take. Where a client sends more than these hold, a seat asks for a larger [`Reach`]: out of
-//! the half of the memory that seats do not need, and never by waiting. May use `base::budget`, `s3::link`.
+//! here, but for its place among those that are closed when there are too many. One that reads, answers or writes needs
+//! a [`Seat`], which is what its parser, its handler and its first buffers take. Where a client sends more than these
+//! hold, a seat asks for a larger [`Reach`]: out of the half of the memory that seats do not need, and never by
+//! waiting. May use `base::budget`, `s3::link`.
 //!
 //! Invariants: who waits for a seat is served in turn, and while somebody waits those give theirs up who keep
 //! it for nothing: first who is between two requests, then who is slow with a head or a body or takes no
-//! answer. Transfers of large objects, which may keep theirs for long, never have all. So neither silence nor slowness keeps others out, and nobody is cut off while there is room.
+//! answer. Transfers of large objects, which may keep theirs for long, never have all. So neither silence nor slowness
+//! keeps others out, and nobody is cut off while there is room.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! How fast work nobody waits for may go: a bound in bytes a second, and never more than half of the time.
 //!
 //! Jobs of data cores have another pace (`object::pace`): they go as fast as they can while no client is there, because
-//! somebody may soon wait for them. Nobody ever waits for a scrub. The second rule makes it yield: when clients keep the drives busy, each step takes longer, and so does the
-//! pause behind it. While a drive is being filled again or emptied the bound is a higher one.
+//! somebody may soon wait for them. Nobody ever waits for a scrub. The second rule makes it yield: when clients keep
+//! the drives busy, each step takes longer, and so does the pause behind it. While a drive is being filled again or
+//! emptied the bound is a higher one.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //!
 //! A client keeps one connection open. What comes back is hostile as any outside bytes: bounded in time and
 //! size, and only its status counts. Names are looked up on a thread of their own, because the system's resolver
-//! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a log.
-//! An `https` address is spoken to only when its certificate proves its name. May use `io::{socket, tls}`.
+//! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a
+//! log. An `https` address is spoken to only when its certificate proves its name. May use `io::{socket, tls}`.
 
 use std::fmt;
 use std::io;
