@@ -173,7 +173,12 @@ pub fn render(command: &AccountCommand, reports: &[AccountReport]) -> String {
                 line("account", &report.account_id);
                 line("canonical id", &report.canonical_id);
                 line("name", &report.name);
-                line("state", if report.disabled { "disabled" } else { "enabled" });
+                let state = match command {
+                    AccountCommand::Delete(_) => "deleted",
+                    _ if report.disabled => "disabled",
+                    _ => "enabled",
+                };
+                line("state", state);
                 report.access_key.iter().for_each(|key| line("access key", key));
                 report.secret_key.iter().for_each(|secret| line("secret key", secret));
             }

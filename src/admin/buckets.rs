@@ -115,14 +115,14 @@ fn quota_of(query: &Query) -> Result<Quota, StatusCode> {
 
 /// Does it. The answer to anything but a listing is a page of one.
 pub async fn run(store: &Store, command: BucketCommand) -> Result<BucketsReport, (StatusCode, Refused)> {
-    let done = match command {
+    let (name, done) = match command {
         BucketCommand::List(after) => return Ok(list(store, &after)),
-        BucketCommand::Show(name) => show(store, &name),
-        BucketCommand::Limit(name, quota) => limit(store, &name, quota).await,
-        BucketCommand::Clear(name) => clear(store, &name).await,
+        BucketCommand::Show(name) => (name.clone(), show(store, &name)),
+        BucketCommand::Limit(name, quota) => (name.clone(), limit(store, &name, quota).await),
+        BucketCommand::Clear(name) => (name.clone(), clear(store, &name).await),
     };
     let page = |report| BucketsReport { buckets: vec![report], next: None };
-    done.map(page).map_err(refused)
+    done.map(page).map_err(|error| refused(&name, &error))
 }
 
 fn list(store: &Store, after: &str) -> BucketsReport {
@@ -161,12 +161,12 @@ fn report(name: String, bucket: &Bucket) -> BucketReport {
     }
 }
 
-fn refused(error: ObjectError) -> (StatusCode, Refused) {
+fn refused(name: &str, error: &ObjectError) -> (StatusCode, Refused) {
     let (status, code) = match error {
         ObjectError::NoSuchBucket => (StatusCode::NOT_FOUND, "NoSuchBucket"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
     };
-    (status, Refused { code, message: error.to_string() })
+    (status, Refused { code, message: format!("bucket {name}: {error}") })
 }
 
 // ---- The command ----
