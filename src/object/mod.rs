@@ -1,7 +1,6 @@
 //! What S3 means, without HTTP: buckets, objects, listings, uploads, each decided by one owner.
 //!
 //! The way in is `store`. What it is asked for is decided by a `shard` on the `core` that owns it; bytes are taken in
-//! The way in is `store`. What it is asked for is decided by a `shard` on the `core` that owns it; bytes are taken in
 //! and given out by `writer` and `reader` on the core where the client is; what is due later is found by `tend` and
 //! done by `background`. `open` brings it all up. The modules below are grouped in that way. Uses the catalog for names
 //! and the pool for bytes.
