@@ -235,7 +235,7 @@ async fn cut(sim: &SimWorld) {
 }
 
 /// Leaves so many segments of each drive to use.
-fn cramp(server: &Server, segments: usize) {
+pub fn cramp(server: &Server, segments: usize) {
     for table in server.shared.tables.iter() {
         for segment in segments..table.len() {
             if matches!(table.slot(segment as u32), Some(Slot::Untouched | Slot::Empty)) {
