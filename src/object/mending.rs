@@ -1,8 +1,8 @@
-//! What a shard does itself when it is looked after: its runs, and its part of the log.
+//! What a shard repairs itself when it is scrubbed: its runs, and its part of the log.
 //!
-//! Both live with their owner, so a scrub elsewhere asks for them piece by piece, each piece short enough to be
-//! paced. A run with fewer copies than it should have is written anew as it is; a log segment that lost mirrors,
-//! or shows damage on one, is marked so that it is emptied soon, which makes coded stripes of what lives in it.
+//! Both live with their owner, so a scrub on another core asks for them piece by piece, each piece short enough to be
+//! paced. A run with fewer copies than it should have is rewritten unchanged. A log segment that lost mirrors, or shows
+//! damage on one, is marked to be emptied soon, which turns what is alive in it into coded stripes.
 
 use std::rc::Rc;
 
