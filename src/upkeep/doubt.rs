@@ -2,16 +2,15 @@
 //!
 //! A wrong block is a hole, and one by one they are repaired as readers find them. Where there is one, some headers all
 //! over the drive are looked at (`pool::headers`), since what readers find may be one object that is asked for again
-//! and again. The superblocks are read every few seconds (`roster`), so a drive that is written over is found out
-//! though nobody reads. A drive that is found wanting is *doubtful*: it is asked last, counts as lost for what was
-//! stored before (as one that is being rebuilt), and a full scrub writes anew what it lacks. When more than m drives
-//! are doubtful or out, the server is not ready: what was stored may be beyond reading.
+//! and again. The superblocks are read every few seconds (`roster`), so a drive that is written over is found out though
+//! nobody reads. A drive that is found wanting is *doubtful*: it is asked last, counts as lost for what was stored before
+//! (as one that is being rebuilt), and a full scrub writes anew what it lacks. When more than m drives are doubtful or
+//! out, the server is not ready: what was stored may be beyond reading.
 //!
-//! Drives may go bad one after the other while a scrub mends, headers among the rest. So it looks at some headers
-//! before it mends anything and before a drive is trusted again; what it mends is counted as it goes; and a drive on
-//! which a superblock or a header was wrong stays *suspected* until a full scrub has answered for it. Blocks beyond
-//! repair (`blame`) are laid to the drives that are suspected, when those are more than m with the ones that are
-//! doubtful or out.
+//! Drives may go bad one after the other while a scrub mends, headers among the rest. So it looks at some headers before
+//! it mends anything and before a drive is trusted again; what it mends is counted as it goes; and a drive on which a
+//! superblock or a header was wrong stays *suspected* until a full scrub has answered for it. Blocks beyond repair
+//! (`blame`) are laid to the drives that are suspected, when those are more than m with the ones that are doubtful or out.
 //!
 //! Invariants: doubt alone never latches, because a drive that is mended is worth more than one that is out; a drive
 //! that is doubtful again after it was mended once is latched, but never beyond m: what can be served is served. One
