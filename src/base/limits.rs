@@ -445,7 +445,8 @@ pub const WEBHOOK_PAUSE_MS_MAX: u64 = 60_000;
 pub const WEBHOOK_REFUSED_KEYS_MAX: usize = 64;
 
 const _: () = assert!(EVENTS_PAGE * 4 * KIB <= RECORD_BYTES_MAX);
-// ---- io ----
+
+// ---- I/O ----
 
 /// Submission entries of one ring: small, so that a burst is handed to the kernel early.
 pub const RING_ENTRIES: u32 = 64;
@@ -470,6 +471,8 @@ const _: () = assert!(RING_ENTRIES.is_power_of_two() && RING_COMPLETIONS >= 2 * 
 const _: () = assert!(IO_THREADS <= IO_THREAD_OPERATIONS_MAX);
 const _: () = assert!(BUFFER_CACHED_BYTES_MAX * 16 <= BUFFER_CACHE_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
+
+// ---- Cores, the log and space ----
 
 /// One batch of the log: room for the largest record, and for 100 and more of the small objects
 /// that wait while the batch before is in flight. Each core keeps two.
@@ -552,6 +555,7 @@ const _: () =
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+
 // ---- Repair and scrub ----
 
 /// Damaged places one core remembers until it has repaired them: about 100 bytes each. A drive that fails in
@@ -694,7 +698,7 @@ const _: () = assert!(
     RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
 );
 
-const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+// Blocks, chunks and heads, across the sections above.
 const _: () = assert!(BLOCK_PAYLOAD_BYTES.is_multiple_of(2), "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);
