@@ -12,6 +12,7 @@ mod starts;
 mod events;
 mod drives;
 mod doubt;
+mod unproven;
 mod life;
 mod repair;
 mod evacuate;
