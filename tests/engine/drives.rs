@@ -218,3 +218,25 @@ fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start()
         server.stop().await;
     });
 }
+
+/// What is missing counts: a drive that fails beside m missing ones is not noted, or nobody could start any more, though
+/// nothing is lost.
+#[test]
+fn a_drive_that_fails_beside_m_missing_ones_keeps_no_start_from_reading() {
+    run(async {
+        let (sim, server) = fresh_pool(13).await;
+        server.put("kept", body("kept", 1, 100_000)).await.expect("a put");
+        server.stop().await;
+        paths(4)[2..].iter().for_each(|path| sim.kill(path));
+        let server = start(&sim, &request(4, 2)).await.expect("without two");
+        sim.inject(paths(4)[0].join("basalt.meta"), OpKind::Write, 0, Fault::Fail(5));
+        until("the failure", || server.shared.drives[0].state() == DriveState::Latched).await;
+        assert!(server.put("late", body("late", 1, 100)).await.is_err());
+        let later = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        until("the roster to be kept", || tokio::time::Instant::now() > later).await;
+        server.stop().await;
+        let server = start(&sim, &request(4, 2)).await.expect("what failed once may work again");
+        assert_eq!(server.get("kept").await, Ok(Some(body("kept", 1, 100_000))));
+        server.stop().await;
+    });
+}

@@ -8,6 +8,8 @@ mod cores;
 mod crash;
 mod ownership;
 mod siege;
+mod storm;
+mod trouble;
 mod starts;
 mod events;
 mod drives;
