@@ -17,8 +17,20 @@ use crate::base::metrics::{
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
 /// The text of all families.
-pub fn render(snapshot: &Snapshot) -> String {
+///
+/// `ready`: whether the server can serve and commit, or one word why not.
+pub fn render(snapshot: &Snapshot, ready: Result<(), &'static str>) -> String {
     let mut families = Families::default();
+    families.one_gauge(
+        "ready",
+        "1 while the server can serve and commit.",
+        f64::from(u8::from(ready.is_ok())),
+    );
+    families.gauge(
+        "unready",
+        "1 for the cause why it cannot.",
+        ready.err().map(|cause| (vec![("cause", cause)], 1.0)),
+    );
     process(&mut families, snapshot);
     store(&mut families, snapshot);
     buckets(&mut families, &snapshot.bucket_usages);
@@ -572,7 +584,7 @@ mod tests {
 
     #[test]
     fn the_text_parses_and_every_name_begins_with_basalt() {
-        let samples = parse(&render(&sample::snapshot()));
+        let samples = parse(&render(&sample::snapshot(), Ok(())));
         let names: BTreeSet<&str> = samples.keys().filter_map(|s| s.split('{').next()).collect();
         assert!(names.iter().all(|name| name.starts_with("basalt_")));
         assert_eq!(samples[r#"basalt_requests_total{operation="GetObject",code="OK"}"#], 90.0);
@@ -587,7 +599,7 @@ mod tests {
 
     #[test]
     fn an_empty_snapshot_renders() {
-        parse(&render(&Snapshot::default()));
+        parse(&render(&Snapshot::default(), Ok(())));
     }
 
     #[test]
@@ -612,13 +624,13 @@ mod tests {
     fn label_values_are_escaped() {
         let mut snapshot = sample::snapshot();
         snapshot.totals.drives[0].path = "/a\"b\\c\nd".to_owned();
-        assert!(render(&snapshot).contains(r#"path="/a\"b\\c\nd""#));
+        assert!(render(&snapshot, Ok(())).contains(r#"path="/a\"b\\c\nd""#));
     }
 
     #[test]
     fn the_operators_page_lists_every_family() {
         let page = include_str!("../../docs/OPERATING.md");
-        let text = render(&sample::snapshot());
+        let text = render(&sample::snapshot(), Ok(()));
         for name in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next())
         {
             assert!(page.contains(&format!("`{name}`")), "docs/OPERATING.md does not list {name}");

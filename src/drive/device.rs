@@ -237,9 +237,11 @@ impl DriveShared {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
     }
 
-    /// The drive is not there after all: neither written nor read from now on.
+    /// The drive is not there after all: neither written nor read from now on. Says so once, for all cores.
     pub fn lose(&self, cause: &str) {
-        self.state.store(DriveState::Missing as u8, Ordering::Release);
+        if self.state.swap(DriveState::Missing as u8, Ordering::AcqRel) == DriveState::Missing as u8 {
+            return;
+        }
         self.cause.store(Some(Arc::new(cause.to_owned())));
         tracing::error!(
             drive = %self.id, path = %self.path, cause,
