@@ -441,7 +441,7 @@ impl Drive {
             let mut page = AlignedBuf::zeroed(PAGE);
             page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
             let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);
-            file.write_at(page.clone(), 0..PAGE, offset).await?;
+            file.write_at(page.clone(), 0..PAGE, offset).await.map_err(for_the_operator)?;
             file.sync().await?;
             let (result, found) = file.read_at(AlignedBuf::zeroed(PAGE), offset).await;
             result?;
@@ -603,6 +603,17 @@ impl FromIterator<DriveId> for DriveSet {
 }
 
 const _: () = assert!(POOL_DRIVES_MAX.is_multiple_of(64));
+
+/// Files that could only be read at the start are open for that alone, whatever became of the file system.
+fn for_the_operator(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EBADF) => io::Error::new(
+            io::ErrorKind::ReadOnlyFilesystem,
+            "it could only be read when the server started; when it can be written, start the server again",
+        ),
+        _ => error,
+    }
+}
 
 #[cfg(test)]
 mod tests {

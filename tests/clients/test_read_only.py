@@ -2,12 +2,14 @@
 still gives what it holds, also to the next start. Nothing acknowledged is lost when the other drives fail then.
 """
 import os
+import shutil
 import subprocess
 
 import pytest
 
 from .content import KIB, MIB, content
 from .test_full_filesystem import mount
+from .test_repair import ask, rebuilt
 from .waiting import until
 
 BUCKET = "read-only"
@@ -64,10 +66,20 @@ def test_a_drive_that_can_only_be_read_is_still_read(new_basalt, disks):
     assert is_latched(server, 0), "it can be read, so it is not missing"
     check_all(server, "before", "meanwhile")
     put_all(server, "after")
+    status, said = ask(server, "drive", "readmit", "0")
+    assert status == 1 and "start the server again" in said, said
     server.stop()
     for disk in disks:
         subprocess.run(["umount", str(disk)], check=True)
         subprocess.run(["mount", "-o", "loop", str(disk.with_suffix(".image")), str(disk)], check=True)
+    server.start()
+    status, said = ask(server, "drive", "readmit", "0")
+    assert status == 0 and "back in service" in said, said
+    rebuilt(server)
+    assert not is_latched(server, 0)
+    check_all(server, "before", "meanwhile", "after")
+    server.stop()
+    shutil.rmtree(disks[1] / "drive")
     server.start()
     check_all(server, "before", "meanwhile", "after")
 
