@@ -208,7 +208,8 @@ impl DriveShared {
         self.is_rebuilding() || self.suspicions() > self.cleared.load(Ordering::Acquire)
     }
 
-    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it is.
+    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it
+    /// is.
     pub fn trust(&self) {
         if self.state() == DriveState::Healthy && self.doubtful.swap(false, Ordering::AcqRel) {
             self.cause.store(None);
@@ -236,9 +237,11 @@ impl DriveShared {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
     }
 
-    /// The drive is not there after all: neither written nor read from now on.
+    /// The drive is not there after all: neither written nor read from now on. Says so once, for all cores.
     pub fn lose(&self, cause: &str) {
-        self.state.store(DriveState::Missing as u8, Ordering::Release);
+        if self.state.swap(DriveState::Missing as u8, Ordering::AcqRel) == DriveState::Missing as u8 {
+            return;
+        }
         self.cause.store(Some(Arc::new(cause.to_owned())));
         tracing::error!(
             drive = %self.id, path = %self.path, cause,

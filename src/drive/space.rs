@@ -6,6 +6,8 @@
 //! as runs, `extra`. The map of a segment is *here* (a bitmap of what is taken) or *away*: then
 //! the catalog has what was committed, and only counts and what has changed since are kept. A map comes
 //! back when an allocation wants its segment; one whose catalog value is up to date may be sent away.
+//! A segment is *opened* when the first bytes of an object go into it; until then it holds runs of the catalog at
+//! most, and on a full drive objects have to leave it to those (`Among`).
 //! Pure state: no I/O, no time. The naive model it is tested against is a set of pages.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,29 @@ use crate::drive::spans::Spans;
 pub struct Span {
     pub offset: u64,
     pub bytes: u64,
+}
+
+/// Where a piece may come from, and whether it is for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Any segment, for the catalog: opens none.
+    All,
+    /// For the catalog too, but only what objects have left between them.
+    Holes,
+    /// For an object, which opens the segment.
+    AllToOpen,
+    /// For an object, in segments that others have opened.
+    Opened,
+}
+
+impl Among {
+    fn has(self, segment: &Segment) -> bool {
+        segment.opened || matches!(self, Among::All | Among::AllToOpen)
+    }
+
+    fn opens(self) -> bool {
+        matches!(self, Among::AllToOpen | Among::Opened)
+    }
 }
 
 /// A map that is away, as it was when somebody set out to read it from the catalog.
@@ -72,6 +97,8 @@ struct Segment {
     encoded: u32,
     /// Another one whenever the value in the catalog changes.
     version: u64,
+    /// Objects have, or had, bytes in it.
+    opened: bool,
     loose: Option<Box<Loose>>,
 }
 
@@ -114,7 +141,8 @@ impl Space {
     /// says so.
     pub fn add_segment(&mut self, index: u32) {
         let version = self.tick();
-        let segment = Segment { committed: 0, room: self.pages() - 1, encoded: 0, version, loose: None };
+        let (room, opened) = (self.pages() - 1, false);
+        let segment = Segment { committed: 0, room, encoded: 0, version, opened, loose: None };
         let before = self.segments.insert(index, segment);
         assert!(before.is_none(), "segment {index} is owned already");
         self.free += u64::from(self.pages() - 1);
@@ -162,18 +190,19 @@ impl Space {
 
     /// Hands out `bytes` (a multiple of the page) in one piece, or `None` when no segment whose map is
     /// here has such a piece.
-    pub fn allocate(&mut self, bytes: u64) -> Option<u64> {
+    pub fn allocate(&mut self, bytes: u64, among: Among) -> Option<u64> {
         assert!(bytes > 0 && bytes.is_multiple_of(PAGE as u64));
         let pages = u32::try_from(bytes / PAGE as u64).ok()?;
         let from = self.cursor;
-        self.allocate_in(from..=u32::MAX, pages).or_else(|| self.allocate_in(0..=from, pages))
+        let behind = self.allocate_in(from..=u32::MAX, pages, among);
+        behind.or_else(|| self.allocate_in(0..=from, pages, among))
     }
 
-    fn allocate_in(&mut self, range: RangeInclusive<u32>, pages: u32) -> Option<u64> {
+    fn allocate_in(&mut self, range: RangeInclusive<u32>, pages: u32, among: Among) -> Option<u64> {
         let all = self.pages() - 1;
         for (index, map) in self.here.range_mut(range) {
             let segment = self.segments.get_mut(index).expect("a map here is of a segment");
-            if segment.room < pages {
+            if segment.room < pages || !among.has(segment) {
                 continue;
             }
             let Some(page) = map.allocate(pages) else {
@@ -184,6 +213,7 @@ impl Space {
             self.clock += 1;
             map.used = self.clock;
             let free = segment.free(all);
+            segment.opened |= among.opens();
             segment.loose.get_or_insert_default().extra.insert(page, pages);
             self.free -= u64::from(free - segment.free(all));
             return Some(segment::offset(*index, self.segment_bytes) + u64::from(page) * PAGE as u64);
@@ -192,12 +222,14 @@ impl Space {
     }
 
     /// A segment that may have such a piece and whose map is away.
-    pub fn away_with_room(&self, bytes: u64) -> Option<Away> {
+    pub fn away_with_room(&self, bytes: u64, among: Among) -> Option<Away> {
         let pages = u32::try_from(bytes / PAGE as u64).ok()?;
         let from = self.cursor;
         let mut order = self.segments.range(from..).chain(self.segments.range(..from));
-        let (index, segment) =
-            order.find(|(index, segment)| segment.room >= pages && !self.here.contains_key(index))?;
+        let suits = |index: &u32, segment: &Segment| {
+            segment.room >= pages && among.has(segment) && !self.here.contains_key(index)
+        };
+        let (index, segment) = order.find(|(index, segment)| suits(index, segment))?;
         Some(Away { segment: *index, version: segment.version })
     }
 
@@ -289,6 +321,7 @@ impl Space {
             };
             loose.extra.remove(page, pages);
             segment.committed = segment.committed.saturating_add(pages - known);
+            segment.opened = true;
         });
         true
     }
@@ -342,6 +375,7 @@ impl Space {
         self.recount(index, |_, segment| {
             segment.committed = map.ones();
             segment.room = u32::MAX;
+            segment.opened |= segment.committed > 0;
             segment.encoded = value.len() as u32;
         });
         true
@@ -538,25 +572,29 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Allocate(u64),
+        Allocate(u64, Among),
         Commit(usize),
         Free(usize),
         /// No reader of what was uncommitted is left.
         Release(usize),
         SendAway(usize),
-        BringBack(u64),
+        BringBack(u64, Among),
         Save,
         Crash,
     }
 
+    fn among() -> impl Strategy<Value = Among> {
+        prop_oneof![Just(Among::All), Just(Among::Holes), Just(Among::AllToOpen), Just(Among::Opened)]
+    }
+
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            6 => (1u64..600).prop_map(Step::Allocate),
+            6 => (1u64..600, among()).prop_map(|(pages, among)| Step::Allocate(pages, among)),
             5 => any::<usize>().prop_map(Step::Commit),
             4 => any::<usize>().prop_map(Step::Free),
             3 => any::<usize>().prop_map(Step::Release),
             2 => (0usize..3).prop_map(Step::SendAway),
-            2 => (1u64..600).prop_map(Step::BringBack),
+            2 => (1u64..600, among()).prop_map(|(pages, among)| Step::BringBack(pages, among)),
             2 => Just(Step::Save),
             1 => Just(Step::Crash),
         ];
@@ -577,7 +615,14 @@ mod tests {
         written: Vec<Span>,
         committed: Vec<Span>,
         read: Vec<Span>,
+        /// Segments of what was committed when all of it was saved last.
+        saved: BTreeSet<u32>,
+        opened: BTreeSet<u32>,
         total: u64,
+    }
+
+    fn segment_of(span: &Span) -> u32 {
+        segment::of_offset(span.offset, SEGMENT_BYTES_MIN).expect("it is in a segment")
     }
 
     impl Trial {
@@ -585,16 +630,27 @@ mod tests {
             let mut space = Space::new(SEGMENT_BYTES_MIN);
             (3..6).for_each(|index| space.add_empty(index));
             let total = space.free_bytes();
-            let (catalog, log) = Default::default();
-            Trial { space, catalog, log, written: vec![], committed: vec![], read: vec![], total }
+            let (catalog, log, saved, opened) = Default::default();
+            Trial {
+                space,
+                catalog,
+                log,
+                written: vec![],
+                committed: vec![],
+                read: vec![],
+                saved,
+                opened,
+                total,
+            }
         }
 
         fn perform(&mut self, step: Step) {
             match step {
-                Step::Allocate(count) => self.allocate(count * PAGE as u64),
+                Step::Allocate(count, among) => self.allocate(count * PAGE as u64, among),
                 Step::Commit(at) if !self.written.is_empty() => {
                     let span = self.written.swap_remove(at % self.written.len());
                     assert!(self.space.commit(span));
+                    self.opened.insert(segment_of(&span));
                     self.log.push((true, span));
                     self.committed.push(span);
                 }
@@ -610,29 +666,34 @@ mod tests {
                     self.space.release(span);
                 }
                 Step::SendAway(maps_max) => self.space.send_away(maps_max),
-                Step::BringBack(count) => drop(self.bring_back(count * PAGE as u64)),
+                Step::BringBack(count, among) => drop(self.bring_back(count * PAGE as u64, among)),
                 Step::Save => self.save(),
                 Step::Crash => self.crash(),
                 _ => {}
             }
         }
 
-        fn allocate(&mut self, bytes: u64) {
+        fn allocate(&mut self, bytes: u64, among: Among) {
             let offset = loop {
-                match self.space.allocate(bytes) {
+                match self.space.allocate(bytes, among) {
                     Some(offset) => break offset,
-                    None if self.bring_back(bytes) => {}
-                    None => return assert!(!self.has_room(bytes), "there is room for {bytes} bytes"),
+                    None if self.bring_back(bytes, among) => {}
+                    None => return assert!(!self.has_room(bytes, among), "there is room for {bytes} bytes"),
                 }
             };
             let span = Span { offset, bytes };
             let taken = self.taken();
             assert!(pages(span).all(|page| !taken.contains(&page)), "handed out twice");
+            match among {
+                Among::AllToOpen => drop(self.opened.insert(segment_of(&span))),
+                Among::Holes | Among::Opened => assert!(self.opened.contains(&segment_of(&span))),
+                Among::All => {}
+            }
             self.written.push(span);
         }
 
-        fn bring_back(&mut self, bytes: u64) -> bool {
-            let Some(away) = self.space.away_with_room(bytes) else { return false };
+        fn bring_back(&mut self, bytes: u64, among: Among) -> bool {
+            let Some(away) = self.space.away_with_room(bytes, among) else { return false };
             let value = self.catalog.get(&away.segment);
             self.space.bring_back(away, value.map(Vec::as_slice)).expect("a sound map");
             true
@@ -652,6 +713,7 @@ mod tests {
             }
             assert_eq!((self.space.changed(), self.space.unsaved_bytes()), (vec![], 0));
             self.log.clear();
+            self.saved = self.committed.iter().map(segment_of).collect();
         }
 
         /// What is in memory is gone; the catalog and the log behind it are not.
@@ -667,6 +729,8 @@ mod tests {
             }
             self.space.settle();
             self.space.let_go();
+            let committed = self.log.iter().filter(|(commit, _)| *commit).map(|(_, span)| segment_of(span));
+            self.opened = self.saved.iter().copied().chain(committed).collect();
             self.written.clear();
             self.read.clear();
         }
@@ -676,9 +740,10 @@ mod tests {
             all.flat_map(|span| pages(*span)).collect()
         }
 
-        fn has_room(&self, bytes: u64) -> bool {
+        fn has_room(&self, bytes: u64, among: Among) -> bool {
             let (taken, wanted) = (self.taken(), bytes / PAGE as u64);
-            (3..6).any(|index| {
+            let any = matches!(among, Among::All | Among::AllToOpen);
+            (3..6).filter(|index| any || self.opened.contains(index)).any(|index| {
                 let start = segment::offset(index, SEGMENT_BYTES_MIN) / PAGE as u64;
                 let mut run = 0;
                 (start + 1..start + SEGMENT_BYTES_MIN / PAGE as u64).any(|page| {
@@ -723,18 +788,18 @@ mod tests {
     fn a_map_that_changed_while_it_was_read_does_not_come_back() {
         let mut space = Space::new(SEGMENT_BYTES_MIN);
         space.add_empty(0);
-        let offset = space.allocate(4096).expect("it is empty");
+        let offset = space.allocate(4096, Among::AllToOpen).expect("it is empty");
         let span = Span { offset, bytes: 4096 };
         assert!(space.commit(span));
         let Saved::Map(full) = space.save(0) else { panic!("its map is here") };
         space.send_away(0);
-        let away = space.away_with_room(4096).expect("there is room");
+        let away = space.away_with_room(4096, Among::All).expect("there is room");
         assert!(space.uncommit(span));
         let Saved::Needs(other) = space.save(0) else { panic!("its map is away") };
         let empty = space.save_over(other, Some(&full)).expect("a map").expect("in time");
         assert_eq!(space.bring_back(away, Some(&full)), Ok(()));
         assert_eq!(space.maps(), 0);
-        let away = space.away_with_room(4096).expect("there is room");
+        let away = space.away_with_room(4096, Among::All).expect("there is room");
         assert_eq!(space.bring_back(away, Some(&empty)), Ok(()));
         assert_eq!(space.maps(), 1);
     }
@@ -743,7 +808,7 @@ mod tests {
     fn maps_here_are_as_many_as_are_wanted_and_changed_ones_stay() {
         let mut space = Space::new(SEGMENT_BYTES_MIN);
         (0..9).for_each(|index| space.add_empty(index));
-        let offset = space.allocate(4096).expect("it is empty");
+        let offset = space.allocate(4096, Among::AllToOpen).expect("it is empty");
         assert!(space.commit(Span { offset, bytes: 4096 }));
         space.send_away(0);
         assert_eq!((space.maps(), space.unsaved_bytes()), (1, space.map_bytes()));

@@ -19,7 +19,7 @@ use crate::base::limits::{HEADERS_READ_AT_ONCE, PAGE, SPACE_MAPS_TRIED, SPARE_SE
 use crate::drive::bitmap;
 use crate::drive::device::{Drive, DriveSet};
 use crate::drive::segment;
-use crate::drive::space::{Away, Saved, Space, Span};
+use crate::drive::space::{Among, Away, Saved, Space, Span};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::extent::{Address, MirroredExtent};
@@ -150,26 +150,33 @@ impl ShardSpace {
         bytes: u32,
         purpose: Purpose,
     ) -> Result<u64, PoolError> {
-        if let Some(offset) = self.take(drive.id(), bytes) {
+        if let Some(offset) = self.take(drive.id(), bytes, purpose) {
             return Ok(offset);
         }
         let _claiming = self.claiming.lock().await;
-        if let Some(offset) = self.take(drive.id(), bytes) {
+        if let Some(offset) = self.take(drive.id(), bytes, purpose) {
             return Ok(offset);
         }
-        if let Some(offset) = self.take_from_away(drive.id(), bytes, SPACE_MAPS_TRIED).await {
+        if let Some(offset) = self.take_from_away(drive.id(), bytes, purpose, SPACE_MAPS_TRIED).await {
             return Ok(offset);
         }
         match self.clone().claim(drive.clone(), purpose).await {
-            Ok(()) => self.take(drive.id(), bytes).ok_or(PoolError::Full),
-            Err(error) => self.take_from_away(drive.id(), bytes, usize::MAX).await.ok_or(error),
+            Ok(()) => self.take_in(drive.id(), bytes, of_claimed(purpose)).ok_or(PoolError::Full),
+            Err(error) => self.take_from_away(drive.id(), bytes, purpose, usize::MAX).await.ok_or(error),
         }
     }
 
     /// Room in up to `tries` segments whose maps are away and come back for it.
-    async fn take_from_away(&self, drive: DriveId, bytes: u32, tries: usize) -> Option<u64> {
+    async fn take_from_away(
+        &self,
+        drive: DriveId,
+        bytes: u32,
+        purpose: Purpose,
+        tries: usize,
+    ) -> Option<u64> {
         for _ in 0..tries {
-            let away = self.spaces.borrow()[usize::from(drive.0)].away_with_room(u64::from(bytes))?;
+            let among = self.among(drive, purpose);
+            let away = self.spaces.borrow()[usize::from(drive.0)].away_with_room(u64::from(bytes), among)?;
             let value = self.read_map(drive, away).await;
             let mut spaces = self.spaces.borrow_mut();
             let space = &mut spaces[usize::from(drive.0)];
@@ -179,7 +186,7 @@ impl ShardSpace {
                 tracing::error!(%drive, segment = away.segment, "the map of a segment cannot be read");
                 space.leave_alone(away);
             }
-            let offset = space.allocate(u64::from(bytes));
+            let offset = space.allocate(u64::from(bytes), among);
             space.send_away(self.maps_max(space));
             if offset.is_some() {
                 return offset;
@@ -212,8 +219,27 @@ impl ShardSpace {
         claim.await.unwrap_or(Err(PoolError::Full))
     }
 
-    fn take(&self, drive: DriveId, bytes: u32) -> Option<u64> {
-        self.spaces.borrow_mut()[usize::from(drive.0)].allocate(u64::from(bytes))
+    /// Where objects may open no segment the catalog fills their holes first, so that the reserve comes back.
+    fn take(&self, drive: DriveId, bytes: u32, purpose: Purpose) -> Option<u64> {
+        let is_full = || self.pool.table(drive).is_closed_to(Purpose::Objects);
+        let in_holes = match purpose {
+            Purpose::System if is_full() => self.take_in(drive, bytes, Among::Holes),
+            _ => None,
+        };
+        in_holes.or_else(|| self.take_in(drive, bytes, self.among(drive, purpose)))
+    }
+
+    fn take_in(&self, drive: DriveId, bytes: u32, among: Among) -> Option<u64> {
+        self.spaces.borrow_mut()[usize::from(drive.0)].allocate(u64::from(bytes), among)
+    }
+
+    /// A segment of the shard that no object has been in counts as part of the reserve.
+    fn among(&self, drive: DriveId, purpose: Purpose) -> Among {
+        match purpose {
+            Purpose::System => Among::All,
+            _ if self.pool.table(drive).is_closed_to(purpose) => Among::Opened,
+            _ => Among::AllToOpen,
+        }
     }
 
     /// Takes over a segment whose header named this shard at start.
@@ -423,17 +449,21 @@ impl ShardSpace {
     /// Gives emptied segments back to the drives, so that other shards may have them.
     pub async fn surrender(&self) -> Result<(), PoolError> {
         let _heading = self.heading.lock().await;
-        let kept = if self.pool.is_spent() { 0 } else { SPARE_SEGMENTS_MAX };
         for drive in self.pool.drives.iter().filter(|drive| drive.is_healthy()) {
-            loop {
-                let index = usize::from(drive.id().0);
-                let Some(segment) = self.spaces.borrow_mut()[index].surrender(kept) else {
-                    break;
-                };
+            while let Some(segment) = self.surrender_one(drive.id()).await {
                 self.pool.give_back(drive, segment).await?;
             }
         }
         Ok(())
+    }
+
+    /// Lets go of an empty segment, if the shard has more of them than it may keep.
+    async fn surrender_one(&self, drive: DriveId) -> Option<u32> {
+        // One that was claimed just now is for somebody who has not taken his piece of it yet.
+        let _claiming = self.claiming.lock().await;
+        let is_full = self.pool.table(drive).is_closed_to(Purpose::Objects);
+        let kept = if is_full { 0 } else { SPARE_SEGMENTS_MAX };
+        self.spaces.borrow_mut()[usize::from(drive.0)].surrender(kept)
     }
 
     /// Checks the headers of the shard's segments on healthy drives, and writes those again that are wrong: how
@@ -498,6 +528,11 @@ enum Held {
     Lost,
     /// Outside of everything the shard has had.
     Nowhere,
+}
+
+/// Where the piece comes from that a segment was claimed for, whatever others have claimed since.
+fn of_claimed(purpose: Purpose) -> Among {
+    if purpose == Purpose::System { Among::All } else { Among::AllToOpen }
 }
 
 /// Room taken for a caller who may go away before it is complete.

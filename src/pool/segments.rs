@@ -49,36 +49,73 @@ pub struct Claim {
     pub fresh: bool,
 }
 
+/// The slots of one drive, and how many of them have no owner: every placement asks for that.
+struct Slots {
+    all: Vec<Slot>,
+    free: usize,
+}
+
+impl Slots {
+    fn new(all: Vec<Slot>) -> Self {
+        let free = all.iter().filter(|slot| slot.is_free()).count();
+        Slots { all, free }
+    }
+
+    fn put(&mut self, at: usize, slot: Slot) {
+        let before = std::mem::replace(&mut self.all[at], slot);
+        self.free = self.free + usize::from(slot.is_free()) - usize::from(before.is_free());
+    }
+
+    fn first(&self, slot: Slot) -> Option<usize> {
+        self.all.iter().position(|found| *found == slot)
+    }
+}
+
+impl Slot {
+    /// Whether it has no owner and may have one.
+    fn is_free(self) -> bool {
+        matches!(self, Slot::Untouched | Slot::Empty)
+    }
+}
+
 /// The segments of one drive.
 pub struct SegmentTable {
     pub drive: DriveId,
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
     reserve: usize,
     pub(super) ballast: Ballast,
 }
 
 impl SegmentTable {
     pub fn new(drive: DriveId, slots: Vec<Slot>, reserve: usize) -> Self {
-        SegmentTable { drive, slots: Mutex::new(slots), reserve, ballast: Ballast::default() }
+        SegmentTable { drive, slots: Mutex::new(Slots::new(slots)), reserve, ballast: Ballast::default() }
     }
 
     /// A data segment for a shard; `None` when the drive has none to give for this purpose.
     pub fn claim_data(&self, shard: ShardId, purpose: Purpose) -> Option<Claim> {
         let mut slots = self.lock();
-        let free = free_in(&slots);
-        let floor = match purpose {
+        if slots.free <= self.floor(purpose) {
+            return None;
+        }
+        let at = slots.first(Slot::Empty).or_else(|| slots.first(Slot::Untouched))?;
+        slots.put(at, Slot::Data(shard));
+        Some(Claim { segment: at as u32, fresh: true })
+    }
+
+    /// Whether nothing more of this purpose may go where no object has been yet. It is asked for every piece and not
+    /// only for every segment: else objects fill up what the catalog claimed out of the reserve.
+    pub fn is_closed_to(&self, purpose: Purpose) -> bool {
+        self.lock().free <= self.floor(purpose)
+    }
+
+    /// Free segments that are kept from a purpose.
+    fn floor(&self, purpose: Purpose) -> usize {
+        match purpose {
             Purpose::Objects => self.reserve,
             Purpose::Moves => self.reserve / 2,
             Purpose::Emptying => self.reserve / LAST_SHARE / 2,
             Purpose::System => 0,
-        };
-        if free <= floor {
-            return None;
         }
-        let empty = slots.iter().position(|slot| *slot == Slot::Empty);
-        let at = empty.or_else(|| slots.iter().position(|slot| *slot == Slot::Untouched))?;
-        slots[at] = Slot::Data(shard);
-        Some(Claim { segment: at as u32, fresh: true })
     }
 
     /// A segment for the log: a spare one, else a free one, which has to be zero-filled. Half of the
@@ -89,19 +126,16 @@ impl SegmentTable {
         if !self.has_log_room(&slots, at_last) {
             return None;
         }
-        if let Some(at) = slots.iter().position(|slot| *slot == Slot::Spare) {
-            slots[at] = Slot::Log;
-            return Some(Claim { segment: at as u32, fresh: false });
-        }
-        let untouched = slots.iter().position(|slot| *slot == Slot::Untouched);
-        let at = untouched.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty))?;
-        slots[at] = Slot::Log;
-        Some(Claim { segment: at as u32, fresh: true })
+        let spare = slots.first(Slot::Spare);
+        let untouched = || slots.first(Slot::Untouched);
+        let at = spare.or_else(untouched).or_else(|| slots.first(Slot::Empty))?;
+        slots.put(at, Slot::Log);
+        Some(Claim { segment: at as u32, fresh: spare.is_none() })
     }
 
     /// Whether nobody has taken of the half of the reserve that is kept from the log.
     pub fn is_whole(&self) -> bool {
-        free_in(&self.lock()) >= self.reserve / 2
+        self.lock().free >= self.reserve / 2
     }
 
     /// Whether the log could begin a segment here.
@@ -109,74 +143,73 @@ impl SegmentTable {
         self.has_log_room(&self.lock(), false)
     }
 
-    fn has_log_room(&self, slots: &[Slot], at_last: bool) -> bool {
-        let free = free_in(slots);
+    fn has_log_room(&self, slots: &Slots, at_last: bool) -> bool {
         let floor = self.reserve / if at_last { LAST_SHARE } else { 2 };
-        free > floor || slots.contains(&Slot::Spare)
+        slots.free > floor || slots.first(Slot::Spare).is_some()
     }
 
     /// A durable record of the shard names space in a segment whose header does not: true when nobody
     /// else has it, and from then on the shard does. A drive that is away lets everybody have his way.
     pub fn adopt(&self, segment: u32, shard: ShardId) -> bool {
         let mut slots = self.lock();
-        let away = slots.is_empty();
-        let Some(slot) = slots.get_mut(segment as usize) else { return away };
-        let free = matches!(slot, Slot::Untouched | Slot::Empty | Slot::Damaged);
+        if slots.all.is_empty() {
+            return true;
+        }
+        let at = segment as usize;
+        let free = slots.all.get(at).is_some_and(|slot| slot.is_free() || *slot == Slot::Damaged);
         if free {
-            *slot = Slot::Data(shard);
+            slots.put(at, Slot::Data(shard));
         }
         free
     }
 
     /// Every shard has adopted what is its own: what is left behind a damaged header is nobody's.
     pub fn settle(&self) {
-        self.lock().iter_mut().filter(|slot| **slot == Slot::Damaged).for_each(|slot| *slot = Slot::Empty);
+        let mut slots = self.lock();
+        for at in 0..slots.all.len() {
+            if slots.all[at] == Slot::Damaged {
+                slots.put(at, Slot::Empty);
+            }
+        }
     }
 
     pub fn set(&self, segment: u32, slot: Slot) {
-        self.lock()[segment as usize] = slot;
+        self.lock().put(segment as usize, slot);
     }
 
     /// Segments that object bytes may still claim.
     pub fn free_for_objects(&self) -> usize {
-        let slots = self.lock();
-        let free = free_in(&slots);
-        free.saturating_sub(self.reserve)
+        self.lock().free.saturating_sub(self.reserve)
     }
 
     /// Segments that should have a header.
     pub fn headed(&self) -> Vec<(u32, Slot)> {
         let slots = self.lock();
         let is_headed = |slot: &Slot| matches!(slot, Slot::Spare | Slot::Log | Slot::Data(_));
-        (0..).zip(slots.iter().copied()).filter(|(_, slot)| is_headed(slot)).collect()
+        (0..).zip(slots.all.iter().copied()).filter(|(_, slot)| is_headed(slot)).collect()
     }
 
     pub fn slot(&self, segment: u32) -> Option<Slot> {
-        self.lock().get(segment as usize).copied()
+        self.lock().all.get(segment as usize).copied()
     }
 
     /// Segments with an owner.
     pub fn used(&self) -> usize {
         let slots = self.lock();
-        slots.len() - free_in(&slots)
+        slots.all.len() - slots.free
     }
 
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().all.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
         self.slots.lock().expect("no holder of the segment table panics")
     }
-}
-
-/// Segments without an owner.
-fn free_in(slots: &[Slot]) -> usize {
-    slots.iter().filter(|slot| matches!(slot, Slot::Untouched | Slot::Empty)).count()
 }
 
 #[cfg(test)]

@@ -52,6 +52,19 @@ impl Server {
         assert!(sim.is_cut() || wrong.is_none(), "the shards do not own what their values name: {wrong:?}");
     }
 
+    /// Segments in which objects have bytes, by drive.
+    pub async fn opened(&self) -> BTreeMap<DriveId, BTreeSet<u32>> {
+        let bytes = self.shared.geometry.segment_bytes;
+        let mut opened = BTreeMap::<DriveId, BTreeSet<u32>>::new();
+        for shard in self.shards() {
+            for claim in named(shard).await.expect("a scan").iter().filter(|claim| claim.mapped) {
+                let segment = segment::of_offset(claim.offset, bytes).expect("an offset in a segment");
+                opened.entry(claim.drive).or_default().insert(segment);
+            }
+        }
+        opened
+    }
+
     /// What is wrong and stays so.
     async fn owned_unless(&self, is_over: &dyn Fn() -> bool) -> Option<String> {
         let mut clock = tokio::time::interval(Duration::from_secs(1));

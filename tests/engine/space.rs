@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use basalt::base::ids::ShardId;
 use basalt::base::join::join_all;
+use basalt::base::limits::SYSTEM_SEGMENTS;
 use basalt::base::metrics::JobKind;
 use basalt::catalog::key;
 use basalt::catalog::value::{PackValue, Storage, Version};
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use crate::harness::{
     Chance, Server, body, fresh_on, fresh_on_cores, paths, request, run, start, start_on_cores, world,
 };
+use crate::siege::cramp;
 
 const SIZE: usize = 8 << 20;
 
@@ -307,6 +309,65 @@ async fn fill_large(server: &Server, model: &mut BTreeMap<String, Bytes>, round:
         }
     }
     panic!("the drives never filled up");
+}
+
+/// Objects in no more segments than they may have, whatever else is free.
+async fn reserve_is_kept(server: &Server) {
+    for (drive, opened) in server.opened().await {
+        // Those that are cramped have no owner and no use.
+        let all = server.core().pool.table(drive).len().min(CRAMPED);
+        let kept = all - opened.len();
+        assert!(
+            kept >= SYSTEM_SEGMENTS,
+            "drive {drive}: objects stand in {} of {all} segments",
+            opened.len()
+        );
+    }
+}
+
+const CRAMPED: usize = 36;
+
+/// A name that makes the index large.
+fn long_key(number: u64) -> String {
+    format!("{number:06}{}", "long".repeat(200))
+}
+
+#[test]
+fn objects_stay_out_of_the_segments_that_the_catalog_takes_of_the_reserve() {
+    run(async {
+        let sim = world(26, 3);
+        let mut server = fresh_on_cores(&sim, &request(3, 1), 2).await;
+        let (mut model, mut number) = (BTreeMap::new(), 0);
+        for round in 0..4 {
+            cramp(&server, CRAMPED);
+            loop {
+                let (key, body) = (long_key(number), body("long", number, 40_000));
+                match server.put(&key, body.clone()).await {
+                    Ok(()) => drop(model.insert(key, body)),
+                    Err(ObjectError::StorageFull) => break,
+                    Err(error) => panic!("{error}"),
+                }
+                number += 1;
+            }
+            // Leaves holes that are too small for the runs of the index, which go on.
+            let some: Vec<String> = model.keys().skip(round).step_by(7).cloned().collect();
+            for key in some {
+                server.delete(&key).await.expect("a delete on full drives");
+                model.remove(&key);
+            }
+            for shard in server.shards() {
+                shard.checkpoint().await.expect("a checkpoint on full drives");
+            }
+            reserve_is_kept(&server).await;
+            if round % 2 == 1 {
+                server.stop().await;
+                server = start_on_cores(&sim, &request(3, 1), 2).await.expect("the same pool");
+            }
+        }
+        assert!(number > 1000, "there was room for {number} objects");
+        server.check(&model).await;
+        server.stop().await;
+    });
 }
 
 fn small_key(number: u64) -> String {
