@@ -50,7 +50,7 @@ impl XmlError {
         match self {
             XmlError::Malformed(_) => "MalformedXML",
             XmlError::Unsupported(_) => "NotImplemented",
-            XmlError::BadChecksum(_) => "InvalidRequest",
+            XmlError::BadChecksum(_) => "InvalidArgument",
             XmlError::Invalid(Fault::Argument, _) => "InvalidArgument",
             XmlError::Invalid(Fault::Request, _) => "InvalidRequest",
             XmlError::Invalid(Fault::RetentionPeriod, _) => "InvalidRetentionPeriod",
@@ -251,6 +251,10 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, XmlError> {
         "false" | "False" | "FALSE" | "0" => Ok(false),
         _ => Err(XmlError::Malformed("a truth value is neither true nor false")),
     }
+}
+
+pub(super) fn parse_integer(text: &str) -> Result<i64, XmlError> {
+    text.trim().parse().map_err(|_| XmlError::Malformed("a number cannot be read"))
 }
 
 pub(super) fn parse_number(text: &str) -> Result<u64, XmlError> {
