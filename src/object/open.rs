@@ -231,11 +231,6 @@ fn open_pool(world: &World, shared: &Shared) -> Pool {
             },
         }
     };
-                state.latch(&format!("it cannot be opened for writing: {cause}"));
-                Drive::new(state.clone(), meta, data)
-            }
-        }
-    };
     let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(open).collect());
     Pool {
         geometry: shared.geometry,
