@@ -584,8 +584,8 @@ pub const DOUBT_BLOCKS_MAX: u64 = 4096;
 /// lost what was written to them, whatever their headers are. A single object that is lost is far less.
 pub const LOST_SHARE: u64 = 16;
 /// And this many: where little is stored a single bad place is a large share. What goes bad at once on a drive that is
-/// sound otherwise are neighbouring sectors, up to a track or an erase block of some MiB; 64 blocks of 64 KiB are 4 MiB.
-/// Three drives of 2+2 that lose a small object in the same row lose three.
+/// sound otherwise are neighbouring sectors, up to a track or an erase block of some MiB; 64 blocks of 64 KiB are 4
+/// MiB. Three drives of 2+2 that lose a small object in the same row lose three.
 pub const LOST_BLOCKS_MIN: u64 = 64;
 /// Bytes an extent is copied between two pauses: a quarter of a chunk.
 pub const SCRUB_STEP_BYTES: u64 = 1 << 20;

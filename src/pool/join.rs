@@ -114,9 +114,9 @@ fn superblocks_of(examined: &[Examined], pool: PoolId) -> impl Iterator<Item = &
     found.filter(move |superblock| superblock.geometry.pool == pool)
 }
 
-/// The newest epoch in which something may have been stored. A start is through when all drives but m know of its epoch,
-/// so one that fewer can know of was cut off: who has not heard of that has missed nothing. Drives that are not there may
-/// have heard.
+/// The newest epoch in which something may have been stored. A start is through when all drives but m know of its
+/// epoch, so one that fewer can know of was cut off: who has not heard of that has missed nothing. Drives that are not
+/// there may have heard.
 fn served_epoch(examined: &[Examined], pool: PoolId) -> u32 {
     let superblocks = superblocks_of(examined, pool);
     let may_have_served = |of: &&Superblock| {

@@ -2,9 +2,9 @@
 //!
 //! Uses the core, which sees all drives and all logs. Two things make a server ready: that the next commit would be
 //! safe, and that what was stored can be read as far as anybody knows. For the second a drive that is being rebuilt
-//! counts as one that is out (`Pool::unproven`), because it may lack what was written before it came back. With more than
-//! m of these a full scrub has to show first that nothing is lost; reads, listings and writes go on meanwhile, since
-//! readiness is advice to whoever sends clients here and refuses nothing.
+//! counts as one that is out (`Pool::unproven`), because it may lack what was written before it came back. With more
+//! than m of these a full scrub has to show first that nothing is lost; reads, listings and writes go on meanwhile,
+//! since readiness is advice to whoever sends clients here and refuses nothing.
 
 use crate::admin::operator::Unready;
 use crate::base::metrics::DriveState;

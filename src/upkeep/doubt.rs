@@ -2,15 +2,17 @@
 //!
 //! A wrong block is a hole, and one by one they are repaired as readers find them. Where there is one, some headers all
 //! over the drive are looked at (`pool::headers`), since what readers find may be one object that is asked for again
-//! and again. The superblocks are read every few seconds (`roster`), so a drive that is written over is found out though
-//! nobody reads. A drive that is found wanting is *doubtful*: it is asked last, counts as lost for what was stored before
-//! (as one that is being rebuilt), and a full scrub writes anew what it lacks. When more than m drives are doubtful, being
-//! rebuilt or out, the server is not ready: what was stored may be beyond reading, until a scrub has shown that it is not.
+//! and again. The superblocks are read every few seconds (`roster`), so a drive that is written over is found out
+//! though nobody reads. A drive that is found wanting is *doubtful*: it is asked last, counts as lost for what was
+//! stored before (as one that is being rebuilt), and a full scrub writes anew what it lacks. When more than m drives
+//! are doubtful, being rebuilt or out, the server is not ready: what was stored may be beyond reading, until a scrub
+//! has shown that it is not.
 //!
-//! Drives may go bad one after the other while a scrub mends, headers among the rest. So it looks at some headers before
-//! it mends anything and before a drive is trusted again; what it mends is counted as it goes; and a drive on which a
-//! superblock or a header was wrong stays *suspected* until a full scrub has answered for it. Blocks beyond repair
-//! (`blame`) are laid to the drives that are suspected, when those are more than m with the ones that are doubtful or out.
+//! Drives may go bad one after the other while a scrub mends, headers among the rest. So it looks at some headers
+//! before it mends anything and before a drive is trusted again; what it mends is counted as it goes; and a drive on
+//! which a superblock or a header was wrong stays *suspected* until a full scrub has answered for it. Blocks beyond
+//! repair (`blame`) are laid to the drives that are suspected, when those are more than m with the ones that are
+//! doubtful or out.
 //!
 //! Invariants: doubt alone never latches, because a drive that is mended is worth more than one that is out; a drive
 //! that is doubtful again after it was mended once is latched, but never beyond m: what can be served is served. One
@@ -113,8 +115,8 @@ pub async fn blame(core: &Rc<Core>, lost: &DriveSet, is_much: bool) {
     mended_by_scrub(core, suspects.iter().map(|drive| drive.id()).collect()).await;
 }
 
-/// Whether so many blocks beyond repair are a sign of drives that lost what was written to them, among so many that were
-/// read. A few are not, however little is stored.
+/// Whether so many blocks beyond repair are a sign of drives that lost what was written to them, among so many that
+/// were read. A few are not, however little is stored.
 pub fn is_much(unrepairable: u64, checked: u64) -> bool {
     unrepairable >= LOST_BLOCKS_MIN && unrepairable.saturating_mul(LOST_SHARE) > checked
 }
@@ -162,9 +164,9 @@ pub fn suspicions(pool: &Pool) -> Vec<u64> {
     pool.drives.iter().map(|drive| drive.shared().suspicions()).collect()
 }
 
-/// A full scrub has passed and mended what can be mended. Where something `is_lost` and more than m drives are in doubt,
-/// out or being rebuilt, it is what they lack; with fewer another drive is to blame. It answers for what was suspected
-/// before it began.
+/// A full scrub has passed and mended what can be mended. Where something `is_lost` and more than m drives are in
+/// doubt, out or being rebuilt, it is what they lack; with fewer another drive is to blame. It answers for what was
+/// suspected before it began.
 pub fn settle(pool: &Pool, is_lost: bool, suspicions: &[u64]) {
     if is_lost && pool.is_unproven() {
         return;

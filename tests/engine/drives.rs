@@ -219,8 +219,8 @@ fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start()
     });
 }
 
-/// What is missing counts: a drive that fails beside m missing ones is not noted, or nobody could start any more, though
-/// nothing is lost.
+/// What is missing counts: a drive that fails beside m missing ones is not noted, or nobody could start any more,
+/// though nothing is lost.
 #[test]
 fn a_drive_that_fails_beside_m_missing_ones_keeps_no_start_from_reading() {
     run(async {

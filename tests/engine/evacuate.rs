@@ -112,8 +112,8 @@ fn after_an_evacuation_m_more_drives_may_be_lost() {
     });
 }
 
-/// One drive to spare: all of objects, packs, log and catalog stand on the four that are left. Nothing is restarted here,
-/// since the evacuated drive counts as out at a start.
+/// One drive to spare: all of objects, packs, log and catalog stand on the four that are left. Nothing is restarted
+/// here, since the evacuated drive counts as out at a start.
 #[test]
 fn after_an_evacuation_everything_reads_without_any_pair_of_the_others() {
     run(async {

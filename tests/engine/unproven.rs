@@ -1,8 +1,8 @@
-//! More drives than m that may lack what was stored before they came back: not ready until a scrub has shown that nothing
-//! is lost, or for as long as something is.
+//! More drives than m that may lack what was stored before they came back: not ready until a scrub has shown that
+//! nothing is lost, or for as long as something is.
 //!
-//! What can be read is read meanwhile, and writes are taken. A start that was cut off makes no drive one of these, and a
-//! single bad place in a store that holds little makes none doubtful.
+//! What can be read is read meanwhile, and writes are taken. A start that was cut off makes no drive one of these, and
+//! a single bad place in a store that holds little makes none doubtful.
 
 use basalt::admin::operator::Unready;
 use basalt::base::ids::DriveId;
