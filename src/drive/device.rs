@@ -208,7 +208,8 @@ impl DriveShared {
         self.is_rebuilding() || self.suspicions() > self.cleared.load(Ordering::Acquire)
     }
 
-    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it is.
+    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it
+    /// is.
     pub fn trust(&self) {
         if self.state() == DriveState::Healthy && self.doubtful.swap(false, Ordering::AcqRel) {
             self.cause.store(None);

@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -207,30 +206,29 @@ fn members_rebuild(assembly: &Assembly) -> bool {
     assembly.members.iter().any(|member| member.rebuilding)
 }
 
-/// One core's handles on the drives. A drive that cannot be opened counts as missing; one that is latched, because it
-/// can only be read now, is opened for that.
+/// One core's handles on the drives. A drive that cannot be opened is lost: it was there a moment ago. One that can be
+/// opened for reading alone, as on a file system that has become read-only, is latched and read.
 fn open_pool(world: &World, shared: &Shared) -> Pool {
     let open = |(member, state): (&Member, &Arc<DriveShared>)| {
         let Some(path) = member.path.as_ref().filter(|_| member.state != DriveState::Missing) else {
             return Drive::missing(state.clone());
         };
-        let files = |meta: Access, data: Access| -> std::io::Result<_> {
-            let (meta_path, data_path) = format::files(path, member.is_device);
-            Ok((world.open(&meta_path, false, meta)?, world.open(&data_path, false, data)?))
+        let (meta, data) = format::files(path, member.is_device);
+        let files = |of_meta: Access, of_data: Access| -> std::io::Result<_> {
+            Ok((world.open(&meta, false, of_meta)?, world.open(&data, false, of_data)?))
         };
-        let is_latched = member.state == DriveState::Latched;
-        let opened = match files(Access::DirectSync, Access::Direct) {
-            Err(error) if is_latched && error.kind() == ErrorKind::ReadOnlyFilesystem => {
-                files(Access::ReadOnly, Access::ReadOnly)
-            }
-            opened => opened,
-        };
-        match opened {
+        match files(Access::DirectSync, Access::Direct) {
             Ok((meta, data)) => Drive::new(state.clone(), meta, data),
-            Err(error) => {
-                state.lose(&error.to_string());
-                Drive::missing(state.clone())
-            }
+            Err(error) => match files(Access::ReadOnly, Access::ReadOnly) {
+                Ok((meta, data)) => {
+                    state.latch(&format!("it cannot be opened for writing: {error}"));
+                    Drive::new(state.clone(), meta, data)
+                }
+                Err(_) => {
+                    state.lose(&error.to_string());
+                    Drive::missing(state.clone())
+                }
+            },
         }
     };
     let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(open).collect());

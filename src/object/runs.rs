@@ -67,13 +67,10 @@ impl RunStore for ShardRuns {
     async fn sync(&self) -> Result<(), CatalogError> {
         let begun = self.touched.borrow().last.clone();
         let drives: DriveSet = begun.keys().copied().collect();
-        match self.pool.drives.flush(&drives).await.into_iter().next() {
-            None => {
-                self.touched.borrow_mut().settle(&begun);
-                Ok(())
-            }
-            Some((_, error)) => Err(PoolError::from(error).into()),
-        }
+        let failed = self.pool.drives.flush(&drives).await.into_iter().next();
+        // A drive that fails this is latched and takes no more flush: what is written next is not to fail by it again.
+        self.touched.borrow_mut().settle(&begun);
+        failed.map_or(Ok(()), |(_, error)| Err(PoolError::from(error).into()))
     }
 
     async fn read(
@@ -93,6 +90,8 @@ impl RunStore for ShardRuns {
 
     async fn forge(&self, work: Work) -> Result<Vec<Piece>, CatalogError> {
         if !self.foreman.is_open() {
+            // Nothing else is written now; what an attempt left that failed is nobody's.
+            self.touched.take();
             return forge::here(self, work).await;
         }
         let urgency = match &work.input {

@@ -75,6 +75,7 @@ impl Shard {
         maps_bytes: usize,
     ) -> Result<Rc<Self>, ObjectError> {
         let id = replay.manifest.shard;
+        replay.manifest.complete(&pool).await?;
         let space = Rc::new(ShardSpace::new(pool.clone(), id, maps_bytes));
         replay.segments.iter().for_each(|(drive, segment)| space.add_segment(*drive, *segment));
         let runs = ShardRuns::new(pool.clone(), space.clone(), foreman, pressure.clone());
@@ -157,12 +158,26 @@ impl Shard {
     /// was told of, may be missing at the next start if this one is cut off. Only where there is no other room do they
     /// stand on it: else a full drive would never start again.
     async fn write_replayed(&self) -> Result<(), ObjectError> {
-        match self.write_runs().await {
+        match self.write_runs_on_others().await {
             Err(ObjectError::StorageFull) => {
                 self.space.let_go();
-                self.write_runs().await
+                self.write_runs_on_others().await
             }
             written => written,
+        }
+    }
+
+    /// As `write_runs`, and again as often as a drive fails under it, since nothing else tries again while a start is
+    /// under way: the others take what that drive did not.
+    async fn write_runs_on_others(&self) -> Result<(), ObjectError> {
+        loop {
+            let failed = self.pool.failed();
+            match self.write_runs().await {
+                Err(error) if self.pool.failed() > failed => {
+                    tracing::warn!(shard = %self.id, %error, "what was replayed is written again to other drives");
+                }
+                written => return written,
+            }
         }
     }
 

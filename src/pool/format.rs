@@ -237,7 +237,8 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
 }
 
 /// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
-/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
+/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming
+/// back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     if world.place(path)? == Place::Absent {
         if path.starts_with("/dev") && !path.starts_with("/dev/shm") {

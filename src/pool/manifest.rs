@@ -2,7 +2,7 @@
 //!
 //! Each drive has two slots a shard, written in turn, O_DSYNC, on every healthy drive; the newest
 //! intact one on any drive counts, by epoch first. What a manifest stops naming may be reused only after the write
-//! has succeeded everywhere it was tried. Layout: `docs/FORMAT.md`, section Manifest.
+//! has succeeded everywhere it was tried, and what a start finds it puts everywhere first. Layout: `docs/FORMAT.md`, section Manifest.
 
 use std::rc::Rc;
 
@@ -80,6 +80,31 @@ impl Manifest {
         // A drive that failed is latched by now, so what is safe is counted anew.
         let needed = pool.mirrors()?;
         if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
+    }
+
+    /// Puts this manifest, which a start found to be the newest, on every healthy drive that does not have it: the power
+    /// may have failed when only some did. Else what only the one before it names would be taken for free, and the next
+    /// one would be written over that one, while another start may need it: without the drives that have this one. A
+    /// drive that has it is not written to.
+    pub async fn complete(&self, pool: &Pool) -> Result<(), PoolError> {
+        if self.generation == 0 {
+            return Ok(());
+        }
+        let slot = self.encode(pool.geometry.pool).ok_or(PoolError::Full)?;
+        let offset = Self::offset(self.shard, self.generation);
+        let complete = async |drive: &Rc<Drive>| {
+            let read = drive.read(Area::Meta, AlignedBuf::uninit_for_read(MANIFEST_BYTES), offset).await;
+            let found = read.ok().and_then(|slot| Self::decode(&slot, pool.geometry.pool, self.shard));
+            if found.as_ref() == Some(self) {
+                return Ok(());
+            }
+            pool.write_page(drive, Area::Meta, slot.clone(), offset).await
+        };
+        let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
+        let had = join_all(healthy.iter().map(complete)).await.iter().filter(|result| result.is_ok()).count();
+        // As in `write`.
+        let needed = pool.mirrors()?;
+        if had < needed { Err(PoolError::NotWritable { good: had, needed }) } else { Ok(()) }
     }
 
     /// The newest manifest of a shard on any drive. `Ok(None)` only when every drive that could be

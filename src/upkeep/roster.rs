@@ -54,9 +54,9 @@ pub async fn keep_roster(core: Rc<Core>, shared: Shared) {
         let is_last = shared.board.is_closing();
         core.pool.drives.iter().for_each(|drive| drive.latch_if_deleted());
         let now = roster(&shared);
-        // With more than m out the log has stopped. What took them all at once may be gone at the next start,
-        // which finds out for itself; written down, it would keep that start from reading anything.
-        let is_hopeless = now.latched.len() > usize::from(shared.geometry.parity_chunks);
+        // With more than m out, missing ones among them, the log has stopped. What took them all at once may be gone at
+        // the next start, which finds out for itself; written down, it would keep that start from reading anything.
+        let is_hopeless = core.pool.failed() > usize::from(shared.geometry.parity_chunks);
         let is_news = known.as_ref() != Some(&now);
         let is_due = is_news || is_last || tick.is_multiple_of(LOOK_TICKS);
         tick = tick.wrapping_add(1);

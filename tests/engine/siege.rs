@@ -21,30 +21,32 @@ use bytes::Bytes;
 
 use crate::harness::{BUCKET, Chance, Server, body, fresh_on, paths, run, start, wide_request, world};
 
-const VERSIONED: &str = "versioned";
+pub const VERSIONED: &str = "versioned";
 const CLIENTS: usize = 6;
 const SESSIONS: u64 = 5;
 /// One of each kind of pool. The second finds space of emptied packs that is given away too early.
 const SEEDS: [u64; 4] = [1, 10, 3, 4];
 
 /// The number of a write and its size; `None` where nothing is.
-type State = Option<(u64, usize)>;
+pub type State = Option<(u64, usize)>;
 
 /// What one client knows.
-struct Client {
+pub struct Client {
     number: usize,
-    chance: Chance,
+    pub chance: Chance,
     writes: u64,
     /// What each key may hold: one state when all is acknowledged.
-    keys: BTreeMap<String, Vec<State>>,
+    pub keys: BTreeMap<String, Vec<State>>,
     /// Versions by key and id, and whether their deletion is in doubt.
     versions: BTreeMap<(String, String), ((u64, usize), bool)>,
+    /// The last answer that says neither yes nor no.
+    pub unclear: Option<ObjectError>,
 }
 
 impl Client {
-    fn new(number: usize, seed: u64) -> Client {
+    pub fn new(number: usize, seed: u64) -> Client {
         let (keys, versions) = (BTreeMap::new(), BTreeMap::new());
-        Client { number, chance: Chance(seed | 1), writes: 0, keys, versions }
+        Client { number, chance: Chance(seed | 1), writes: 0, keys, versions, unclear: None }
     }
 
     /// Works until the power is cut, or for an hour.
@@ -58,7 +60,7 @@ impl Client {
         }
     }
 
-    async fn step(&mut self, server: &Server) {
+    pub async fn step(&mut self, server: &Server) {
         if self.chance.below(60) == 0 {
             self.empty_out(server).await;
         }
@@ -80,7 +82,7 @@ impl Client {
         }
     }
 
-    fn next(&mut self, size: Option<usize>) -> (String, (u64, usize)) {
+    pub fn next(&mut self, size: Option<usize>) -> (String, (u64, usize)) {
         self.writes += 1;
         let size = size.unwrap_or_else(|| 17_000 + self.chance.below(400_000) as usize);
         let key = match size {
@@ -175,22 +177,22 @@ impl Client {
         }
     }
 
-    fn begin(&mut self, key: &str, next: State) {
+    pub fn begin(&mut self, key: &str, next: State) {
         self.keys.entry(key.to_owned()).or_insert_with(|| vec![None]).push(next);
     }
 
-    fn end(&mut self, key: &str, done: Result<(), ObjectError>) {
+    pub fn end(&mut self, key: &str, done: Result<(), ObjectError>) {
         let states = self.keys.get_mut(key).expect("it was begun");
         match done {
             Ok(()) => drop(states.drain(..states.len() - 1)),
             // It was refused before anything was written to the log.
             Err(ObjectError::StorageFull | ObjectError::SlowDown) => drop(states.pop()),
-            Err(_) => {}
+            Err(error) => self.unclear = Some(error),
         }
     }
 
     /// Every key holds one of the states it may, and keeps to that.
-    async fn check(&mut self, sim: &SimWorld, server: &Server) {
+    pub async fn check(&mut self, sim: &SimWorld, server: &Server) {
         for (key, states) in &mut self.keys {
             let found = match server.get(key).await {
                 Ok(found) => found,
@@ -204,7 +206,7 @@ impl Client {
         }
         self.keys.retain(|_, states| *states != [None]);
         for ((key, id), ((write, size), doubt)) in &self.versions {
-            let found = read_version(server, key, id).await;
+            let found = read_version(server, VERSIONED, key, id).await;
             if sim.is_cut() {
                 return;
             }
@@ -217,8 +219,8 @@ impl Client {
     }
 }
 
-async fn read_version(server: &Server, key: &str, id: &str) -> Result<Bytes, ObjectError> {
-    let object = server.store().open_version(VERSIONED, key, Some(id)).await?;
+pub async fn read_version(server: &Server, bucket: &str, key: &str, id: &str) -> Result<Bytes, ObjectError> {
+    let object = server.store().open_version(bucket, key, Some(id)).await?;
     let size = object.meta().size;
     let (mut stream, mut out) = (object.stream(0..size), Vec::new());
     while let Some(piece) = stream.next().await {
@@ -246,7 +248,7 @@ pub fn cramp(server: &Server, segments: usize) {
 }
 
 /// Some of the next writes and flushes take very long.
-fn slow_down(sim: &SimWorld, drives: usize, chance: &mut Chance) {
+pub fn slow_down(sim: &SimWorld, drives: usize, chance: &mut Chance) {
     for path in paths(drives) {
         for _ in 0..4 {
             let (file, bound) = [("basalt.data", 600), ("basalt.meta", 1500)][chance.below(2) as usize];

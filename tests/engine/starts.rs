@@ -4,12 +4,17 @@
 //! What makes such starts differ is injected: a write that one drive alone loses, a power cut at each write of the
 //! start, a drive that is away the next time. The measure is bodies, and that every page has one owner.
 
+use basalt::base::ids::ShardId;
 use basalt::base::join::join_all;
+use basalt::base::limits::MANIFEST_BYTES;
 use basalt::drive::superblock::COPIES;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
+use basalt::pool::manifest::Manifest;
 use bytes::Bytes;
 
-use crate::harness::{Server, body, fresh_on_cores, paths, request, run, start, start_on_cores, world};
+use crate::harness::{
+    Server, body, fresh_on_cores, paths, request, run, start, start_on_cores, until, world,
+};
 
 async fn put_some(server: &Server, name: &str, size: usize) -> Vec<(String, Bytes)> {
     let some = (0..40u64).map(|number| (format!("{name}/{number:02}"), body(name, number, size)));
@@ -134,5 +139,96 @@ async fn delete_on_one_mirror(nth: u64) {
 fn lose_next_batch(sim: &SimWorld) {
     if sim.pending_faults() == 0 {
         sim.inject(paths(2)[1].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
+    }
+}
+
+/// The manifests of a shard that a drive holds, by slot.
+fn manifests(sim: &SimWorld, server: &Server, shard: ShardId, drive: usize) -> [Option<Manifest>; 2] {
+    let (file, pool) = (paths(2)[drive].join("basalt.meta"), server.shared.geometry.pool);
+    [0, 1].map(|turn| {
+        let slot = sim.peek(&file, Manifest::offset(shard, turn), MANIFEST_BYTES);
+        Manifest::decode(&slot, pool, shard)
+    })
+}
+
+/// A merge is done, and the power fails when one drive alone has the manifest that says so. Records wait in the log
+/// that this manifest does not have in runs.
+async fn merged_on_one_drive(sim: &SimWorld, server: &Server) -> (ShardId, Vec<(String, Bytes)>) {
+    let file = paths(2)[1].join("basalt.meta");
+    let mut all = Vec::new();
+    for round in 0.. {
+        all.extend(put_some(server, &format!("merged/{round}"), 1_000).await);
+        for shard in server.shards() {
+            shard.checkpoint().await.expect("a checkpoint");
+            if shard.index.needs_merge() && round > 6 {
+                sim.inject(&file, OpKind::Write, 0, Fault::Lose);
+                until("the merge", || !shard.index.needs_merge()).await;
+                assert_eq!(sim.pending_faults(), 0, "the manifest is what was lost");
+                // Whenever they came: the log does not tell.
+                all.extend(put_some(server, "late", 1_000).await);
+                return (shard.id, all);
+            }
+        }
+    }
+    unreachable!("there is a merge some time")
+}
+
+/// A start that finds a manifest on one drive makes nothing that the others need another's before they have it, too: nor
+/// runs that only the manifest before names, nor that manifest itself.
+#[test]
+fn a_manifest_that_one_drive_alone_has_is_on_all_before_anything_follows_from_it() {
+    for cut in (10..70).step_by(4).map(Some).chain([None]) {
+        run(async move {
+            let (sim, request) = (world(76, 2), request(2, 1));
+            let server = fresh_on_cores(&sim, &request, 1).await;
+            let (shard, all) = merged_on_one_drive(&sim, &server).await;
+            sim.crash();
+            let newest = |drive| {
+                let found = manifests(&sim, &server, shard, drive).into_iter().flatten();
+                found.max_by_key(|manifest| manifest.generation).expect("a manifest")
+            };
+            let found = newest(0);
+            assert_eq!(newest(1).generation + 1, found.generation);
+            cut.into_iter().for_each(|cut| sim.crash_at_write(cut));
+            let next = start_on_cores(&sim, &request, 1).await;
+            assert!(next.is_ok() || sim.is_cut());
+            drop(next);
+            sim.crash();
+            let has_it = manifests(&sim, &server, shard, 1).contains(&Some(found.clone()));
+            assert!(has_it || newest(1).generation < found.generation, "cut at {cut:?}");
+            sim.kill(&paths(2)[0]);
+            let server = start_on_cores(&sim, &request, 1).await.expect("a start with the other drive");
+            read(&server, &all).await;
+            server.owned().await;
+            server.stop().await;
+        });
+    }
+}
+
+/// The others take what it did not, and nobody has to try again.
+#[test]
+fn a_drive_that_fails_under_a_start_is_latched_and_the_start_goes_on() {
+    let kinds = [
+        ("basalt.data", OpKind::Write, 12),
+        ("basalt.data", OpKind::Sync, 8),
+        ("basalt.meta", OpKind::Write, 24),
+        ("basalt.meta", OpKind::Read, 24),
+    ];
+    for (file, kind, count) in kinds {
+        for nth in 0..count {
+            run(async move {
+                let (sim, request) = (world(77, 3), request(3, 1));
+                let server = fresh_on_cores(&sim, &request, 1).await;
+                let all = put_some(&server, "k", 3_000).await;
+                sim.crash();
+                drop(server);
+                sim.inject(paths(3)[1].join(file), kind, nth, Fault::Fail(5));
+                let server = start_on_cores(&sim, &request, 2).await.expect("one of three may fail");
+                read(&server, &all).await;
+                server.put("after", body("after", 1, 100_000)).await.expect("a put");
+                server.owned().await;
+                server.stop().await;
+            });
+        }
     }
 }

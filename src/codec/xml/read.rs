@@ -3,9 +3,9 @@
 //! May use: quick-xml, `base::limits`. The reader opens only elements that its caller knows, so
 //! depth is bounded by the shapes themselves. Refused: bodies over the bound, pieces over theirs
 //! (the document, or each entry of a document of many), bytes that are not
-//! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of XML, text
-//! between elements, elements inside text, anything after the root. Line ends inside text are
-//! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
+//! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of
+//! XML, text between elements, elements inside text, anything after the root. Line ends inside text are normalised as
+//! XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
 //!
 //! A document of many entries may take longer than a data thread may compute at a time (rule R1).
 //! `entry` rests between them; how one rests is the caller's to say, there is no clock here.
