@@ -18,7 +18,7 @@ const PAGE_LINES_MAX: usize = 20;
 /// A function that is one long table carries this mark in a comment inside it or just above.
 const TABLE_MARK: &str = "tidy: table";
 /// Of a line of comment, which rustfmt does not wrap.
-const COMMENT_COLUMNS_MAX: usize = 124;
+const COMMENT_COLUMNS_MAX: usize = 120;
 const VAGUE_NAMES: [&str; 8] =
     ["utils", "util", "common", "helper", "helpers", "manager", "managers", "misc"];
 
