@@ -1,9 +1,9 @@
 //! Which condition keys can ever have a value for which actions.
 //!
-//! S3 refuses a statement of a bucket policy whose condition asks for something that one of its actions never
-//! brings along: it would not do what it says. Of a pattern with wildcards one action is enough. The table has
-//! the keys where that is plain; those that come with every request, and those that are not in it, apply to
-//! everything.
+//! S3 refuses a statement of a bucket policy whose condition asks for something that one of its actions
+//! never brings along: it would not do what it says. Of a pattern with wildcards one action is enough. The
+//! table has the keys where that is plain; those that come with every request, and those that are not in it,
+//! apply to everything.
 //! Document: "Actions, resources, and condition keys for Amazon S3" (Service Authorization Reference).
 
 use super::action::{Action, ActionSet};
