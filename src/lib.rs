@@ -4,9 +4,9 @@
 //! `tests/tidy.rs` fails when one reaches the other way. The map with the reasons is
 //! `docs/ARCHITECTURE.md`.
 
-/// Ids, units, limits and time: words every layer shares.
+/// Ids, bounds, figures and time: words every layer shares.
 pub mod base;
-/// Bytes in, bytes out: checksums, erasure code, signatures, chunked bodies, XML. No I/O.
+/// Bytes in, bytes out: checksums, erasure code, signatures, chunked bodies, XML, policies. No I/O.
 pub mod codec;
 /// The world: files on drives (io_uring, threads, simulated), buffers, clock, randomness.
 pub mod io;
@@ -14,17 +14,17 @@ pub mod io;
 pub mod drive;
 /// Many drives as one: placement, stripes, mirrored extents, log segments.
 pub mod pool;
-/// Names to versions: records, log, memtable, runs, merging, listing.
+/// Names to versions: records, log, memtable, runs, merges, scans.
 pub mod catalog;
 /// What S3 means, without HTTP.
 pub mod object;
-/// Work nobody waits for: repair and scrub.
+/// Work nobody waits for: repair, scrub, lifecycle, inventories, notifications.
 pub mod upkeep;
 /// Who is calling and what they may do: accounts, users, ACLs, the one evaluator.
 pub mod iam;
 /// The client edge: HTTP, authentication, routing, errors.
 pub mod s3;
-/// The operator edge: health, metrics, inspection, status.
+/// The operator edge under `/-/`, and the commands that look at a server or a drive from outside.
 pub mod admin;
 /// Flags, environment and file as one structure.
 pub mod config;

@@ -57,7 +57,8 @@ fn serve(options: ServeOptions) -> ExitCode {
         Err(error) => return fail(WRONG, &error),
     };
     if let Err(error) = start_log(&config.log) {
-        return fail(WRONG, &format!("--log {}: {error}", config.log.filter));
+        let example = "give a level, or levels by module such as info,basalt::catalog=debug";
+        return fail(WRONG, &format!("--log {}: {error}; {example}", config.log.filter));
     }
     match basalt::server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -165,8 +166,7 @@ fn bucket(action: BucketAction) -> ExitCode {
 }
 
 fn admin_request(options: &ServerOptions) -> Result<AdminRequest, ExitCode> {
-    let credentials = root_credentials(options)
-        .map_err(|error| fail(FAILED, &format!("{error}; name the server's file with --credentials")))?;
+    let credentials = root_credentials(options).map_err(|error| fail(FAILED, &error))?;
     let (endpoint, region) = (options.endpoint.clone(), options.region.clone());
     Ok(AdminRequest { endpoint, credentials, region, now: now() })
 }

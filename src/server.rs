@@ -11,6 +11,8 @@ mod accept;
 mod core;
 /// One background thread.
 mod background;
+/// Whether it can serve and commit.
+pub mod readiness;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;

@@ -56,6 +56,15 @@ fn an_unknown_key_is_refused_by_name() {
     let output = basalt(&["serve", "/nowhere", "--config", &file], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("`memroy`") && stderr(&output).contains("basalt.toml"));
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_value_of_the_file_is_named_by_line_and_key_and_not_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = file_with(directory.path(), "region = 'here'\nsecret-key = 7777777\n");
+    let said = stderr(&basalt(&["serve", "/nowhere", "--config", &file], &[]));
+    assert!(said.contains("line 2, `secret-key`") && !said.contains("= 7777777"), "{said}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Real threads and real files, unlike the tests of the engine. One data core takes small objects as fast as it
 //! can, with memtables so small that its background core flushes and merges without a pause, and walks through all of
-//! its keys again and again; meanwhile pages are read on the data thread. Rounds are measured until one in which merges ended has a 99th percentile below the
-//! bound: what else the machine does may spoil some of them, a thread that computes too long spoils all.
+//! its keys again and again; meanwhile pages are read on the data thread. Rounds are measured until one in which merges
+//! ended has a 99th percentile below the bound: what else the machine does may spoil some of them, a thread that
+//! computes too long spoils all.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -17,6 +17,8 @@ const PAGE_LINES_MIN: usize = 4;
 const PAGE_LINES_MAX: usize = 20;
 /// A function that is one long table carries this mark in a comment inside it or just above.
 const TABLE_MARK: &str = "tidy: table";
+/// Of a line of comment, which rustfmt does not wrap.
+const COMMENT_COLUMNS_MAX: usize = 120;
 const VAGUE_NAMES: [&str; 8] =
     ["utils", "util", "common", "helper", "helpers", "manager", "managers", "misc"];
 
@@ -82,6 +84,20 @@ fn files_and_functions_stay_short() {
             let length = file.line_of(end) - file.line_of(start) + 1;
             if length > FUNCTION_LINES_MAX && !file.is_table(start, end) {
                 found.push(file.at(start, &format!("a function of {length} lines")));
+            }
+        }
+    }
+    none(found);
+}
+
+#[test]
+fn comments_are_not_wider_than_the_window() {
+    let mut found = Vec::new();
+    for file in rust_files() {
+        for (number, line) in (1..).zip(file.text.lines()) {
+            let columns = line.chars().count();
+            if line.trim_start().starts_with("//") && columns > COMMENT_COLUMNS_MAX {
+                found.push(format!("{}:{number}: {columns} columns of comment", file.path.display()));
             }
         }
     }

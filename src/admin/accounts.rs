@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Refused;
 use super::client::{self, AdminRequest, ClientError};
+use super::table::{aligned, clean, table};
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::{Query, decode_path, encode_component};
 use crate::iam::IamError;
@@ -157,29 +158,39 @@ pub fn ask(
 
 /// For a person.
 pub fn render(command: &AccountCommand, reports: &[AccountReport]) -> String {
-    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    if *command == AccountCommand::List {
+        return list(reports);
+    }
     let mut out = String::new();
     for report in reports {
-        let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<14}{}\n", plain(value)));
-        match command {
-            AccountCommand::List => {
-                let state = if report.disabled { "disabled" } else { "enabled" };
-                let kind = if report.default { " (default)" } else { "" };
-                let keys = report.access_keys.join(" ");
-                let rest = format!("{:<10}{}{kind}  users {}  keys {keys}", state, report.name, report.users);
-                line(&report.account_id, &rest);
-            }
-            _ => {
-                line("account", &report.account_id);
-                line("canonical id", &report.canonical_id);
-                line("name", &report.name);
-                line("state", if report.disabled { "disabled" } else { "enabled" });
-                report.access_key.iter().for_each(|key| line("access key", key));
-                report.secret_key.iter().for_each(|secret| line("secret key", secret));
-            }
-        }
+        let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<14}{}\n", clean(value)));
+        line("account", &report.account_id);
+        line("canonical id", &report.canonical_id);
+        line("name", &report.name);
+        let is_deleted = matches!(command, AccountCommand::Delete(_));
+        line("state", if is_deleted { "deleted" } else { state(report) });
+        report.access_key.iter().for_each(|key| line("access key", key));
+        report.secret_key.iter().for_each(|secret| line("secret key", secret));
     }
     out
+}
+
+fn list(reports: &[AccountReport]) -> String {
+    let rows = reports.iter().map(|report| {
+        let kind = if report.default { " (default)" } else { "" };
+        vec![
+            clean(&report.account_id),
+            state(report).to_owned(),
+            clean(&report.name) + kind,
+            report.users.to_string(),
+            clean(&report.access_keys.join(" ")),
+        ]
+    });
+    aligned(&table(&["ACCOUNT", "STATE", "NAME", "USERS", "ACCESS KEYS"], rows))
+}
+
+fn state(report: &AccountReport) -> &'static str {
+    if report.disabled { "disabled" } else { "enabled" }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::access::Refused;
 use super::accounts::decoded;
 use super::client::{self, AdminRequest, ClientError};
-use super::table::{grouped, size};
+use super::table::{aligned, clean, grouped, size, table};
 use crate::base::limits::ADMIN_BUCKETS_MAX;
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::{Query, encode_component};
@@ -115,14 +115,14 @@ fn quota_of(query: &Query) -> Result<Quota, StatusCode> {
 
 /// Does it. The answer to anything but a listing is a page of one.
 pub async fn run(store: &Store, command: BucketCommand) -> Result<BucketsReport, (StatusCode, Refused)> {
-    let done = match command {
+    let (name, done) = match command {
         BucketCommand::List(after) => return Ok(list(store, &after)),
-        BucketCommand::Show(name) => show(store, &name),
-        BucketCommand::Limit(name, quota) => limit(store, &name, quota).await,
-        BucketCommand::Clear(name) => clear(store, &name).await,
+        BucketCommand::Show(name) => (name.clone(), show(store, &name)),
+        BucketCommand::Limit(name, quota) => (name.clone(), limit(store, &name, quota).await),
+        BucketCommand::Clear(name) => (name.clone(), clear(store, &name).await),
     };
     let page = |report| BucketsReport { buckets: vec![report], next: None };
-    done.map(page).map_err(refused)
+    done.map(page).map_err(|error| refused(&name, &error))
 }
 
 fn list(store: &Store, after: &str) -> BucketsReport {
@@ -161,12 +161,12 @@ fn report(name: String, bucket: &Bucket) -> BucketReport {
     }
 }
 
-fn refused(error: ObjectError) -> (StatusCode, Refused) {
+fn refused(name: &str, error: &ObjectError) -> (StatusCode, Refused) {
     let (status, code) = match error {
         ObjectError::NoSuchBucket => (StatusCode::NOT_FOUND, "NoSuchBucket"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
     };
-    (status, Refused { code, message: error.to_string() })
+    (status, Refused { code, message: format!("bucket {name}: {error}") })
 }
 
 // ---- The command ----
@@ -203,31 +203,39 @@ pub fn ask(
 
 /// For a person.
 pub fn render(command: &BucketCommand, reports: &[BucketReport]) -> String {
-    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-    let bound = |max: Option<u64>, show: fn(u64) -> String| max.map_or("none".to_owned(), show);
+    if matches!(command, BucketCommand::List(_)) {
+        return table_of(reports);
+    }
     let mut out = String::new();
     for report in reports {
-        let quota = report.quota;
-        let (objects, bytes) = (grouped(report.objects), size(report.bytes));
-        if matches!(command, BucketCommand::List(_)) {
-            let (max_bytes, max_objects) = (bound(quota.max_bytes, size), bound(quota.max_objects, grouped));
-            let name = plain(&report.name);
-            out.push_str(&format!(
-                "{name:<40} objects {objects:>14} of {max_objects:<14} bytes {bytes:>12} of {max_bytes}\n"
-            ));
-            continue;
-        }
-        let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<14}{}\n", plain(value)));
+        let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<14}{}\n", clean(value)));
         line("bucket", &report.name);
         line("owner", &report.owner);
         line("created", &report.created);
-        line("objects", &objects);
-        line("bytes", &bytes);
+        line("objects", &grouped(report.objects));
+        line("bytes", &size(report.bytes));
         line("in uploads", &size(report.uploading_bytes));
-        line("max bytes", &bound(quota.max_bytes, size));
-        line("max objects", &bound(quota.max_objects, grouped));
+        line("max bytes", &bound(report.quota.max_bytes, size));
+        line("max objects", &bound(report.quota.max_objects, grouped));
     }
     out
+}
+
+fn table_of(reports: &[BucketReport]) -> String {
+    let rows = reports.iter().map(|report| {
+        vec![
+            clean(&report.name),
+            grouped(report.objects),
+            bound(report.quota.max_objects, grouped),
+            size(report.bytes),
+            bound(report.quota.max_bytes, size),
+        ]
+    });
+    aligned(&table(&["BUCKET", "OBJECTS", "MAX OBJECTS", "BYTES", "MAX BYTES"], rows))
+}
+
+fn bound(max: Option<u64>, show: fn(u64) -> String) -> String {
+    max.map_or("none".to_owned(), show)
 }
 
 #[cfg(test)]
@@ -264,6 +272,6 @@ mod tests {
         let text = render(&BucketCommand::Show("b".into()), std::slice::from_ref(&report));
         assert!(text.contains("1,234") && text.contains("none") && !text.contains('\u{1b}'), "{text}");
         let line = render(&BucketCommand::List(String::new()), &[report]);
-        assert_eq!(line.lines().count(), 1);
+        assert_eq!(line.lines().count(), 2, "a head and a bucket");
     }
 }

@@ -29,7 +29,7 @@ pub struct AdminRequest {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("{0}: expected http://HOST:PORT (TLS is not spoken here)")]
+    #[error("--endpoint {0}: expected http://HOST:PORT; https is not supported")]
     Endpoint(String),
     #[error("no server answers at {endpoint}: {source}; start it, or name another with --endpoint")]
     Connect { endpoint: String, source: io::Error },

@@ -44,13 +44,13 @@ pub enum CredentialsError {
         limits::SECRET_KEY_BYTES_MAX
     )]
     SecretKey,
-    #[error("no credentials file at {0}")]
+    #[error("no credentials file at {0}; name the server's file with --credentials")]
     Absent(PathBuf),
     #[error("the credentials file {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")]
     Mode { path: PathBuf, mode: u32 },
     #[error("the credentials file {path} is not usable: {reason}; restore it, or remove it to make new ones")]
     Form { path: PathBuf, reason: String },
-    #[error("cannot {action} the credentials file {path}: {source}")]
+    #[error("cannot {action} the credentials file {path}: {source}; --credentials may name another")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 

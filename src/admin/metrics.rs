@@ -17,8 +17,20 @@ use crate::base::metrics::{
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
 /// The text of all families.
-pub fn render(snapshot: &Snapshot) -> String {
+///
+/// `ready`: whether the server can serve and commit, or one word why not.
+pub fn render(snapshot: &Snapshot, ready: Result<(), &'static str>) -> String {
     let mut families = Families::default();
+    families.one_gauge(
+        "ready",
+        "1 while the server can serve and commit.",
+        f64::from(u8::from(ready.is_ok())),
+    );
+    families.gauge(
+        "unready",
+        "1 for the cause why it cannot.",
+        ready.err().map(|cause| (vec![("cause", cause)], 1.0)),
+    );
     process(&mut families, snapshot);
     store(&mut families, snapshot);
     buckets(&mut families, &snapshot.bucket_usages);
@@ -78,7 +90,7 @@ fn buckets(families: &mut Families, buckets: &[BucketMetrics]) {
     type Figure = fn(&BucketMetrics) -> Option<u64>;
     let gauges: [(&str, &str, Figure); 5] = [
         ("bucket_usage_objects", "Versions in the bucket, without delete markers.", |b| Some(b.objects)),
-        ("bucket_usage_bytes", "Bytes of these versions.", |b| Some(b.bytes)),
+        ("bucket_usage_bytes", "Bytes of the versions in the bucket.", |b| Some(b.bytes)),
         ("bucket_uploading_bytes", "Bytes of parts whose upload is not complete.", |b| {
             Some(b.uploading_bytes)
         }),
@@ -107,18 +119,18 @@ fn requests(families: &mut Families, totals: &CoreSnapshot) {
     let operations = || totals.operations.iter();
     families.histogram(
         "request_duration_seconds",
-        "First byte of a request to last byte of its answer.",
+        "Time from the first byte of a request to the last byte of its answer.",
         operations().map(|o| (label(o.operation), &o.latency_us)),
         Unit::Microseconds,
     );
     families.counter(
         "request_bytes_total",
-        "Body bytes received.",
+        "Bytes of request bodies received.",
         operations().map(|o| (label(o.operation), o.bytes_in as f64)),
     );
     families.counter(
         "response_bytes_total",
-        "Body bytes sent.",
+        "Bytes of answer bodies sent.",
         operations().map(|o| (label(o.operation), o.bytes_out as f64)),
     );
     families.gauge(
@@ -131,7 +143,7 @@ fn requests(families: &mut Families, totals: &CoreSnapshot) {
     families.one_counter("connections_accepted_total", "Connections accepted.", c.accepted as f64);
     families.one_counter(
         "connections_refused_total",
-        "Connections closed at accept, at the bound.",
+        "Connections closed at accept: more than --connections-max, and none made way in time.",
         c.refused as f64,
     );
     families.one_counter(
@@ -170,10 +182,10 @@ fn drives(families: &mut Families, drives: &[DriveMetrics]) {
             "1 while what stands on a drive that stays out is written anew elsewhere.",
             |d| (d.evacuation == Evacuation::UnderWay).into(),
         ),
-        ("drive_evacuated", "1 when that is done, as far as the drives that are left allow.", |d| {
+        ("drive_evacuated", "1 when an evacuation is done, as far as the drives that are left allow.", |d| {
             (d.evacuation == Evacuation::Done).into()
         }),
-        ("drive_capacity_bytes", "Bytes the drive may hold.", |d| d.capacity_bytes),
+        ("drive_capacity_bytes", "Bytes of all segments of the drive.", |d| d.capacity_bytes),
         ("drive_used_bytes", "Bytes of objects and packs on the drive.", |d| d.used_bytes),
         ("drive_in_flight", "Operations submitted to the drive and not completed.", |d| d.in_flight),
     ];
@@ -202,30 +214,42 @@ fn drive_operations(families: &mut Families, drives: &[DriveMetrics], numbers: &
     let counters: [(&str, &str, Figure); 3] = [
         ("drive_operations_total", "Operations on the drive.", |io| io.operations),
         ("drive_bytes_total", "Bytes moved to and from the drive.", |io| io.bytes),
-        ("drive_errors_total", "Operations that failed.", |io| io.errors),
+        ("drive_errors_total", "Operations on the drive that failed.", |io| io.errors),
     ];
     for (name, help, figure) in counters {
         families.counter(name, help, kinds().map(|(labels, io)| (labels, figure(io) as f64)));
     }
     families.histogram(
         "drive_duration_seconds",
-        "Submission to completion of an operation.",
+        "Time from submission to completion of an operation on the drive.",
         kinds().map(|(labels, io)| (labels, &io.latency_us)),
         Unit::Microseconds,
     );
 }
 
 fn scrub(families: &mut Families, s: &ScrubMetrics) {
-    families.one_gauge("scrub_running", "1 while a full pass is under way.", f64::from(s.running));
+    families.one_gauge("scrub_running", "1 while a full scrub is under way.", f64::from(s.running));
     let last = s.last_pass.seconds() as f64;
-    families.one_gauge("scrub_last_pass_timestamp_seconds", "End of the last full pass; 0 for never.", last);
+    families.one_gauge("scrub_last_pass_timestamp_seconds", "End of the last full scrub; 0 for never.", last);
     let counters = [
-        ("scrub_passes_total", "Full passes.", s.passes),
+        ("scrub_passes_total", "Full scrubs since the start.", s.passes),
         ("scrub_blocks_checked_total", "Blocks read by scrubs and repairs.", s.blocks_checked),
-        ("scrub_blocks_damaged_total", "Blocks that were not what they must be.", s.blocks_damaged),
-        ("scrub_blocks_repaired_total", "Blocks that were written back.", s.blocks_repaired),
-        ("scrub_blocks_unrepairable_total", "Blocks with too few good ones beside.", s.blocks_unrepairable),
-        ("scrub_extents_relocated_total", "Extents written anew at full width.", s.extents_relocated),
+        ("scrub_blocks_damaged_total", "Blocks that scrubs and repairs found damaged.", s.blocks_damaged),
+        (
+            "scrub_blocks_repaired_total",
+            "Damaged blocks that were restored and written back.",
+            s.blocks_repaired,
+        ),
+        (
+            "scrub_blocks_unrepairable_total",
+            "Damaged blocks that could not be restored: too few good ones in their row.",
+            s.blocks_unrepairable,
+        ),
+        (
+            "scrub_extents_relocated_total",
+            "Extents written anew because they lacked chunks or copies.",
+            s.extents_relocated,
+        ),
     ];
     for (name, help, value) in counters {
         families.one_counter(name, help, value as f64);
@@ -233,17 +257,21 @@ fn scrub(families: &mut Families, s: &ScrubMetrics) {
 }
 
 fn lifecycle(families: &mut Families, l: &LifecycleMetrics) {
-    families.one_gauge("lifecycle_running", "1 while a pass is under way.", f64::from(l.running));
-    families.one_gauge("lifecycle_last_pass_seconds", "Time the last pass took.", seconds(l.last_pass_us));
+    families.one_gauge("lifecycle_running", "1 while a lifecycle pass is under way.", f64::from(l.running));
+    families.one_gauge(
+        "lifecycle_last_pass_seconds",
+        "Time the last lifecycle pass took, rests included.",
+        seconds(l.last_pass_us),
+    );
     let counters = [
-        ("lifecycle_passes_total", "Passes over the buckets with rules.", l.passes),
-        ("lifecycle_examined_total", "Versions and uploads that passes looked at.", l.examined),
+        ("lifecycle_passes_total", "Lifecycle passes over the buckets with rules.", l.passes),
+        ("lifecycle_examined_total", "Versions and uploads that lifecycle passes looked at.", l.examined),
         (
             "lifecycle_locked_total",
-            "Versions that were due and stay because they are locked.",
+            "Versions that were due by lifecycle rules and stay because they are locked.",
             l.skipped_locked,
         ),
-        ("lifecycle_failed_total", "Removals that were due and are tried again.", l.failed),
+        ("lifecycle_failed_total", "Removals by lifecycle rules that failed and are tried again.", l.failed),
     ];
     for (name, help, value) in counters {
         families.one_counter(name, help, value as f64);
@@ -256,7 +284,7 @@ fn lifecycle(families: &mut Families, l: &LifecycleMetrics) {
     ];
     families.counter(
         "lifecycle_expired_total",
-        "What rules removed, by action.",
+        "Versions and uploads that lifecycle rules removed, by action.",
         actions.map(|(action, count)| (vec![("action", action)], count as f64)),
     );
 }
@@ -265,7 +293,7 @@ fn inventories(families: &mut Families, i: &InventoryMetrics) {
     let outcomes = [("written", i.written), ("denied", i.denied), ("failed", i.failed)];
     families.counter(
         "inventory_reports_total",
-        "Reports of inventories, by what became of them.",
+        "Inventory reports, by outcome.",
         outcomes.map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
     );
 }
@@ -280,12 +308,12 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
     families.one_counter("log_records_total", "Records committed to the log.", l.records as f64);
     families.one_counter(
         "log_bytes_total",
-        "Bytes of batches, counted once for all mirrors.",
+        "Bytes of batches committed to the log, counted once for all mirrors.",
         l.bytes as f64,
     );
     families.one_counter(
         "log_batches_redriven_total",
-        "Batches written again after a drive failed.",
+        "Batches of the log written again after a drive failed.",
         l.redriven as f64,
     );
     families.one_gauge(
@@ -300,11 +328,16 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
     );
     families.one_gauge("log_segments", "Log segments that still hold live records.", l.segments_live as f64);
     let one = |histogram| [(Vec::new(), histogram)];
-    families.histogram("log_batch_records", "Records of a batch.", one(&l.batch_records), Unit::Plain);
-    families.histogram("log_batch_bytes", "Bytes of a batch.", one(&l.batch_bytes), Unit::Plain);
+    families.histogram(
+        "log_batch_records",
+        "Records in a batch of the log.",
+        one(&l.batch_records),
+        Unit::Plain,
+    );
+    families.histogram("log_batch_bytes", "Bytes of a batch of the log.", one(&l.batch_bytes), Unit::Plain);
     families.histogram(
         "log_commit_seconds",
-        "Arrival of a record to its acknowledgement.",
+        "Time from the arrival of a record at the log to its acknowledgement.",
         one(&l.commit_us),
         Unit::Microseconds,
     );
@@ -312,36 +345,56 @@ fn log(families: &mut Families, totals: &CoreSnapshot) {
 
 fn caches_and_queues(families: &mut Families, totals: &CoreSnapshot) {
     let caches = || totals.caches.iter().map(|c| (vec![("cache", c.name)], c));
-    families.counter("cache_hits_total", "Look-ups answered.", caches().map(|(l, c)| (l, c.hits as f64)));
+    families.counter(
+        "cache_hits_total",
+        "Look-ups that the cache answered.",
+        caches().map(|(l, c)| (l, c.hits as f64)),
+    );
     families.counter(
         "cache_misses_total",
-        "Look-ups not answered.",
+        "Look-ups that the cache could not answer.",
         caches().map(|(l, c)| (l, c.misses as f64)),
     );
-    families.gauge("cache_bytes", "Bytes held.", caches().map(|(l, c)| (l, c.bytes as f64)));
-    families.gauge("cache_limit_bytes", "Bytes it may hold.", caches().map(|(l, c)| (l, c.bytes_max as f64)));
-    families.gauge("cache_entries", "Entries held.", caches().map(|(l, c)| (l, c.entries as f64)));
+    families.gauge("cache_bytes", "Bytes in the cache.", caches().map(|(l, c)| (l, c.bytes as f64)));
+    families.gauge(
+        "cache_limit_bytes",
+        "Bytes that the cache may hold.",
+        caches().map(|(l, c)| (l, c.bytes_max as f64)),
+    );
+    families.gauge("cache_entries", "Entries in the cache.", caches().map(|(l, c)| (l, c.entries as f64)));
     let queues = || totals.queues.iter().map(|q| (vec![("queue", q.name)], q));
-    families.gauge("queue_depth", "Entries waiting.", queues().map(|(l, q)| (l, q.depth as f64)));
-    families.gauge("queue_limit", "Entries it may hold.", queues().map(|(l, q)| (l, q.depth_max as f64)));
+    families.gauge(
+        "queue_depth",
+        "What is in the queue: jobs, or bytes of memory in use.",
+        queues().map(|(l, q)| (l, q.depth as f64)),
+    );
+    families.gauge(
+        "queue_limit",
+        "What the queue may hold, in the same unit.",
+        queues().map(|(l, q)| (l, q.depth_max as f64)),
+    );
     families.counter(
         "queue_refused_total",
-        "Entries refused because it was full.",
+        "Requests and jobs refused because the queue was full.",
         queues().map(|(l, q)| (l, q.refused as f64)),
     );
 }
 
 fn background(families: &mut Families, totals: &CoreSnapshot) {
     let jobs = || totals.jobs.iter().map(|job| (vec![("kind", job.kind.as_str())], job));
-    families.counter("background_jobs_total", "Jobs that ended.", jobs().map(|(l, j)| (l, j.jobs as f64)));
+    families.counter(
+        "background_jobs_total",
+        "Jobs of background threads that ended.",
+        jobs().map(|(l, j)| (l, j.jobs as f64)),
+    );
     families.counter(
         "background_busy_seconds_total",
-        "Time in which jobs worked or waited for drives, rests beside clients left out.",
+        "Time in which background jobs worked or waited for drives, rests beside clients left out.",
         jobs().map(|(l, j)| (l, seconds(j.busy_us))),
     );
     families.counter(
         "background_bytes_total",
-        "Bytes that jobs wrote, counted once for all copies.",
+        "Bytes that background jobs wrote, counted once for all copies.",
         jobs().map(|(l, j)| (l, j.bytes as f64)),
     );
 }
@@ -350,12 +403,20 @@ fn access_log(families: &mut Families, log: &AccessLogMetrics) {
     let lines = [("delivered", log.delivered), ("denied", log.denied), ("dropped", log.dropped)];
     families.counter(
         "access_log_lines_total",
-        "Lines of access logs of buckets, by what became of them.",
+        "Lines of bucket access logs, by outcome.",
         lines.map(|(outcome, n)| (vec![("outcome", outcome)], n as f64)),
     );
-    families.one_counter("access_log_objects_total", "Objects written with them.", log.objects as f64);
+    families.one_counter(
+        "access_log_objects_total",
+        "Objects written with lines of bucket access logs.",
+        log.objects as f64,
+    );
     let buffered = log.buffered_bytes as f64;
-    families.one_gauge("access_log_buffered_bytes", "Bytes of lines that wait for delivery.", buffered);
+    families.one_gauge(
+        "access_log_buffered_bytes",
+        "Bytes of access log lines that wait for delivery.",
+        buffered,
+    );
 }
 
 fn notifications(families: &mut Families, totals: &CoreSnapshot) {
@@ -523,7 +584,7 @@ mod tests {
 
     #[test]
     fn the_text_parses_and_every_name_begins_with_basalt() {
-        let samples = parse(&render(&sample::snapshot()));
+        let samples = parse(&render(&sample::snapshot(), Ok(())));
         let names: BTreeSet<&str> = samples.keys().filter_map(|s| s.split('{').next()).collect();
         assert!(names.iter().all(|name| name.starts_with("basalt_")));
         assert_eq!(samples[r#"basalt_requests_total{operation="GetObject",code="OK"}"#], 90.0);
@@ -538,7 +599,7 @@ mod tests {
 
     #[test]
     fn an_empty_snapshot_renders() {
-        parse(&render(&Snapshot::default()));
+        parse(&render(&Snapshot::default(), Ok(())));
     }
 
     #[test]
@@ -563,13 +624,13 @@ mod tests {
     fn label_values_are_escaped() {
         let mut snapshot = sample::snapshot();
         snapshot.totals.drives[0].path = "/a\"b\\c\nd".to_owned();
-        assert!(render(&snapshot).contains(r#"path="/a\"b\\c\nd""#));
+        assert!(render(&snapshot, Ok(())).contains(r#"path="/a\"b\\c\nd""#));
     }
 
     #[test]
     fn the_operators_page_lists_every_family() {
         let page = include_str!("../../docs/OPERATING.md");
-        let text = render(&sample::snapshot());
+        let text = render(&sample::snapshot(), Ok(()));
         for name in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next())
         {
             assert!(page.contains(&format!("`{name}`")), "docs/OPERATING.md does not list {name}");

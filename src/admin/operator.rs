@@ -39,15 +39,18 @@ pub type Ready = Rc<dyn Fn() -> Result<(), Unready>>;
 /// Why the server cannot commit now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unready {
+    /// One of a few words, for metrics.
+    pub cause: &'static str,
     /// Fit for a person.
     pub reason: String,
     /// Nothing but a new start helps, and one would succeed.
     pub wants_restart: bool,
 }
 
-impl From<String> for Unready {
-    fn from(reason: String) -> Self {
-        Unready { reason, wants_restart: false }
+impl Unready {
+    /// No new start is wanted.
+    pub fn new(cause: &'static str, reason: String) -> Self {
+        Unready { cause, reason, wants_restart: false }
     }
 }
 
@@ -141,7 +144,7 @@ impl Operator {
 
     fn live(&self) -> Response<Bytes> {
         match (self.ready)() {
-            Err(Unready { reason, wants_restart: true }) => {
+            Err(Unready { reason, wants_restart: true, .. }) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, &format!("restart: {reason}\n"))
             }
             _ => text(StatusCode::OK, "live\n"),
@@ -159,7 +162,10 @@ impl Operator {
 
     async fn metrics(&self) -> Response<Bytes> {
         match self.gather().await {
-            Some(snapshot) => respond(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&snapshot)),
+            Some(snapshot) => {
+                let ready = (self.ready)().map_err(|unready| unready.cause);
+                respond(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&snapshot, ready))
+            }
             None => text(StatusCode::SERVICE_UNAVAILABLE, CORE_SILENT),
         }
     }
@@ -318,7 +324,7 @@ mod tests {
     fn operator(ready: Result<(), String>) -> Operator {
         Operator::new(
             Rc::new(|| Box::pin(async { sample::snapshot() })),
-            Rc::new(move || ready.clone().map_err(Unready::from)),
+            Rc::new(move || ready.clone().map_err(|reason| Unready::new("log_full", reason))),
             act(),
             access(),
             no_accounts(),
@@ -358,7 +364,8 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_only_a_new_start_can_help_is_not_live() {
         for wants_restart in [false, true] {
-            let unready = Unready { reason: "the log has stopped".to_owned(), wants_restart };
+            let stopped = Unready::new("log_stopped", "the log has stopped".to_owned());
+            let unready = Unready { wants_restart, ..stopped };
             let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
             let ready: Ready = Rc::new(move || Err(unready.clone()));
             let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
@@ -379,6 +386,16 @@ mod tests {
         let shown = |line: &&str| line.starts_with("basalt_memory_resident_bytes ");
         let line = body(&response).lines().find(shown).expect("resident memory");
         assert!(!line.ends_with(" 0"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn metrics_say_whether_it_is_ready_and_why_not() {
+        let asked = plain(Method::GET, "/-/metrics");
+        let ready = operator(Ok(())).handle(&asked).await;
+        assert!(body(&ready).contains("basalt_ready 1\n") && !body(&ready).contains("basalt_unready"));
+        let broken = operator(Err("full".to_owned())).handle(&asked).await;
+        assert!(body(&broken).contains("basalt_ready 0\n"));
+        assert!(body(&broken).contains("basalt_unready{cause=\"log_full\"} 1\n"), "{}", body(&broken));
     }
 
     #[tokio::test]
@@ -423,7 +440,8 @@ mod tests {
         let state = Rc::new(RefCell::new(Err::<(), String>("starting".to_owned())));
         let asked = state.clone();
         let snapshot: SnapshotSource = Rc::new(|| Box::pin(async { sample::snapshot() }));
-        let ready: Ready = Rc::new(move || asked.borrow().clone().map_err(Unready::from));
+        let ready: Ready =
+            Rc::new(move || asked.borrow().clone().map_err(|reason| Unready::new("log_full", reason)));
         let operator = Operator::new(snapshot, ready, act(), access(), no_accounts(), no_buckets());
         let request = plain(Method::GET, "/-/health/ready");
         assert_eq!(operator.handle(&request).await.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -200,7 +200,7 @@ fn line(out: &mut String, name: &str, value: &str) {
 }
 
 /// The rows of a table below its head; nothing when there are none.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
+pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
         return rows;
@@ -289,7 +289,8 @@ fn percentile(us: Option<u64>) -> String {
     }
 }
 
-fn clean(text: &str) -> String {
+/// What a server says, without what could drive the terminal.
+pub fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 

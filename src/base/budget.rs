@@ -1,10 +1,10 @@
 //! A bound on the memory that one kind of thing may take on one core: buffers of transfers, connections, documents.
 //!
 //! Owns [`BufferBudget`], a fair semaphore over pages. Waiting for it is the backpressure of the data path.
-//! Invariant against deadlock: whoever holds a permit and waits for another one holds it only for
-//! operations that end by themselves. Reading and writing use a budget each, because a copy waits for
-//! its own writer while it holds what its reader delivered. Who holds a permit while a client takes its time asks
-//! now and then whether to [give way](BufferBudget::gives_way), because clients do not end by themselves.
+//! Invariant against deadlock: whoever holds a permit while waiting for another one holds it only for operations that
+//! end by themselves. Reading and writing have separate budgets, because a copy waits for its own writer while it holds
+//! what its reader delivered. A client does not end by itself, so whoever holds a permit for one asks now and then
+//! whether to [give way](BufferBudget::gives_way).
 
 use std::cell::Cell;
 use std::rc::Rc;

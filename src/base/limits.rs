@@ -1,7 +1,7 @@
 //! Every bound of the system, with the sum that justifies it.
 //!
 //! Nothing else in the project invents a bound. Relations between bounds are asserted at compile
-//! time at the end of the file. Sizes are bytes unless the name says otherwise.
+//! time, behind the bounds they are about. Sizes are bytes unless the name says otherwise.
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
@@ -445,7 +445,8 @@ pub const WEBHOOK_PAUSE_MS_MAX: u64 = 60_000;
 pub const WEBHOOK_REFUSED_KEYS_MAX: usize = 64;
 
 const _: () = assert!(EVENTS_PAGE * 4 * KIB <= RECORD_BYTES_MAX);
-// ---- io ----
+
+// ---- I/O ----
 
 /// Submission entries of one ring: small, so that a burst is handed to the kernel early.
 pub const RING_ENTRIES: u32 = 64;
@@ -470,6 +471,8 @@ const _: () = assert!(RING_ENTRIES.is_power_of_two() && RING_COMPLETIONS >= 2 * 
 const _: () = assert!(IO_THREADS <= IO_THREAD_OPERATIONS_MAX);
 const _: () = assert!(BUFFER_CACHED_BYTES_MAX * 16 <= BUFFER_CACHE_BYTES_MAX);
 const _: () = assert!(ZERO_WRITE_BYTES.is_multiple_of(PAGE));
+
+// ---- Cores, the log and space ----
 
 /// One batch of the log: room for the largest record, and for 100 and more of the small objects
 /// that wait while the batch before is in flight. Each core keeps two.
@@ -552,6 +555,7 @@ const _: () =
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
 const _: () = assert!(RECORD_BYTES_MAX + INLINE_BYTES_MAX + PAGE <= BATCH_BYTES);
 const _: () = assert!(BATCH_BYTES as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
+
 // ---- Repair and scrub ----
 
 /// Damaged places one core remembers until it has repaired them: about 100 bytes each. A drive that fails in
@@ -573,12 +577,16 @@ pub const HEADERS_SAMPLED_MAX: usize = 64;
 /// A drive is doubtful when this many of them are wrong, or all that there are, and one part in so many.
 pub const HEADERS_WRONG_MIN: usize = 3;
 pub const HEADERS_WRONG_SHARE: usize = 4;
-/// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is mended
-/// at once, so these are others each time, 256 MiB of blocks of 64 KiB.
+/// Wrong blocks between two full scrubs that make a drive doubtful whatever its headers are: what readers find is
+/// mended at once, so these are others each time, 256 MiB of blocks of 64 KiB.
 pub const DOUBT_BLOCKS_MAX: u64 = 4096;
 /// One part in so many of the blocks that a full scrub has read: when more are beyond repair, the drives they stand on
 /// lost what was written to them, whatever their headers are. A single object that is lost is far less.
 pub const LOST_SHARE: u64 = 16;
+/// And this many: where little is stored a single bad place is a large share. What goes bad at once on a drive that is
+/// sound otherwise are neighbouring sectors, up to a track or an erase block of some MiB; 64 blocks of 64 KiB are 4
+/// MiB. Three drives of 2+2 that lose a small object in the same row lose three.
+pub const LOST_BLOCKS_MIN: u64 = 64;
 /// Bytes an extent is copied between two pauses: a quarter of a chunk.
 pub const SCRUB_STEP_BYTES: u64 = 1 << 20;
 /// Values a scrub looks at in one turn of their owner: at most the keys of so many are on their way to it, 1 MiB.
@@ -694,7 +702,7 @@ const _: () = assert!(
     RUN_EXTENTS_MAX * (3 + 9 * 8) + 2 * RUN_ROOT_BYTES_MAX + 3 * INDEX_KEY_BYTES_MAX < RUN_EXTENT_BYTES
 );
 
-const _: () = assert!(BLOCK_BYTES.is_multiple_of(PAGE));
+// Blocks, chunks and heads, across the sections above.
 const _: () = assert!(BLOCK_PAYLOAD_BYTES.is_multiple_of(2), "the erasure code works on pairs of bytes");
 const _: () = assert!(CHUNK_BYTES_MAX as u64 + PAGE as u64 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX <= BLOCK_PAYLOAD_BYTES);

@@ -86,8 +86,8 @@ pub struct Log {
     ready: Notify,
     /// No segment could be created when one was last tried.
     scarce: Cell<bool>,
-    /// There is none at all, and one is tried out of what is kept for that.
-    at_last: Cell<bool>,
+    /// Not even one of those that are kept for a core without any could be had when it was last tried.
+    denied: Cell<bool>,
     /// The last room of the drives was needed and has not come back.
     spent: Cell<bool>,
     /// The oldest segment could not be emptied when it was last tried.
@@ -169,7 +169,7 @@ impl Log {
             prepare: Notify::new(),
             ready: Notify::new(),
             scarce: Cell::default(),
-            at_last: Cell::default(),
+            denied: Cell::default(),
             relieved: Notify::new(),
             weak: RefCell::default(),
             unreadable: RefCell::default(),
@@ -477,7 +477,7 @@ impl Log {
                 continue;
             }
             self.pool.mirrors()?;
-            if full_is_bearable && self.scarce.get() && !self.at_last.get() {
+            if full_is_bearable && self.denied.get() {
                 return Err(PoolError::Full);
             }
             self.prepare.notify_one();
@@ -490,11 +490,11 @@ impl Log {
         let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
             if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
-                let (failed, at_last) = (self.pool.failed(), self.at_last.get());
-                match self.create_segment(at_last).await {
-                    Ok(next) => {
+                let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
+                match self.create_next(has_none).await {
+                    Ok((next, at_last)) => {
                         *self.prepared.borrow_mut() = Some(next);
-                        self.at_last.set(false);
+                        self.denied.set(false);
                         self.look_at_reserve();
                         self.set_scarce(at_last);
                         failures = 0;
@@ -512,12 +512,9 @@ impl Log {
                     }
                     Err(error) => {
                         // Who waits for a segment where there is none at all is not refused before the last try.
-                        self.at_last.set(!at_last && self.current.borrow().is_none());
+                        self.denied.set(has_none && error == PoolError::Full);
                         if !self.scarce.replace(true) {
                             tracing::warn!(%error, "no new log segment now");
-                        }
-                        if self.at_last.get() {
-                            continue;
                         }
                         self.pause().await;
                     }
@@ -538,6 +535,14 @@ impl Log {
         self.scarce.set(scarce);
         if !scarce {
             self.relieved.notify_waiters();
+        }
+    }
+
+    /// One out of what is kept for that, where there is no other and the core `has_none`; whether it was so.
+    async fn create_next(&self, has_none: bool) -> Result<((LogId, Mirrors), bool), PoolError> {
+        match self.create_segment(false).await {
+            Err(PoolError::Full) if has_none => Ok((self.create_segment(true).await?, true)),
+            created => Ok((created?, false)),
         }
     }
 

@@ -3,9 +3,9 @@
 //! Owns copies of what is applied, packed into chunks, so that its size is known and a small value
 //! never keeps a large buffer alive. A key holds its newest value or a tombstone. A table that nothing is
 //! applied to any more may be shared with another thread, which writes it out.
-//! Invariants: nothing is applied to a table that is shared; a cursor never borrows the table between two calls; it copies entries out in batches
-//! and seeks again after the last key it copied, so later applies never invalidate it, and it sees
-//! every key that stays in the table while it passes.
+//! Invariants: nothing is applied to a table that is shared; a cursor never borrows the table between two calls; it
+//! copies entries out in batches and seeks again after the last key it copied, so later applies never invalidate it,
+//! and it sees every key that stays in the table while it passes.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;

@@ -172,8 +172,10 @@ impl ChecksumType {
         }
     }
 
+    /// Accepts any case, as AWS does.
     pub fn parse(name: &str) -> Option<ChecksumType> {
-        [ChecksumType::Composite, ChecksumType::FullObject].into_iter().find(|kind| kind.name() == name)
+        let both = [ChecksumType::Composite, ChecksumType::FullObject];
+        both.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
     }
 }
 

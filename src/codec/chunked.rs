@@ -42,8 +42,9 @@ impl ChunkError {
     #[cfg(test)]
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            ChunkError::Malformed(_) => "InvalidRequest",
-            ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => "IncompleteBody",
+            ChunkError::Malformed(_) | ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => {
+                "IncompleteBody"
+            }
             ChunkError::MalformedTrailer(_) => "MalformedTrailerError",
             ChunkError::SignatureMismatch => "SignatureDoesNotMatch",
         }
@@ -542,9 +543,9 @@ mod tests {
             refused(true, &text.replace("NhCmhg==\r\n", "NhCmhg==\n\r\n\r\n")),
             "SignatureDoesNotMatch"
         );
-        assert_eq!(refused(true, &text.replace("x-amz-checksum", "\r\nx-amz-checksum")), "InvalidRequest");
-        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\nx-amz-trailer-signature:0\r\n"), "InvalidRequest");
-        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\n\r\n\r\n"), "InvalidRequest");
+        assert_eq!(refused(true, &text.replace("x-amz-checksum", "\r\nx-amz-checksum")), "IncompleteBody");
+        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\nx-amz-trailer-signature:0\r\n"), "IncompleteBody");
+        assert_eq!(refused(false, "5\r\nhello\r\n0\r\n\r\n\r\n\r\n"), "IncompleteBody");
     }
 
     #[test]
@@ -568,9 +569,9 @@ mod tests {
             b"5;chunk-signature=00\r\nhello\r\n",
             b"\xff\xff\r\n",
         ] {
-            assert_eq!(code(5, body), "InvalidRequest", "{:?}", body.escape_ascii().to_string());
+            assert_eq!(code(5, body), "IncompleteBody", "{:?}", body.escape_ascii().to_string());
         }
-        assert_eq!(code(5, "5".repeat(300).as_bytes()), "InvalidRequest");
+        assert_eq!(code(5, "5".repeat(300).as_bytes()), "IncompleteBody");
         assert_eq!(code(5, b"ffffffffffffffff\r\n"), "IncompleteBody");
         for trailer in
             ["nocolon\r\n", ":x\r\n", "a b:c\r\n", "a:1\r\na:2\r\n", "a:\x01\r\n", &"a:b\n".repeat(2000)]

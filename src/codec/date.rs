@@ -107,6 +107,15 @@ pub fn parse_amz_date(text: &str) -> Option<Nanos> {
 /// Reads `2013-05-24T00:00:00Z`, with or without a fraction of a second (further digits than
 /// nanoseconds are dropped), with `Z` or a `+hh:mm` offset.
 pub fn parse_iso8601(text: &str) -> Option<Nanos> {
+    iso8601(text).and_then(|nanos| u64::try_from(nanos).ok()).map(Nanos)
+}
+
+/// The same as nanoseconds since 1970, also for years that a time cannot hold: for what is only compared.
+pub fn parse_iso8601_wide(text: &str) -> Option<i128> {
+    iso8601(text)
+}
+
+fn iso8601(text: &str) -> Option<i128> {
     let mut p = Scan(text.as_bytes());
     let year = p.number(4)?;
     p.byte(b'-')?;
@@ -118,9 +127,9 @@ pub fn parse_iso8601(text: &str) -> Option<Nanos> {
     let fraction = if p.byte(b'.').is_some() { p.fraction()? } else { 0 };
     let offset_s = p.offset()?;
     p.end()?;
-    let local = Civil { year, month, day, hour, minute, second }.to_nanos()?;
-    let nanos = i128::from(local.0) - i128::from(offset_s) * i128::from(Nanos::PER_SECOND);
-    u64::try_from(nanos).ok()?.checked_add(u64::from(fraction)).map(Nanos)
+    let local = Civil { year, month, day, hour, minute, second }.to_seconds()?;
+    let seconds = i128::from(local) - i128::from(offset_s);
+    Some(seconds * i128::from(Nanos::PER_SECOND) + i128::from(fraction))
 }
 
 /// Reads the three forms RFC 7231 asks a server to accept: IMF-fixdate, RFC 850 and asctime. Such a date is only
@@ -378,6 +387,8 @@ mod tests {
         assert_eq!(parse_iso8601("2013-05-24T00:00:00.0000000019Z"), Some(Nanos(DOC.0 + 1)));
         assert_eq!(parse_iso8601("2013-05-24T00:00:00"), None);
         assert_eq!(parse_iso8601("1970-01-01T00:00:00+01:00"), None);
+        assert_eq!(parse_iso8601("9999-12-31T23:59:59Z"), None);
+        assert_eq!(parse_iso8601_wide("9999-12-31T23:59:59Z"), Some(253_402_300_799 * 1_000_000_000));
         assert_eq!(parse_amz_date("20130524T000000Z"), Some(DOC));
         assert_eq!(parse_amz_date("20130524T000000Zx"), None);
         assert_eq!(parse_amz_date("20230229T000000Z"), None);

@@ -25,7 +25,6 @@ pub enum FormEvent {
     /// Its bytes follow.
     File {
         filename: Option<String>,
-        content_type: Option<String>,
     },
     Data(Bytes),
     /// The file is complete. What follows does not count.
@@ -162,7 +161,7 @@ impl FormReader {
         }
         self.state = State::File;
         let filename = parameter(parameters, "filename");
-        Ok(Some(FormEvent::File { filename, content_type: header("content-type").map(str::to_owned) }))
+        Ok(Some(FormEvent::File { filename }))
     }
 
     /// All that cannot be part of the delimiter.
@@ -260,10 +259,7 @@ mod tests {
     fn expected() -> Vec<FormEvent> {
         vec![
             FormEvent::Field { name: "key".into(), value: "a\r\nb".into() },
-            FormEvent::File {
-                filename: Some("C:\\x \"y\".txt".into()),
-                content_type: Some("text/plain".into()),
-            },
+            FormEvent::File { filename: Some("C:\\x \"y\".txt".into()) },
             FormEvent::Data(Bytes::from_static(b"da\r\n--ta\r\n--")),
             FormEvent::End,
         ]

@@ -117,8 +117,9 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the configuration file {path} is larger than {} bytes", limits::CONFIG_FILE_BYTES_MAX)]
     TooLarge { path: PathBuf },
-    #[error("in the configuration file {path}: {source}")]
-    Parse { path: PathBuf, source: toml::de::Error },
+    /// `key` is what stands in front of the value that is wrong, which may be a secret.
+    #[error("the configuration file {path}, line {line}, `{key}`: {reason}")]
+    Parse { path: PathBuf, line: usize, key: String, reason: String },
     #[error("no drives: name a directory, as in `basalt serve ./data`")]
     NoDrives,
     #[error("--{name} {value}: {rule}")]
@@ -127,7 +128,7 @@ pub enum ConfigError {
     HalfCredentials,
     #[error("--access-key with --secret-key, or --credentials, but not both")]
     TwoCredentials,
-    #[error(transparent)]
+    #[error("--access-key, --secret-key: {0}")]
     Credentials(#[from] CredentialsError),
 }
 
@@ -153,7 +154,13 @@ fn read_file(path: &Path) -> Result<ServeOptions, ConfigError> {
     if text.len() as u64 > limits::CONFIG_FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
-    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let key = text.lines().nth(line - 1).and_then(|text| text.split('=').next()).unwrap_or_default();
+        let reason = error.message().to_owned();
+        ConfigError::Parse { path: path.to_owned(), line, key: key.trim().to_owned(), reason }
+    })
 }
 
 fn checked(options: ServeOptions) -> Result<Config, ConfigError> {
@@ -218,7 +225,8 @@ fn checked_read_cache(said: Option<Size>, memory_bytes: u64) -> Result<u64, Conf
         return Ok(memory_bytes / limits::READ_CACHE_SHARE_DEFAULT);
     };
     if size.0 > memory_bytes / 2 {
-        let rule = format!("at most half of --memory, which is {}: raise that too", Size(memory_bytes));
+        let rule =
+            format!("expected at most half of --memory, which is {}: raise that too", Size(memory_bytes));
         return Err(ConfigError::Value { name: "read-cache", value: size.to_string(), rule });
     }
     Ok(size.0)
@@ -230,7 +238,7 @@ fn checked_region(region: Option<String>) -> Result<String, ConfigError> {
     if fits && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return Ok(region);
     }
-    let rule = "a region is 1 to 64 small letters, digits and dashes, such as us-east-1".to_owned();
+    let rule = "expected 1 to 64 lower-case letters, digits and dashes, such as us-east-1".to_owned();
     Err(ConfigError::Value { name: "region", value: region, rule })
 }
 
@@ -240,7 +248,7 @@ fn checked_website_domains(said: Vec<String>, domains: &[String]) -> Result<Vec<
     match websites.iter().find(|website| domains.contains(website)) {
         None => Ok(websites),
         Some(website) => {
-            let rule = "another name than those of --domain, which serve the S3 API".to_owned();
+            let rule = "expected another name than those of --domain, which serve the S3 API".to_owned();
             Err(ConfigError::Value { name: "website-domain", value: website.clone(), rule })
         }
     }
@@ -248,8 +256,8 @@ fn checked_website_domains(said: Vec<String>, domains: &[String]) -> Result<Vec<
 
 fn checked_domains(name: &'static str, domains: Vec<String>) -> Result<Vec<String>, ConfigError> {
     if domains.len() > limits::DOMAINS_MAX {
-        let rule = format!("at most {} of them", limits::DOMAINS_MAX);
-        return Err(ConfigError::Value { name, value: domains.len().to_string(), rule });
+        let rule = format!("expected at most {}", limits::DOMAINS_MAX);
+        return Err(ConfigError::Value { name, value: format!("given {} times", domains.len()), rule });
     }
     domains.into_iter().map(|domain| checked_domain(name, domain)).collect()
 }
@@ -265,7 +273,7 @@ fn checked_domain(name: &'static str, domain: String) -> Result<String, ConfigEr
     if host.len() <= limits::DOMAIN_BYTES_MAX && host.split('.').all(label_fits) {
         return Ok(host);
     }
-    let rule = "a host name without scheme and port, such as s3.example.com".to_owned();
+    let rule = "expected a host name without scheme and port, such as s3.example.com".to_owned();
     Err(ConfigError::Value { name, value: domain, rule })
 }
 
@@ -275,27 +283,36 @@ fn checked_webhooks(
 ) -> Result<Arc<[Webhook]>, ConfigError> {
     let refused = |name: &str, rule| ConfigError::Value { name: "webhook", value: name.to_owned(), rule };
     if said.len() > limits::WEBHOOKS_MAX {
-        return Err(refused(&said.len().to_string(), format!("at most {} of them", limits::WEBHOOKS_MAX)));
+        let count = format!("given {} times", said.len());
+        return Err(refused(&count, format!("expected at most {}", limits::WEBHOOKS_MAX)));
     }
+    let ca_refused = |file: &Path, rule| ConfigError::Value {
+        name: "webhook-ca",
+        value: file.display().to_string(),
+        rule,
+    };
+    let mut trust = match &authorities {
+        Some(file) => Some(Trust::load(Some(file)).map_err(|rule| ca_refused(file, rule))?),
+        None => None,
+    };
+    // The system's authorities are read when an https webhook needs them, and once for all of these.
+    let mut trusted = || match &trust {
+        Some(trust) => Ok(trust.clone()),
+        None => Trust::load(None).map(|system| trust.insert(system).clone()),
+    };
     let mut webhooks: Vec<Webhook> = Vec::new();
     for WebhookOption { name, url, token, accounts } in said {
         if webhooks.iter().any(|other| other.name == name) {
-            return Err(refused(&name, "the name is there twice".to_owned()));
+            return Err(refused(&name, "the name is given twice; each webhook needs its own".to_owned()));
         }
-        let webhook = Webhook::new(&name, &url, token.as_deref()).and_then(|webhook| match accounts {
-            Some(accounts) => webhook.only_for(accounts),
-            None => Ok(webhook),
-        });
+        let webhook =
+            Webhook::new(&name, &url, token.as_deref(), &mut trusted).and_then(|webhook| match accounts {
+                Some(accounts) => webhook.only_for(accounts),
+                None => Ok(webhook),
+            });
         webhooks.push(webhook.map_err(|rule| refused(&name, rule))?);
     }
-    if authorities.is_none() && !webhooks.iter().any(Webhook::wants_tls) {
-        return Ok(webhooks.into());
-    }
-    let trust = Trust::load(authorities.as_deref()).map_err(|rule| {
-        let value = authorities.map_or_else(String::new, |file| file.display().to_string());
-        ConfigError::Value { name: "webhook-ca", value, rule }
-    })?;
-    Ok(webhooks.into_iter().map(|webhook| webhook.trusting(trust.clone())).collect())
+    Ok(webhooks.into())
 }
 
 fn checked_webhook_queue(said: Option<usize>) -> Result<usize, ConfigError> {
@@ -365,7 +382,7 @@ fn at_least(name: &'static str, bytes: u64, min: u64) -> Result<(), ConfigError>
     if bytes >= min {
         return Ok(());
     }
-    let rule = format!("at least {} is needed", Size(min));
+    let rule = format!("expected at least {}", Size(min));
     Err(ConfigError::Value { name, value: Size(bytes).to_string(), rule })
 }
 

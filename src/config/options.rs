@@ -110,8 +110,8 @@ pub struct ServeOptions {
     /// Take blank drives among the given ones into an existing pool
     ///
     /// They stand in for missing drives first and are filled again; the others become further drives of the
-    /// pool. Say it for the one start that shall do so: later a mount that is missing would be taken for a blank
-    /// drive. Default: no, and blank drives are left alone.
+    /// pool. Say it for that one start only: later a mount that is missing would be taken for a blank drive. Default:
+    /// no, and blank drives are left alone.
     #[arg(
         long,
         value_name = "BOOL",
@@ -126,7 +126,7 @@ pub struct ServeOptions {
     /// Slices of the namespace; fixed when the pool is made
     ///
     /// Each is owned by one core at a time, so more cores than shards leave cores without commits of their
-    /// own. Default: 8.
+    /// own. Default: 8, fewer on small drives.
     #[arg(long, value_name = "N", env = "BASALT_SHARDS", help_heading = "Storage", hide_short_help = true)]
     pub shards: Option<u16>,
 
@@ -139,7 +139,7 @@ pub struct ServeOptions {
 
     /// Seconds that a day of a lifecycle rule takes: for tests
     ///
-    /// Objects that a rule keeps for days are removed after as many times this. Dates, in rules and in answers, stay
+    /// A rule that keeps objects for N days keeps them for N times this. Dates, in rules and in answers, stay
     /// those of the calendar. Default: 86400, a real day.
     #[arg(
         long,
@@ -187,7 +187,7 @@ pub struct ServeOptions {
 
     /// Host name under which buckets are web sites: http://BUCKET.HOST
     ///
-    /// What PutBucketWebsite sets up is served there to everybody whom the bucket lets read; S3 requests are not.
+    /// What PutBucketWebsite sets up is served there to everybody whom the bucket lets read; S3 requests are refused.
     /// A request to HOST itself is for the bucket of that name. May be repeated; in the environment separated by
     /// commas; in the file the list `website-domain`. Default: s3-website.localhost.
     #[arg(
@@ -206,9 +206,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "SECONDS", env = "BASALT_ACCESS_LOG_SECONDS", help_heading = "Logs")]
     pub access_log_seconds: Option<u64>,
 
-    /// Connections open at once; more are closed at accept
+    /// Connections open at once
     ///
-    /// Default: 4096, fewer with less memory than --memory 256MiB: one for each 60 KiB.
+    /// When there are more, the one that has been silent for longest is closed; where none is silent, the new one
+    /// is. Default: 4096, fewer below --memory 256MiB: one for each 60 KiB.
     #[arg(long, value_name = "N", env = "BASALT_CONNECTIONS_MAX", help_heading = "Network")]
     pub connections_max: Option<usize>,
 
@@ -246,8 +247,8 @@ pub struct ServeOptions {
 
     /// Processors to use: how many, or which
     ///
-    /// `4` takes the first four the process may run on; `0,2-3` takes these; `3-3` takes one by number. One
-    /// pinned thread runs on each. Default: all.
+    /// `4` takes the first four the process may run on, or all where there are fewer; `0,2-3` takes these; `3-3`
+    /// takes one by number. One pinned thread runs on each. Default: all.
     #[arg(long, value_name = "N|LIST", env = "BASALT_CORES", help_heading = "Memory and processors")]
     pub cores: Option<Cores>,
 
@@ -279,7 +280,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "BASALT_CREDENTIALS", help_heading = "Access")]
     pub credentials: Option<PathBuf>,
 
-    /// What a new bucket is like when its maker says nothing: closed or open
+    /// Access settings of a new bucket when the request does not give any: closed or open
     ///
     /// closed: ACLs are off and public access is blocked, as on AWS today. open: ACLs count and nothing is
     /// blocked, as on AWS before April 2023; for programs that set ACLs. Either can be changed on each
@@ -293,12 +294,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COUNT", env = "BASALT_BUCKET_METRICS", help_heading = "Access")]
     pub bucket_metrics: Option<usize>,
 
-    /// Somebody to tell of events in buckets: a name, and where to post to
+    /// A target of bucket notifications: its name, and the URL that events are posted to
     ///
     /// A bucket's notification configuration names it as the last part of an ARN, such as
     /// arn:basalt:sqs:us-east-1::NAME. The URL is http://HOST:PORT/PATH, the same with https, or `discard` to throw
-    /// away what waits for it. May be repeated; in the environment separated by commas; in the file a table `[webhook.NAME]` with `url`
-    /// and, where the target wants one, a bearer `token`. Default: none.
+    /// away what waits for it. May be repeated; in the environment separated by commas; in the file a table
+    /// `[webhook.NAME]` with `url` and, where the target wants one, a bearer `token`. Default: none.
     #[arg(
         long,
         value_name = "NAME=URL",
@@ -309,9 +310,9 @@ pub struct ServeOptions {
     #[serde(deserialize_with = "super::webhooks::from_table")]
     pub webhook: Vec<WebhookOption>,
 
-    /// Authorities that https webhooks may have their certificates from
+    /// Certificate authorities of https webhooks, beside those that the system trusts
     ///
-    /// A file of PEM certificates. What the system believes counts too. Default: only that.
+    /// A file of PEM certificates. Default: none, and only the system's are trusted.
     #[arg(long, value_name = "FILE", env = "BASALT_WEBHOOK_CA", help_heading = "Notifications")]
     pub webhook_ca: Option<PathBuf>,
 
@@ -519,7 +520,7 @@ pub struct QuotaOptions {
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
 pub enum AccountAction {
-    /// Make an account; prints its ids and the keys of its root, the secret this one time
+    /// Make an account and print its ids and root keys; the secret is shown only this once
     Create(NamedAccount),
     /// List the accounts
     List(ServerOptions),
@@ -549,7 +550,7 @@ pub enum DriveCommand {
 
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct NamedAccount {
-    /// Name of the account; where there is one already, its id will do
+    /// Name of the account; its id for one that exists
     #[arg(value_name = "NAME")]
     pub name: String,
 

@@ -1,8 +1,8 @@
 //! Sizes as people write them: `4096`, `256MiB`, `4GB`, `1.5 TiB`.
 //!
 //! Binary units (KiB, MiB, GiB, TiB, PiB) are powers of 1024, decimal ones (KB, MB, GB, TB, PB) powers of
-//! 1000, whatever their case; a bare letter (K, M, G, T, P) is binary, as in most tools for drives. At most a fraction of
-//! nine digits, rounded down to whole bytes. Input is hostile: arithmetic is checked, nothing panics.
+//! 1000, whatever their case; a bare letter (K, M, G, T, P) is binary, as in most tools for drives. At most a fraction
+//! of nine digits, rounded down to whole bytes. Input is hostile: arithmetic is checked, nothing panics.
 
 use std::fmt;
 use std::str::FromStr;

@@ -208,7 +208,8 @@ impl DriveShared {
         self.is_rebuilding() || self.suspicions() > self.cleared.load(Ordering::Acquire)
     }
 
-    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it is.
+    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it
+    /// is.
     pub fn trust(&self) {
         if self.state() == DriveState::Healthy && self.doubtful.swap(false, Ordering::AcqRel) {
             self.cause.store(None);
@@ -236,9 +237,11 @@ impl DriveShared {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
     }
 
-    /// The drive is not there after all: neither written nor read from now on.
+    /// The drive is not there after all: neither written nor read from now on. Says so once, for all cores.
     pub fn lose(&self, cause: &str) {
-        self.state.store(DriveState::Missing as u8, Ordering::Release);
+        if self.state.swap(DriveState::Missing as u8, Ordering::AcqRel) == DriveState::Missing as u8 {
+            return;
+        }
         self.cause.store(Some(Arc::new(cause.to_owned())));
         tracing::error!(
             drive = %self.id, path = %self.path, cause,
@@ -438,7 +441,7 @@ impl Drive {
             let mut page = AlignedBuf::zeroed(PAGE);
             page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&pattern.to_le_bytes()));
             let (page, offset) = (Arc::new(page), PROBE_OFFSET + (n * PAGE) as u64);
-            file.write_at(page.clone(), 0..PAGE, offset).await?;
+            file.write_at(page.clone(), 0..PAGE, offset).await.map_err(for_the_operator)?;
             file.sync().await?;
             let (result, found) = file.read_at(AlignedBuf::zeroed(PAGE), offset).await;
             result?;
@@ -600,6 +603,17 @@ impl FromIterator<DriveId> for DriveSet {
 }
 
 const _: () = assert!(POOL_DRIVES_MAX.is_multiple_of(64));
+
+/// Files that could only be read at the start are open for that alone, whatever became of the file system.
+fn for_the_operator(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EBADF) => io::Error::new(
+            io::ErrorKind::ReadOnlyFilesystem,
+            "it could only be read when the server started; when it can be written, start the server again",
+        ),
+        _ => error,
+    }
+}
 
 #[cfg(test)]
 mod tests {

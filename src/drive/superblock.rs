@@ -1,9 +1,8 @@
 //! The identity of a drive: which pool it belongs to, its place in it, the pool's geometry.
 //!
-//! Written in `COPIES` places, a MiB apart, at format and whenever the epoch or the pool's drives change. A reader takes
-//! the newest generation that two copies agree on, else the newest readable one, so that a single
-//! lost, torn or misdirected write cannot change what a drive believes of itself.
-//! Layout: `docs/FORMAT.md`, section Superblock.
+//! Written in `COPIES` places, a MiB apart, at format and whenever the epoch or the pool's drives change. A reader
+//! takes the newest generation that two copies agree on, else the newest readable one, so that a single lost, torn or
+//! misdirected write cannot change what a drive believes of itself. Layout: `docs/FORMAT.md`, section Superblock.
 
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits;

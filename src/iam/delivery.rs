@@ -1,8 +1,8 @@
-//! Writes of the server's own into a bucket that somebody named as their place: access logs, inventories.
+//! May the server itself write into a bucket that somebody has named as a target: of access logs, of inventories.
 //!
-//! Whoever may name a bucket need not be who may write there, so each delivery is judged by the one evaluator, as
-//! PutObject of a service: the policy of the target lets it in, or, for logs where ACLs are on, its ACL. A policy
-//! may ask for the source and its account. Nothing here writes anything.
+//! Whoever may name a bucket as a target need not be allowed to write there, so each delivery is judged by the one
+//! evaluator, as a PutObject of an AWS service: the policy of the target has to let it in or, for logs where ACLs are
+//! on, its ACL. A policy may make conditions on the source bucket and its account. Nothing here writes anything.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
 
 use std::borrow::Cow;

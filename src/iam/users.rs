@@ -330,6 +330,11 @@ fn check_free(all: &Identities, account: &str, name: &str) -> Result<()> {
     }
 }
 
+/// Whether a user may be asked for by that name. The API takes longer ones there than for new users.
+pub fn check_asked_name(name: &str) -> Result<()> {
+    check_name(name, "userName", 2 * USER_NAME_BYTES_MAX)
+}
+
 fn check_name(name: &str, what: &str, bytes_max: usize) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
     if (1..=bytes_max).contains(&name.len()) && name.bytes().all(plain) {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::fs::{FileType, FlockOperation, IFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::disk::{Access, FileIdentity};
@@ -22,6 +22,7 @@ pub(super) fn open(path: &Path, create: bool, access: Access) -> io::Result<Owne
     match open_direct(path, flags_of(access)) {
         Err(error) if create && error == Errno::NOENT && access != Access::ReadOnly => {
             let fd = open_direct(path, flags_of(access) | OFlags::CREATE)?;
+            overwrite_in_place(&fd);
             sync_directory_of(path)?;
             Ok(fd)
         }
@@ -54,6 +55,15 @@ fn open_direct(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     match rustix::fs::open(path, flags | OFlags::DIRECT, mode) {
         Err(Errno::INVAL) => rustix::fs::open(path, flags, mode),
         result => result,
+    }
+}
+
+/// Asks for overwrites that need no new space, so that they succeed on a full file system and space that was allocated
+/// stays allocated. It is btrfs that has to be asked, while the file is empty; others do so anyway, cannot, or do not
+/// know the flag, and any answer is good.
+fn overwrite_in_place(fd: &OwnedFd) {
+    if let Ok(flags) = rustix::fs::ioctl_getflags(fd) {
+        let _ = rustix::fs::ioctl_setflags(fd, flags | IFlags::NOCOW);
     }
 }
 

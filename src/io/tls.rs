@@ -20,16 +20,19 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 pub struct Trust(TlsConnector);
 
 impl Trust {
-    /// `file` holds PEM certificates. An error says what would do.
+    /// `file` holds PEM certificates. An error says what would do, and leaves the name of the file to the caller.
     pub fn load(file: Option<&Path>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         if let Some(file) = file {
-            add_file(&mut roots, file).map_err(|error| format!("{}: {error}", file.display()))?;
+            add_file(&mut roots, file)?;
         }
         // Bundles hold certificates that no library reads; what is left is enough, or the handshake tells.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
-            return Err("the system has no certificates of authorities, so name a file of them".to_owned());
+            return Err(
+                "the system has no certificates of authorities; name a file of them with --webhook-ca"
+                    .to_owned(),
+            );
         }
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Trust(TlsConnector::from(Arc::new(config))))
@@ -43,13 +46,14 @@ impl Trust {
 }
 
 fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    let unreadable = |error| format!("{error}; name a file of PEM certificates");
+    let certificates = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
     for certificate in certificates {
-        let certificate = certificate.map_err(|error| error.to_string())?;
+        let certificate = certificate.map_err(unreadable)?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     match roots.is_empty() {
-        true => Err("there is no certificate in it, PEM is expected".to_owned()),
+        true => Err("there is no certificate in it; name a file of PEM certificates".to_owned()),
         false => Ok(()),
     }
 }
@@ -59,16 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_certificates_is_refused_by_name() {
+    fn a_file_without_certificates_is_refused() {
         let place = tempfile::tempdir().expect("a directory");
         let refusal = |path: &Path| Trust::load(Some(path)).err().expect("it is refused");
         let missing = place.path().join("missing.pem");
-        assert!(refusal(&missing).contains("missing.pem"));
+        assert!(refusal(&missing).contains("No such file"));
         let file = place.path().join("ca.pem");
         for (text, said) in [
             ("", "no certificate"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "ca.pem"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "ca.pem"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "PEM"),
         ] {
             std::fs::write(&file, text).expect("a file");
             assert!(refusal(&file).contains(said), "{text}");

@@ -148,6 +148,11 @@ impl Board {
         self.lossy.swap(lossy, Ordering::AcqRel)
     }
 
+    /// Whether a full pass found what cannot be read, or a reader did since.
+    pub fn is_lossy(&self) -> bool {
+        self.lossy.load(Ordering::Acquire)
+    }
+
     pub fn add_relocated(&self) {
         self.relocated.fetch_add(1, Ordering::Relaxed);
     }

@@ -146,11 +146,20 @@ impl Shard {
             // A marker takes room and gives none back. Waiting with the lock would keep packing out.
             self.admit().await?;
         }
+        self.delete_admitted(&named, &name, &deletion).await.map_err(ObjectError::while_freeing)
+    }
+
+    async fn delete_admitted(
+        &self,
+        named: &BucketRef,
+        name: &str,
+        deletion: &Deletion,
+    ) -> Result<Deleted, ObjectError> {
         self.log.admit_freeing().await?;
-        let _guard = self.locks.lock(&key::version(named.id, &name, ORDER_UNVERSIONED)).await;
+        let _guard = self.locks.lock(&key::version(named.id, name, ORDER_UNVERSIONED)).await;
         loop {
-            let bucket = self.bucket(&named)?;
-            if let Some(deleted) = self.delete_under(&named, &bucket, &name, &deletion).await? {
+            let bucket = self.bucket(named)?;
+            if let Some(deleted) = self.delete_under(named, &bucket, name, deletion).await? {
                 return Ok(deleted);
             }
         }

@@ -102,6 +102,14 @@ impl From<CatalogError> for ObjectError {
     }
 }
 
+impl ObjectError {
+    /// The same, told to somebody who deletes: room in the log comes when upkeep has emptied some of it, so he is to
+    /// wait, as clients do when they are told so, and not to make room.
+    pub fn while_freeing(self) -> Self {
+        if self == ObjectError::StorageFull { ObjectError::SlowDown } else { self }
+    }
+}
+
 impl From<LogError> for ObjectError {
     fn from(error: LogError) -> Self {
         match error {

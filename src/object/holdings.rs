@@ -1,9 +1,9 @@
-//! What a shard holds on the drives, for those who look after it: which values name extents, and moving one.
+//! Which values of a shard name extents on the drives, for scrub, repair and evacuation; and moving one.
 //!
-//! Versions, parts and packs hold extents; runs are the index's own business. `hold` looks a value up and pins
-//! it, so that its space cannot be used for anything else while blocks of it are checked and rewritten.
-//! Moving a version or a part is one record, decided under the lock of the key: it takes place only while the value still
-//! names the extent that was copied.
+//! Versions, parts and packs hold extents; runs are the index's own business. `hold` looks a value up and pins it, so
+//! that its space is not used for anything else while its blocks are checked and rewritten. A move of a version or a
+//! part is one record, decided under the lock of the key: it takes place only while the value still names the extent
+//! that was copied.
 
 use std::rc::Rc;
 

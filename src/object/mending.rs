@@ -1,8 +1,8 @@
-//! What a shard does itself when it is looked after: its runs, and its part of the log.
+//! What a shard repairs itself when it is scrubbed: its runs, and its part of the log.
 //!
-//! Both live with their owner, so a scrub elsewhere asks for them piece by piece, each piece short enough to be
-//! paced. A run with fewer copies than it should have is written anew as it is; a log segment that lost mirrors,
-//! or shows damage on one, is marked so that it is emptied soon, which makes coded stripes of what lives in it.
+//! Both live with their owner, so a scrub on another core asks for them piece by piece, each piece short enough to be
+//! paced. A run with fewer copies than it should have is rewritten unchanged. A log segment that lost mirrors, or shows
+//! damage on one, is marked to be emptied soon, which turns what is alive in it into coded stripes.
 
 use std::rc::Rc;
 
@@ -62,8 +62,8 @@ impl Shard {
         Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
     }
 
-    /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives: only
-    /// full ones are read and emptied.
+    /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives:
+    /// only full ones are read and emptied.
     pub async fn leave_logs_on(self: Rc<Self>, drives: DriveSet) -> Result<(), ObjectError> {
         let stands_there = |mirrors: &Mirrors| mirrors.iter().any(|mirror| drives.contains(mirror.drive));
         self.log.drop_prepared(stands_there).await;

@@ -206,22 +206,29 @@ fn members_rebuild(assembly: &Assembly) -> bool {
     assembly.members.iter().any(|member| member.rebuilding)
 }
 
-/// One core's handles on the drives. A drive that cannot be opened is latched: it was there a
-/// moment ago.
+/// One core's handles on the drives. A drive that cannot be opened is lost: it was there a moment ago. One that can be
+/// opened for reading alone, as on a file system that has become read-only, is latched and read.
 fn open_pool(world: &World, shared: &Shared) -> Pool {
     let open = |(member, state): (&Member, &Arc<DriveShared>)| {
         let Some(path) = member.path.as_ref().filter(|_| member.state != DriveState::Missing) else {
             return Drive::missing(state.clone());
         };
         let (meta, data) = format::files(path, member.is_device);
-        let meta = world.open(&meta, false, Access::DirectSync);
-        match (meta, world.open(&data, false, Access::Direct)) {
-            (Ok(meta), Ok(data)) => Drive::new(state.clone(), meta, data),
-            (meta, data) => {
-                let cause = meta.err().or(data.err()).map(|error| error.to_string()).unwrap_or_default();
-                state.lose(&cause);
-                Drive::missing(state.clone())
-            }
+        let files = |of_meta: Access, of_data: Access| -> std::io::Result<_> {
+            Ok((world.open(&meta, false, of_meta)?, world.open(&data, false, of_data)?))
+        };
+        match files(Access::DirectSync, Access::Direct) {
+            Ok((meta, data)) => Drive::new(state.clone(), meta, data),
+            Err(error) => match files(Access::ReadOnly, Access::ReadOnly) {
+                Ok((meta, data)) => {
+                    state.latch(&format!("it cannot be opened for writing: {error}"));
+                    Drive::new(state.clone(), meta, data)
+                }
+                Err(_) => {
+                    state.lose(&error.to_string());
+                    Drive::missing(state.clone())
+                }
+            },
         }
     };
     let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(open).collect());

@@ -1,8 +1,9 @@
-//! The pace of background work: as fast as it can while nobody is there, half as fast or slower beside clients.
+//! The pace of background jobs: full speed while there are no clients, half of that or less beside them.
 //!
-//! Owns [`Pace`], which a job asks for leave between its steps (a step moves some hundred KiB), and
-//! [`Urgency`], by which the data core that wants the work says that it cannot wait. Uses the pulses of the
-//! data cores. Invariant: a step is where a job waits, so it holds nothing then that a client may want.
+//! Owns [`Pace`], which a job asks for leave between two steps (a step moves some hundred KiB), and [`Urgency`], by
+//! which the data core that wants the job says that it cannot wait. Uses the pulses of the data cores, which tell
+//! whether clients ask for anything. Invariant: a job waits only between steps, when it holds nothing that a client may
+//! want.
 
 use std::cell::Cell;
 use std::rc::Rc;

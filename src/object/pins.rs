@@ -1,11 +1,11 @@
-//! Who reads what may be freed: space of a deleted version is reused only when no reader that could
-//! have seen it is left.
+//! Who still reads what may be freed: the space of a deleted version is reused only when no reader is left that could
+//! have seen it.
 //!
-//! A reader is counted twice. While it looks a version up it holds the generation (`pin`), because nobody
-//! knows yet what it will find; what it found it then holds by name (`hold`), for as long as it reads, and
-//! the generation no more. So a slow reader keeps what it reads and nothing else. What is freed waits for
-//! the lookups of its own and older generations, and then for those who hold it. Invariants: a lookup that
-//! began after the deletion was applied never delays its release; lookups do not wait for clients.
+//! A reader is counted twice. While it looks a version up it pins the current generation (`pin`), because nobody knows
+//! yet what it will find. What it found it then holds by name (`hold`) for as long as it reads, and lets go of the
+//! generation. So a slow reader keeps what it reads and nothing else. What is freed waits for the lookups of its own
+//! and older generations, and then for those who hold it by name. Invariants: a lookup that began after the deletion
+//! was applied never delays the release; lookups do not wait for clients.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};

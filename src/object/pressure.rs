@@ -1,10 +1,10 @@
-//! What happens when upkeep falls behind: it is told that it cannot rest, and writers wait.
+//! Backpressure: when background work falls behind, it is told not to rest, and writers wait.
 //!
-//! Background threads yield to clients, so clients could outrun them for ever. Owns [`Pressure`], the signs
-//! of that for one shard: a memtable that has filled up again while the one before is still being written,
-//! and more sorted sequences than merging should leave. Invariants: a shard holds two full memtables at most
-//! plus what deletes bring, which are never held back; a writer waits only while somebody works on the
-//! reason, else it is refused.
+//! Background threads yield to clients, so without this clients could outrun them for ever. Owns [`Pressure`], the
+//! signs for one shard that work has fallen behind: a second memtable is full while the first is still being written,
+//! or there are more sorted sequences than merging should leave. Invariants: a shard holds at most two full memtables
+//! plus what deletes add, which are never held back; a writer waits only while somebody works on the cause, and is
+//! refused otherwise.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
-//! When upkeep looks around: often while clients ask for something, seldom when nobody does.
+//! When upkeep looks for work: often while clients are active, seldom when none are.
 //!
-//! Owns [`Rhythm`], one for each task of `tend`. Ticks of all tasks fall on one grid, so that a core wakes once for all
-//! of them. Looking seldom changes no rate: a long tick counts as the ticks that it is made of, and what is due after so
-//! many is due all the same. May use the pulses of the cores. Invariant: the first request after a quiet time is noticed
-//! within one long tick.
+//! Owns [`Rhythm`], one for each task of `tend`. The ticks of all tasks fall on one grid, so that a core wakes up once
+//! for all of them. A long tick counts as the number of short ticks it is made of, so looking seldom does not change
+//! what is due after so many ticks. May use the pulses of the cores. Invariant: the first request after a quiet time is
+//! noticed within one long tick.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Places that a reader found damaged, waiting to be repaired on the core that read them.
+//! Places that a reader found damaged, queued for repair on the core that read them.
 //!
-//! A spot names the value by its key and not the space: whoever repairs it looks the value up again and pins
-//! what he finds, so a spot whose object is gone by then costs nothing. Bounded: beyond the bound spots are
-//! dropped and counted, and the next scrub finds them again.
+//! A spot names the value by its key, not its space: the repair looks the value up again and pins what it finds, so a
+//! spot of an object that is gone by then costs nothing. Bounded: spots beyond the bound are dropped and counted, and
+//! the next scrub finds them again.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -771,6 +771,11 @@ fn describe_version(bucket: u64, key: String, version: ListedVersion) -> Version
     VersionInfo { key, version_id, is_latest: latest, is_delete_marker: marker, listed }
 }
 
+/// Whether a text has the form of an id of an upload.
+pub fn is_upload_id(text: &str) -> bool {
+    parse_upload_id(text).is_some()
+}
+
 fn parse_upload_id(text: &str) -> Option<u128> {
     (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }

@@ -1,7 +1,8 @@
-//! The upkeep every core does for its own shards and log.
+//! The upkeep that every core does for its own shards and log: checkpoints, merges, retiring log segments, giving back
+//! empty data segments.
 //!
-//! Checkpoints, merges, retiring the log, giving back empty segments. This decides when something is due,
-//! on a slow tick (`rhythm`), so that an idle core sleeps; what takes long is done by the background core.
+//! Decides when something is due, on a slow tick (`rhythm`) so that an idle core sleeps; what takes long is done by the
+//! background core.
 
 use std::rc::Rc;
 use std::time::Duration;

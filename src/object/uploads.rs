@@ -209,6 +209,10 @@ impl Shard {
     }
 
     pub async fn abort_upload(self: Rc<Self>, upload: UploadRef) -> Result<(), ObjectError> {
+        self.abort(upload).await.map_err(ObjectError::while_freeing)
+    }
+
+    async fn abort(&self, upload: UploadRef) -> Result<(), ObjectError> {
         self.log.admit_freeing().await?;
         let guard = self.locks.lock(&upload.catalog_key()).await;
         self.upload_value(&upload).await?;

@@ -1,12 +1,12 @@
-//! What buckets hold, and the bounds on that.
+//! What buckets hold, and their quotas.
 //!
-//! Records say what they change (`Operation::Charge`). A shard counts that by bucket and folds it into the
-//! values of the family of usages before its memtable is frozen, in one step with the freeze, as packs are:
-//! the value and what is counted here is what the bucket holds in the shard, at every moment.
-//! Over all shards a bucket has one `Meter`, which all cores share. A meter goes up when the owner of a key
-//! decides on a record, before it is written, and down again if that fails; it goes down when a record is
-//! applied. So a bucket is never over its quota, whoever writes at once, and what is deleted makes room at
-//! once. Only a record that adds is refused, and only where it adds.
+//! Records say what they change (`Operation::Charge`). A shard counts these changes by bucket and folds them into the
+//! usage values of the catalog in one step with the freeze of its memtable, as it does with packs: at every moment, the
+//! value plus what is counted here is what the bucket holds in the shard.
+//! Over all shards a bucket has one `Meter`, which all cores share. The meter goes up when the owner of a key decides
+//! on a record, before the record is written, and down again if that fails; it goes down when a record that removes
+//! something is applied. So a bucket is never over its quota, however many write at once, and a deletion makes room at
+//! once. Only a record that adds is refused, and only for what it adds.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
-//! What others leave on a device, so that it is not taken for a blank one, and is called by its name.
+//! What other systems leave on a device, so that such a device is not taken for a blank one, and is refused by name.
 //!
-//! A blank device has nothing in its first megabytes (`pool::format`), where most of them begin. Some stand elsewhere:
-//! the second GUID partition table and old RAID labels at the end, labels of ZFS at both ends, copies of the superblock
-//! of btrfs and ext4 in between. One of those alone is enough to bring back what is on the device, and nothing else may
-//! tell that there is something. Offsets and magics are those of the formats' own documents; `wipefs` knows the same.
+//! A blank device has zeros in its first megabytes (`pool::format`), where most systems begin. Some keep data
+//! elsewhere: the second GUID partition table and old RAID labels stand at the end, labels of ZFS at both ends, copies
+//! of the superblocks of btrfs and ext4 in between. One of those is enough to restore what is on the device, and may be
+//! all that shows that there is something. Offsets and magics are those of the formats' own documents; `wipefs` knows
+//! the same ones.
 //! Only reads. Bytes come from a drive: nothing here trusts them.
 
 use std::io;

@@ -102,7 +102,7 @@ pub enum AssembleError {
     )]
     Newer { path: PathBuf, version: u32 },
     #[error(
-        "{path} has room for {} MiB, and a drive needs {} MiB: give a larger one, or --capacity", .bytes / MIB as u64,
+        "{path} has room for {} MiB, and a drive needs {} MiB: give a larger one, or make room", .bytes / MIB as u64,
         .needed / MIB as u64
     )]
     TooSmall { path: PathBuf, bytes: u64, needed: u64 },
@@ -237,7 +237,8 @@ async fn examine(world: &World, path: &Path, before: &[Examined], locks: &mut Ve
 }
 
 /// Locks a drive; a directory that does not exist is made. Not where devices are: a name that is not there belongs
-/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming back.
+/// to one that is gone or was mistyped, and a directory in its place would stand in memory and keep it from coming
+/// back.
 fn lock(world: &World, path: &Path) -> std::io::Result<Lock> {
     if world.place(path)? == Place::Absent {
         if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
@@ -420,16 +421,19 @@ pub(super) async fn introduce(world: &World, member: &Member) -> Result<()> {
 /// Bytes the drive may use. Directories of one file system share what is free there; those of others have it alone.
 pub(super) fn capacity(world: &World, drive: &Examined, all: &[Examined], request: &Request) -> Result<u64> {
     let io = |source| AssembleError::Io { path: drive.path.clone(), source };
-    let free = world.free_bytes(&drive.path).map_err(io)?;
+    let mut free = world.free_bytes(&drive.path).map_err(io)?;
+    if !drive.is_device {
+        let device = world.device_of(&drive.path).map_err(io)?;
+        let directories = all.iter().filter(|other| !other.is_device);
+        let shares = |other: &&Examined| world.device_of(&other.path).is_ok_and(|same| same == device);
+        free /= (directories.filter(shares).count() as u64).max(1);
+    }
     let bytes = match (drive.is_device, request.capacity) {
         (true, _) => free,
-        (false, Some(asked)) => asked,
-        (false, None) => {
-            let device = world.device_of(&drive.path).map_err(io)?;
-            let directories = all.iter().filter(|other| !other.is_device);
-            let shares = |other: &&Examined| world.device_of(&other.path).is_ok_and(|same| same == device);
-            free / 10 * 9 / (directories.filter(shares).count() as u64).max(1)
-        }
+        // A bound may be beyond what is free now, but not where there is no room for the least.
+        (false, Some(asked)) if free >= DRIVE_BYTES_MIN => asked,
+        (false, Some(_)) => free,
+        (false, None) => free / 10 * 9,
     };
     if bytes < DRIVE_BYTES_MIN {
         return Err(AssembleError::TooSmall { path: drive.path.clone(), bytes, needed: DRIVE_BYTES_MIN });

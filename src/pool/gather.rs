@@ -1,8 +1,8 @@
 //! Reading one group of rows: choose blocks, read, verify, restore what is missing, deliver in order.
 //!
-//! Owns `gather` and the grid behind it; used by `pool::read`, and the grid by `pool::mend`. The plan is made for the whole group at
-//! once and in rounds: first the wanted blocks of drives that are believed in, together with as many other
-//! columns as the rest is known to need; then, if something was wrong, what is still missing.
+//! Owns `gather` and the grid behind it; used by `pool::read`, and the grid by `pool::mend`. The plan is made for the
+//! whole group at once and in rounds: first the wanted blocks of drives that are believed in, together with as many
+//! other columns as the rest is known to need; then, if something was wrong, what is still missing.
 //!
 //! Invariants: each block is read at most once a round and never again once its column was tried; a block
 //! counts as good only when `frame::verify` confirms it; a row is restored only from k good blocks; the

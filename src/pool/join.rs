@@ -1,9 +1,11 @@
 //! Assembling an existing pool: each drive in its seat, what is missing, and blank drives taken in.
 //!
 //! The members with the newest superblock say which drives there are and which of them are latched or being
-//! filled again. A blank drive is taken in only when the operator asked for it: for a missing one first, under
-//! the same id, else as a further drive. Such drives introduce themselves as *replacing* or *joining* before
-//! any member is told of them, so that whatever a power cut leaves is the old pool or the new one.
+//! filled again. A drive was away when it does not know of the newest epoch in which anything may have been stored; an
+//! epoch that a start began and did not get through with is none of these. A blank drive is taken in only when the
+//! operator asked for it: for a missing one first, under the same id, else as a further drive. Such drives introduce
+//! themselves as *replacing* or *joining* before any member is told of them, so that whatever a power cut leaves is the
+//! old pool or the new one.
 //!
 //! Invariant: a drive that is missing and one that stands in for it without having served count the same when
 //! it is asked whether anything can be lost.
@@ -31,13 +33,15 @@ pub async fn join(
     if let Some(asked) = request.parity.filter(|asked| *asked != geometry.parity_chunks) {
         return Err(AssembleError::ParityFixed { parity: geometry.parity_chunks, asked });
     }
+    let served = served_epoch(&examined, pool);
+    let newest = Superblock { rebuilding: lacking(&examined, &newest, served), ..newest };
     let members: Vec<Member> = (0..geometry.drives).map(empty_seat).collect();
     let (mut blanks, mut strangers) = (Vec::new(), Vec::new());
     let (scrubbed, locks) = (newest.scrubbed, Vec::new());
     let mut assembly =
         Assembly { geometry, epoch: 0, members, fresh: false, scrubbed, strangers: Vec::new(), locks };
     for drive in examined {
-        seat(&mut assembly.members, &newest, drive, &mut blanks, &mut strangers)?;
+        seat(&mut assembly.members, &newest, served, drive, &mut blanks, &mut strangers)?;
     }
     if !request.adopt {
         let empty = |drive: &Examined| format!("{} is empty (is its disk mounted?)", drive.path.display());
@@ -99,27 +103,56 @@ fn newest_of(examined: &[Examined], pool: PoolId) -> Result<Superblock> {
             newest = Some(superblock);
         }
     }
-    let mut newest = newest.expect("the pool was found in one of them").clone();
-    newest.rebuilding.extend(doubted(examined, &newest));
-    Ok(newest)
+    Ok(newest.expect("the pool was found in one of them").clone())
 }
 
-/// Drives that lack something in the eyes of others that have seen the newest epoch. A start that was cut off may have
-/// shared its number with the next one, which one of the drives then missed: its superblock is not older than theirs.
-fn doubted(examined: &[Examined], newest: &Superblock) -> Vec<DriveId> {
-    let members = examined.iter().filter_map(|drive| match &drive.found {
-        // What a drive that is out says is as old as that.
-        Found::Member(superblock) if newest.latched.contains(&superblock.drive) => None,
-        Found::Member(superblock) if superblock.epoch == newest.epoch => Some(superblock),
+fn superblocks_of(examined: &[Examined], pool: PoolId) -> impl Iterator<Item = &Superblock> + Clone {
+    let found = examined.iter().filter_map(|drive| match &drive.found {
+        Found::Member(superblock) => Some(superblock),
         _ => None,
     });
-    let named = members.flat_map(|superblock| superblock.rebuilding.iter().chain(&superblock.latched));
-    named.filter(|drive| !newest.latched.contains(drive)).copied().collect()
+    found.filter(move |superblock| superblock.geometry.pool == pool)
+}
+
+/// The newest epoch in which something may have been stored. A start is through when all drives but m know of its
+/// epoch, so one that fewer can know of was cut off: who has not heard of that has missed nothing. Drives that are not
+/// there may have heard.
+fn served_epoch(examined: &[Examined], pool: PoolId) -> u32 {
+    let superblocks = superblocks_of(examined, pool);
+    let may_have_served = |of: &&Superblock| {
+        let drives = of.geometry.drives;
+        let has = |drive: &u16| examined.iter().any(|other| is_drive(other, *drive));
+        let missing = (0..drives).filter(|drive| !has(drive)).count();
+        let heard = superblocks.clone().filter(|other| other.epoch >= of.epoch).count();
+        heard + missing + usize::from(of.geometry.parity_chunks) >= usize::from(drives)
+    };
+    superblocks.clone().filter(may_have_served).map(|superblock| superblock.epoch).max().unwrap_or(0)
+}
+
+fn is_drive(examined: &Examined, drive: u16) -> bool {
+    match &examined.found {
+        Found::Member(superblock) | Found::Joining(superblock) => superblock.drive.0 == drive,
+        _ => false,
+    }
+}
+
+/// Drives that lack something in the eyes of those that know of an epoch with something to miss. A start that was cut
+/// off may have shared its number with the next one, which one of the drives then missed: its superblock is not older
+/// than theirs.
+fn lacking(examined: &[Examined], newest: &Superblock, served: u32) -> Vec<DriveId> {
+    let heard =
+        superblocks_of(examined, newest.geometry.pool).filter(|superblock| superblock.epoch >= served);
+    // What a drive that is out says is as old as that.
+    let heard = heard.filter(|superblock| !newest.latched.contains(&superblock.drive));
+    let named = heard.flat_map(|superblock| superblock.rebuilding.iter().chain(&superblock.latched));
+    let named = named.filter(|drive| !newest.latched.contains(drive));
+    named.chain(&newest.rebuilding).copied().collect()
 }
 
 fn seat(
     members: &mut [Member],
     newest: &Superblock,
+    served: u32,
     drive: Examined,
     blanks: &mut Vec<Examined>,
     strangers: &mut Vec<String>,
@@ -151,7 +184,7 @@ fn seat(
         let (a, b) = (taken.clone(), drive.path);
         return Err(AssembleError::Duplicate { drive: superblock.drive, a, b });
     }
-    let was_away = superblock.epoch < newest.epoch;
+    let was_away = superblock.epoch < served;
     let is_replacing = superblock.standing == Standing::Replacing;
     seat.rebuilding = was_away || is_replacing || newest.rebuilding.contains(&superblock.drive);
     seat.path = Some(drive.path);

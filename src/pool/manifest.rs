@@ -2,7 +2,8 @@
 //!
 //! Each drive has two slots a shard, written in turn, O_DSYNC, on every healthy drive; the newest
 //! intact one on any drive counts, by epoch first. What a manifest stops naming may be reused only after the write
-//! has succeeded everywhere it was tried, and what a start finds it puts everywhere first. Layout: `docs/FORMAT.md`, section Manifest.
+//! has succeeded everywhere it was tried, and what a start finds it puts everywhere first. Layout: `docs/FORMAT.md`,
+//! section Manifest.
 
 use std::rc::Rc;
 
@@ -82,10 +83,10 @@ impl Manifest {
         if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
     }
 
-    /// Puts this manifest, which a start found to be the newest, on every healthy drive that does not have it: the power
-    /// may have failed when only some did. Else what only the one before it names would be taken for free, and the next
-    /// one would be written over that one, while another start may need it: without the drives that have this one. A
-    /// drive that has it is not written to.
+    /// Puts this manifest, which a start found to be the newest, on every healthy drive that does not have it: the
+    /// power may have failed when only some did. Else what only the one before it names would be taken for free, and
+    /// the next one would be written over that one, while another start may need it: without the drives that have this
+    /// one. A drive that has it is not written to.
     pub async fn complete(&self, pool: &Pool) -> Result<(), PoolError> {
         if self.generation == 0 {
             return Ok(());

@@ -34,6 +34,9 @@ pub struct Mended {
     pub repaired: u64,
     /// Of those, in rows with fewer than k good blocks.
     pub unrepairable: u64,
+    /// Rows with fewer than k good blocks, whatever the others are: wrong, never written, or on drives that are not
+    /// there.
+    pub unreadable: u64,
     /// Bytes that were read and written.
     pub bytes: u64,
     /// Drives that were written and need a flush.
@@ -48,6 +51,7 @@ impl AddAssign for Mended {
         self.damaged += other.damaged;
         self.repaired += other.repaired;
         self.unrepairable += other.unrepairable;
+        self.unreadable += other.unreadable;
         self.bytes += other.bytes;
         self.written.union(&other.written);
         self.lost.union(&other.lost);
@@ -58,7 +62,8 @@ impl AddAssign for Mended {
 /// where a row needs them, and are not judged.
 pub async fn mend(path: &Rc<ReadPath>, extent: &Extent, group: Group) -> Mended {
     if (usize::from(extent.k), usize::from(extent.m)) != path.scheme() {
-        return Mended { unrepairable: group.rows.len() as u64, ..Mended::default() };
+        let rows = group.rows.len() as u64;
+        return Mended { unrepairable: rows, unreadable: rows, ..Mended::default() };
     }
     let mut grid = Grid::new(path, extent, group, Suspects::default());
     grid.is_quiet = true;
@@ -66,10 +71,11 @@ pub async fn mend(path: &Rc<ReadPath>, extent: &Extent, group: Group) -> Mended 
     let mut permit = path.budget.acquire(grid.bytes(&sound) + grid.bytes(&doubtful)).await;
     grid.read(&sound, &mut permit).await;
     let mut mended = grid.judge(&sound);
+    if grid.rows_beyond_reading() > 0 {
+        grid.read(&doubtful, &mut permit).await;
+        mended.unreadable = grid.rows_beyond_reading();
+    }
     if mended.damaged > 0 {
-        if grid.lacks_good() {
-            grid.read(&doubtful, &mut permit).await;
-        }
         mended += grid.write_back(&sound).await;
     }
     mended
@@ -108,8 +114,9 @@ impl Grid<'_> {
         self.columns().filter(|column| self.is_good(row, *column)).count()
     }
 
-    fn lacks_good(&self) -> bool {
-        self.group.rows.clone().any(|row| self.good(row) < usize::from(self.layout.k))
+    fn rows_beyond_reading(&self) -> u64 {
+        let lacks = |row: &u32| self.good(*row) < usize::from(self.layout.k);
+        self.group.rows.clone().filter(lacks).count() as u64
     }
 
     async fn write_back(&self, sound: &[Span]) -> Mended {

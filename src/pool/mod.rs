@@ -100,6 +100,18 @@ impl Pool {
         self.distrusted().len() > usize::from(self.geometry.parity_chunks)
     }
 
+    /// Drives that may lack what was stored before now: those, and the ones that are being rebuilt.
+    pub fn unproven(&self) -> DriveSet {
+        let is_proven = |drive: &Rc<Drive>| drive.is_trusted() && !drive.shared().is_rebuilding();
+        self.drives.iter().filter(|drive| !is_proven(drive)).map(|drive| drive.id()).collect()
+    }
+
+    /// Whether those are more than the pool survives the loss of: what was stored may be beyond reading, and only a
+    /// full scrub finds out.
+    pub fn is_unproven(&self) -> bool {
+        self.unproven().len() > usize::from(self.geometry.parity_chunks)
+    }
+
     pub fn table(&self, drive: DriveId) -> &SegmentTable {
         &self.tables[usize::from(drive.0)]
     }

@@ -1,14 +1,13 @@
-//! Access logging: a line for each request to a bucket that has it, gathered on each core until it is delivered.
+//! Access logging: one line for each request to a bucket that has it, and for each removal by lifecycle; lines are
+//! gathered on each core until they are delivered.
 //!
-//! What lifecycle removes has its lines too.
+//! Owns [`Trace`] (what only the log wants to know about a request), [`AccessLog`] (the lines of one core, by bucket
+//! and target) and [`Pending`] (a line that waits for the last byte of its answer). `line` is the format of a line;
+//! `deliver` writes lines as objects into target buckets; `target` decides which buckets may be targets.
 //!
-//! Owns [`Trace`] (what is found out about a request that only its log wants to know), [`AccessLog`] (the lines of
-//! one core, by bucket and target) and [`Pending`] (a line that waits for the last byte of its answer). A line's
-//! form is `line`; `deliver` writes lines as objects into target buckets, `target` judges what may be one.
-//!
-//! Invariants: a request to a bucket without logging pays one look at an `Option`; lines never make anybody wait:
-//! what does not fit the memory for them is dropped and counted, since a log is best effort, as on AWS; a line goes
-//! where the configuration sent it when its request came.
+//! Invariants: a request to a bucket without logging pays for one look at an `Option`. No request waits for its line:
+//! what does not fit the memory for lines is dropped and counted, since a log is best effort, as on AWS. A line goes
+//! where the configuration pointed when its request came.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html
 
 mod deliver;

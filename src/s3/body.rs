@@ -141,8 +141,8 @@ impl Intake {
     }
 }
 
-/// Judges once a window whether the client sends fast enough, and more often whether others need its memory. Costs nothing while frames are ready
-/// and one timer for a whole body otherwise.
+/// Judges once a window whether the client sends fast enough, and more often whether others need its memory. Costs
+/// nothing while frames are ready and one timer for a whole body otherwise.
 #[derive(Default)]
 struct Pace {
     timer: Option<Pin<Box<Sleep>>>,

@@ -65,6 +65,11 @@ pub(super) fn of_delete(headers: &HeaderMap) -> Result<Conditions> {
     })
 }
 
+/// Of AbortMultipartUpload: the second in which the upload has to have begun.
+pub(super) fn initiated_time(headers: &HeaderMap) -> Result<Option<u64>> {
+    exact_seconds(headers, "x-amz-if-match-initiated-time")
+}
+
 /// Of an entry of DeleteObjects.
 pub(super) fn of_entry(object: &DeleteObject) -> Conditions {
     Conditions {

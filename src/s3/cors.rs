@@ -16,21 +16,30 @@ use super::response::{Reply, empty, set, set_number};
 use crate::codec::xml::{Cors, CorsRule};
 use crate::object::store::Store;
 
+/// What a rule can allow.
+const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "HEAD"];
+
 /// Answers OPTIONS. Nobody signs it, and it tells nothing but what rules allow.
 pub(super) fn preflight(store: &Store, bucket: Option<&str>, headers: &HeaderMap) -> Result<Reply> {
     let bad = |message: &str| S3Error::with(Code::BadRequest, message.to_owned());
     let origin = text(headers, ORIGIN)
+        .filter(|origin| !origin.is_empty())
         .ok_or_else(|| bad("Insufficient information. Origin request header needed."))?;
-    let method = text(headers, ACCESS_CONTROL_REQUEST_METHOD)
-        .ok_or_else(|| bad("Invalid Access-Control-Request-Method: null"))?;
-    let found = store.settings(bucket.unwrap_or(""))?;
-    let cors = found.settings.cors.as_ref().ok_or(Code::AccessForbidden)?;
-    let wanted = text(headers, ACCESS_CONTROL_REQUEST_HEADERS).unwrap_or("");
-    let wanted: Vec<String> = wanted
+    let method = text(headers, ACCESS_CONTROL_REQUEST_METHOD);
+    let method = method.filter(|method| METHODS.contains(method)).ok_or_else(|| {
+        bad(&format!("Invalid Access-Control-Request-Method: {}", method.unwrap_or("null")))
+    })?;
+    let wanted = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).map_or(&b""[..], HeaderValue::as_bytes);
+    let wanted: Vec<String> = String::from_utf8_lossy(wanted)
         .split(',')
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| !name.is_empty())
         .collect();
+    if let Some(name) = wanted.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
+        return Err(bad(&format!("Access-Control-Request-Headers \"{name}\" contains invalid character.")));
+    }
+    let found = store.settings(bucket.unwrap_or(""))?;
+    let cors = found.settings.cors.as_ref().ok_or(Code::AccessForbidden)?;
     let rule = matching(cors, origin, method, &wanted).ok_or_else(|| {
         let message = "CORSResponse: This CORS request is not allowed. This is usually because the evalution \
                        of Origin, request method / Access-Control-Request-Method or \

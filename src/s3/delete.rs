@@ -1,8 +1,8 @@
 //! DeleteObject and DeleteObjects.
 //!
 //! Without a version id the current version goes, which in a versioned bucket leaves a delete marker;
-//! with one that version goes for good. Deleting what is not there succeeds, as S3 has it, unless a condition asks for it. A batch needs
-//! a digest of its document, because one flipped bit could name another object.
+//! with one that version goes for good. Deleting what is not there succeeds, as S3 has it, unless a condition asks for
+//! it. A batch needs a digest of its document, because one flipped bit could name another object.
 
 use http::StatusCode;
 

@@ -446,8 +446,9 @@ impl From<FormError> for S3Error {
 impl From<ChunkError> for S3Error {
     fn from(error: ChunkError) -> Self {
         let code = match error {
-            ChunkError::Malformed(_) => Code::InvalidRequest,
-            ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => Code::IncompleteBody,
+            ChunkError::Malformed(_) | ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => {
+                Code::IncompleteBody
+            }
             ChunkError::MalformedTrailer(_) => Code::MalformedTrailerError,
             ChunkError::SignatureMismatch => Code::SignatureDoesNotMatch,
         };
@@ -460,7 +461,7 @@ impl From<XmlError> for S3Error {
         let code = match error {
             XmlError::Malformed(_) => Code::MalformedXML,
             XmlError::Unsupported(_) => Code::NotImplemented,
-            XmlError::BadChecksum(_) => Code::InvalidRequest,
+            XmlError::BadChecksum(_) => Code::InvalidArgument,
             XmlError::Invalid(Fault::Argument, _) => Code::InvalidArgument,
             XmlError::Invalid(Fault::Request, _) => Code::InvalidRequest,
             XmlError::Invalid(Fault::RetentionPeriod, _) => Code::InvalidRetentionPeriod,

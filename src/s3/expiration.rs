@@ -1,7 +1,7 @@
 //! The dates on which lifecycle rules remove things, as answers tell them.
 //!
-//! `x-amz-expiration` of a current object, `x-amz-abort-date` and `x-amz-abort-rule-id` of an upload. Dates are those of
-//! the calendar, whatever `--lifecycle-day` says. Where a bucket has no rules, asking costs one look at
+//! `x-amz-expiration` of a current object, `x-amz-abort-date` and `x-amz-abort-rule-id` of an upload. Dates are those
+//! of the calendar, whatever `--lifecycle-day` says. Where a bucket has no rules, asking costs one look at
 //! `Rules::expires`. May use `object::lifecycle`, which knows the dates.
 //! https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 

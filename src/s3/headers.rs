@@ -193,10 +193,12 @@ pub(super) enum RangeAsked {
 /// Reads `bytes=a-b`, `bytes=a-` and `bytes=-n` (RFC 9110 section 14.1.2).
 pub(super) fn range(value: &str, size: u64) -> RangeAsked {
     let Some(spec) = value.trim().strip_prefix("bytes=") else { return RangeAsked::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return RangeAsked::Whole };
+    let Some((first, last)) = spec.split_once('-') else { return RangeAsked::Whole };
     match (digits(first), digits(last)) {
         (Ok(Some(first)), Ok(last)) => bounded(first, last, size),
-        (Ok(None), Ok(Some(suffix))) if suffix == 0 || size == 0 => RangeAsked::Unsatisfiable,
+        (Ok(None), Ok(Some(0))) => RangeAsked::Unsatisfiable,
+        // The last bytes of nothing are all of it.
+        (Ok(None), Ok(Some(_))) if size == 0 => RangeAsked::Whole,
         (Ok(None), Ok(Some(suffix))) => RangeAsked::Part(size.saturating_sub(suffix)..size),
         _ => RangeAsked::Whole,
     }
@@ -245,7 +247,9 @@ mod tests {
             ("bytes=10-", 10, Unsatisfiable),
             ("bytes=-0", 10, Unsatisfiable),
             ("bytes=0-", 0, Unsatisfiable),
-            ("bytes=-1", 0, Unsatisfiable),
+            ("bytes=-1", 0, Whole),
+            ("bytes=-0", 0, Unsatisfiable),
+            ("bytes= -1", 10, Whole),
             ("bytes=5-4", 10, Whole),
             ("bytes=0-1,3-4", 10, Whole),
             ("bytes=-", 10, Whole),

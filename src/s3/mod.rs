@@ -1,54 +1,63 @@
 //! The client edge: HTTP, authentication, routing, translation, errors.
 //!
-//! A connection (`connection`, its socket `link`, its memory `room`) hands each request to `service`, which finds the operation (`route`),
-//! verifies who asks (`auth`), refuses what is not built (`headers`, `encryption`), asks whether it is allowed
-//! (`authorize`, with what policies may ask in `facts`) and calls the operation's file: `bucket`, `policy`, `acl`,
-//! `put`, `get`, `attributes`, `tagging`, `lock`, `expiration`, `versioning`, `delete`, `copy`, `list`, `multipart`,
-//! `notification`; IAM and STS are `query`. They speak to `object::store` and `iam` and know nothing of drives, shards or the catalog.
-//! Failures become S3 errors in one table (`error`).
+//! A `connection` hands each request to `service`, which finds the operation (`route`), verifies who asks (`auth`),
+//! refuses what is not built (`headers`, `encryption`), asks whether it is allowed (`authorize`) and calls the
+//! operation. Operations stand in the file of their topic and speak to `object::store` and `iam`; they know nothing of
+//! drives, shards or the catalog. Failures become S3 errors in one table (`error`). The modules below are grouped in
+//! this order.
 //!
 //! One `Edge` per core; nothing here is Send. Paths under `/-/` belong to the operator edge.
 
-mod access_log;
-mod acl;
-mod attributes;
+// A connection, and the memory it may take.
+mod connection;
+mod link;
+mod room;
+
+// A request, from its head to the operation: `service` leads it through all of these.
+mod service;
+mod route;
+mod hoisted;
 mod auth;
 mod authorize;
-mod body;
-mod bucket;
-mod conditions;
-mod connection;
-mod copy;
-mod cors;
-mod delete;
-mod encryption;
-mod expiration;
 mod facts;
-mod get;
 mod headers;
-mod hoisted;
-mod inventory;
-mod link;
-mod list;
-mod lock;
-mod multipart;
-mod notification;
-mod policy;
-mod post;
-mod put;
-mod query;
-mod response;
-mod room;
-mod route;
-mod service;
-mod settings;
-mod tagging;
-mod versioning;
-mod versions;
-mod website;
+mod encryption;
+mod cors;
 
+// What operations share: bodies in and out, errors, and headers with one meaning everywhere.
+mod body;
+mod response;
 pub mod error;
+mod conditions;
+mod versions;
+mod expiration;
 pub mod stats;
+
+// Operations on objects.
+mod put;
+mod post;
+mod get;
+mod attributes;
+mod copy;
+mod delete;
+mod multipart;
+mod tagging;
+mod lock;
+
+// Operations on buckets, and their settings.
+mod bucket;
+mod list;
+mod settings;
+mod acl;
+mod policy;
+mod versioning;
+mod notification;
+mod inventory;
+
+// What is not the S3 API: IAM and STS, web sites, access logs.
+mod query;
+mod website;
+mod access_log;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -32,6 +32,7 @@ use crate::object::events::Cause;
 use crate::object::meta::ETag;
 use crate::object::store::{
     Complete, Initiator, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
+    is_upload_id,
 };
 
 const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
@@ -74,6 +75,11 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
 fn checksum_of_upload(headers: &HeaderMap) -> Result<(ChecksumAlgorithm, ChecksumType)> {
     let algorithm = named_algorithm(headers)?;
     let kind = named_type(headers)?;
+    if algorithm.is_none() && kind.is_some() {
+        let message =
+            "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
+        return Err(S3Error::with(Code::InvalidRequest, message));
+    }
     let chosen = algorithm.unwrap_or(DEFAULT_CHECKSUM);
     let kind = kind.unwrap_or(chosen.default_type());
     if !chosen.allows(kind) {
@@ -142,19 +148,23 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
 }
 
 /// What a part must be hashed with. CRC64NVME may be the choice of this server and not of the
-/// client, so a part may then bring another; otherwise it must be the upload's.
+/// client, so a part may then bring another; otherwise it must be the upload's. A checksum that is made of
+/// those of the parts needs them from the client.
 fn algorithm_of_part(upload: &UploadInfo, promise: &Promise) -> Result<Option<ChecksumAlgorithm>> {
-    let Some((wanted, _)) = upload.checksum else { return Ok(None) };
-    match promise.algorithm() {
-        Some(sent) if sent != wanted && wanted != DEFAULT_CHECKSUM => {
-            let (wanted, sent) = (wanted.name().to_lowercase(), sent.name().to_lowercase());
-            let message = format!(
-                "Checksum Type mismatch occurred, expected checksum Type: {wanted}, actual checksum Type: {sent}"
-            );
-            Err(S3Error::with(Code::InvalidRequest, message))
-        }
-        _ => Ok(Some(wanted)),
+    let Some((wanted, kind)) = upload.checksum else { return Ok(None) };
+    let fits = match promise.algorithm() {
+        Some(sent) => sent == wanted || wanted == DEFAULT_CHECKSUM,
+        None => kind == ChecksumType::FullObject,
+    };
+    if fits {
+        return Ok(Some(wanted));
     }
+    let wanted = wanted.name().to_lowercase();
+    let sent = promise.algorithm().map_or("null".to_owned(), |sent| sent.name().to_lowercase());
+    let message = format!(
+        "Checksum Type mismatch occurred, expected checksum Type: {wanted}, actual checksum Type: {sent}"
+    );
+    Err(S3Error::with(Code::InvalidRequest, message))
 }
 
 // ---- Complete and abort ----
@@ -166,7 +176,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise_of_document()?;
     let claimed = claimed_checksum(call.headers)?;
     let kind = named_type(call.headers)?;
-    let size = headers::number(call.headers, "x-amz-mp-object-size")?;
+    let size = claimed_size(call.headers)?;
     if let Some(claimed) = &claimed {
         let upload = call.edge.store.upload(call.bucket, call.key, upload_id).await?;
         check_claimed(&upload, claimed)?;
@@ -196,13 +206,26 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     Ok(reply)
 }
 
+/// The size that the object is to have.
+fn claimed_size(headers: &HeaderMap) -> Result<Option<u64>> {
+    const SIZE: &str = "x-amz-mp-object-size";
+    match headers::text(headers, SIZE)? {
+        Some(text) if text.starts_with('-') => {
+            let message = format!("Value for {SIZE} header is less than zero: '{text}'");
+            Err(S3Error::with(Code::InvalidRequest, message))
+        }
+        _ => headers::number(headers, SIZE),
+    }
+}
+
 /// The checksum that the object is to have. A composite one may come with its number of parts.
 fn claimed_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     let mut found = None;
     for algorithm in ChecksumAlgorithm::ALL {
         let Some(text) = headers::text(headers, algorithm.header())? else { continue };
-        let value = text.split_once('-').map_or(text, |(value, _)| value);
-        let value = Checksum::from_base64(algorithm, value).map_err(|_| {
+        let (value, parts) = text.split_once('-').unwrap_or((text, "1"));
+        let counted = parts.parse::<u16>().is_ok_and(|parts| parts > 0);
+        let value = Checksum::from_base64(algorithm, value).ok().filter(|_| counted).ok_or_else(|| {
             let message = format!("Value for {} header is invalid.", algorithm.header());
             S3Error::with(Code::InvalidRequest, message)
         })?;
@@ -213,6 +236,7 @@ fn claimed_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     Ok(found)
 }
 
+const PART_CHECKSUM: &str = "Invalid Base64 or multiple checksums present in request";
 const ONE_CHECKSUM: &str = "Expecting a single checksum. Multiple checksum Types are not allowed.";
 
 /// A checksum of another algorithm than the upload's could not be compared with anything.
@@ -236,14 +260,22 @@ fn claim(part: CompletedPart) -> Result<PartClaim> {
         S3Error::argument("PartNumber", &part.part_number.to_string(), message)
     })?;
     if part.checksums.len() > 1 {
-        return Err(S3Error::with(Code::InvalidRequest, ONE_CHECKSUM));
+        return Err(S3Error::with(Code::InvalidArgument, PART_CHECKSUM));
     }
     let checksum = part.checksums.first().map(|sum| (sum.algorithm(), sum.bytes().to_vec()));
     Ok(PartClaim { number, etag: part.etag, checksum })
 }
 
 pub(super) async fn abort(call: Call<'_>) -> Result<Reply> {
-    call.edge.store.abort_upload(call.bucket, call.key, upload_id(call.query)).await?;
+    let (store, id) = (&call.edge.store, upload_id(call.query));
+    if let Some(begun) = conditions::initiated_time(call.headers)? {
+        // When an upload began never changes, so that it may be looked at before.
+        let upload = store.upload(call.bucket, call.key, id).await?;
+        if upload.initiated.seconds() != begun {
+            return Err(Code::PreconditionFailed.into());
+        }
+    }
+    store.abort_upload(call.bucket, call.key, id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -328,6 +360,9 @@ pub(super) async fn list_uploads(mut call: Call<'_>) -> Result<Reply> {
     // S3 ignores an upload marker without a key marker, and documents it.
     let upload_id_marker =
         call.query.get("upload-id-marker").filter(|_| !key_marker.is_empty()).unwrap_or("");
+    if !upload_id_marker.is_empty() && !is_upload_id(upload_id_marker) {
+        return Err(S3Error::argument("upload-id-marker", upload_id_marker, "Invalid uploadId marker"));
+    }
     let page = call
         .edge
         .store
@@ -419,6 +454,7 @@ mod tests {
         let composite = ("x-amz-checksum-type", "COMPOSITE");
         assert_eq!(of(&[("x-amz-checksum-algorithm", "CRC64NVME"), composite]), Err(Code::InvalidRequest));
         assert_eq!(of(&[("x-amz-checksum-algorithm", "MD4")]), Err(Code::InvalidRequest));
+        assert_eq!(of(&[full]), Err(Code::InvalidRequest));
     }
 
     #[test]
@@ -427,6 +463,10 @@ mod tests {
         let without = claimed_checksum(&headers(&[("x-amz-checksum-crc32", "AAAAAA==")])).unwrap();
         assert!(with.is_some());
         assert_eq!(with, without);
+        for wrong in ["AAAAAA==-3a", "AAAAAA==--3", "AAAAAA==-", "AAAAA==-3"] {
+            let refused = claimed_checksum(&headers(&[("x-amz-checksum-crc32", wrong)])).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidRequest, "{wrong}");
+        }
         let two = [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32c", "AAAAAA==")];
         assert_eq!(claimed_checksum(&headers(&two)).unwrap_err().code(), Code::InvalidRequest);
     }
@@ -450,5 +490,6 @@ mod tests {
         assert_eq!(claim(part(3)).unwrap().number, 3);
         assert_eq!(claim(part(0)).unwrap_err().code(), Code::InvalidArgument);
         assert_eq!(claim(part(70_000)).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(claim(part(-4)).unwrap_err().code(), Code::InvalidArgument);
     }
 }

@@ -98,12 +98,8 @@ async fn read_fields(
                     fields.0.push((name, value));
                 }
             }
-            Some(FormEvent::File { filename, content_type }) => {
-                if let (None, Some(kind)) = (fields.get("content-type"), content_type) {
-                    fields.0.push(("x-ignore-content-type".into(), kind));
-                }
-                return Ok(filename);
-            }
+            // What the part of the file says of its type does not count: only a field does.
+            Some(FormEvent::File { filename }) => return Ok(filename),
             Some(_) => return Err(Code::MalformedPOSTRequest.into()),
             None if reader.is_done() => {
                 let message = "POST requires exactly one file upload per request.";
@@ -255,7 +251,6 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
     for (name, value) in &fields.0 {
         let name = match name.as_str() {
             "acl" => "x-amz-acl",
-            "x-ignore-content-type" => "content-type",
             // They sign the form.
             "x-amz-algorithm" | "x-amz-credential" | "x-amz-date" | "x-amz-signature" => continue,
             name if PLAIN.contains(&name) || name.starts_with("x-amz-") => name,

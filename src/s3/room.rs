@@ -1,13 +1,15 @@
 //! The memory that the connections of one core may take.
 //!
-//! Owns [`Room`]. A connection that waits for its client to begin a request has no buffers and no place
-//! here, but for its place among those that are closed when there are too many. One that reads, answers or writes needs a [`Seat`], which is what its parser, its handler and its
-//! first buffers take. Where a client sends more than these hold, a seat asks for a larger [`Reach`]: out of
-//! the half of the memory that seats do not need, and never by waiting. May use `base::budget`, `s3::link`.
+//! Owns [`Room`]. A connection that waits for its client to begin a request has no buffers and takes no memory here;
+//! the room only remembers how long it has been silent, because the longest silent one is closed when there are too
+//! many. A connection that reads, answers or writes needs a [`Seat`]: the memory of its parser, its handler and its
+//! first buffers. When a client sends more than that holds, the seat asks for a larger [`Reach`], out of the half of
+//! the memory that seats do not need, and never waits for it. May use `base::budget`, `s3::link`.
 //!
-//! Invariants: who waits for a seat is served in turn, and while somebody waits those give theirs up who keep
-//! it for nothing: first who is between two requests, then who is slow with a head or a body or takes no
-//! answer. Transfers of large objects, which may keep theirs for long, never have all. So neither silence nor slowness keeps others out, and nobody is cut off while there is room.
+//! Invariants: connections get seats in the order in which they asked. While some wait, seats that are held for nothing
+//! are given up: first those of connections between two requests, then those of clients that are slow with a head or a
+//! body or take no answer. Transfers of large objects, which may be long, never hold all seats. So neither silence nor
+//! slowness keeps others out, and nobody is cut off while there is room.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;

@@ -19,11 +19,11 @@ use super::body::{Intake, Payload, Promise};
 use super::error::{Code, Place, Result, S3Error};
 use super::link::Link;
 use super::response::{Body, Reply, empty, failure};
-use super::route::{Access, Operation, Target, host_bucket, route, target};
+use super::route::{Access, Operation, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
-    Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, hoisted, inventory, list,
-    lock, multipart, policy, post, put, query, settings, tagging, versioning, website,
+    Operator, Shared, acl, attributes, authorize, bucket, copy, cors, delete, get, headers, hoisted,
+    inventory, list, lock, multipart, policy, post, put, query, settings, tagging, versioning, website,
 };
 use crate::base::budget::Permit;
 use crate::base::limits::{ANSWER_BYTES, LIST_ENTRY_BYTES};
@@ -83,20 +83,38 @@ impl Call<'_> {
 
 impl Shared {
     pub(super) async fn handle(&self, request: Request<Incoming>, link: &Rc<Link>) -> Response<Body> {
-        let mut ticket = Ticket::new(self.stats.clone());
-        if let (Some(operator), true) = (&self.operator, self.is_for_operator(&request)) {
-            ticket.is_for(Operation::Operator);
-            let sends_body = !request.body().is_end_stream();
-            let mut reply = operator(request).await;
-            if sends_body {
-                // Nobody reads it, so the connection cannot be used again, and the client is told.
-                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let ticket = Ticket::new(self.stats.clone());
+        match &self.operator {
+            Some(operator) if self.is_for_operator(&request) => {
+                self.operate(operator, request, link, ticket).await
             }
-            if !self.keep_operator_memory(&mut reply, link) {
-                reply = empty(StatusCode::SERVICE_UNAVAILABLE);
-            }
-            return self.count(ticket, reply, None);
+            _ => self.serve(request, link, ticket).await,
         }
+    }
+
+    /// A request to the operator edge.
+    async fn operate(
+        &self,
+        operator: &Operator,
+        request: Request<Incoming>,
+        link: &Link,
+        mut ticket: Ticket,
+    ) -> Response<Body> {
+        ticket.is_for(Operation::Operator);
+        let sends_body = !request.body().is_end_stream();
+        let mut reply = operator(request).await;
+        if sends_body {
+            // Nobody reads it, so the connection cannot be used again, and the client is told.
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if !self.keep_operator_memory(&mut reply, link) {
+            reply = empty(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        self.count(ticket, reply, None)
+    }
+
+    /// A request of S3, IAM or STS, or to a web site.
+    async fn serve(&self, request: Request<Incoming>, link: &Rc<Link>, mut ticket: Ticket) -> Response<Body> {
         let request_id = self.next_request_id();
         let (parts, incoming) = request.into_parts();
         let id = request_id.to_str().unwrap_or("");
@@ -160,8 +178,7 @@ impl Shared {
         let parts = trace.parts;
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
-        let Target { bucket, key } = target(trace.host, path, &self.settings.domains)?;
-        let target = Target { bucket, key };
+        let target = target(trace.host, path, &self.settings.domains)?;
         let asked = hoisted::effective(&parts.headers, &query)?;
         let operation = route(&parts.method, &target, &query, &asked);
         if let Ok(operation) = operation {

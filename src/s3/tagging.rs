@@ -23,13 +23,19 @@ const COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 /// The tags that a new object brings along, as the query string in its header.
 pub(super) fn of_header(headers: &HeaderMap) -> Result<Vec<(String, String)>> {
     let Some(text) = headers::text(headers, TAGGING)? else { return Ok(Vec::new()) };
-    let query = Query::parse(text).map_err(|_| {
+    let malformed = || {
         let message = "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query \
                        parameters without tag name duplicates.";
         S3Error::argument(TAGGING, text, message)
-    })?;
+    };
+    let query = Query::parse(text).map_err(|_| malformed())?;
     let tag = |pair: &Pair<'_>| (pair.name.to_string(), pair.value.to_string());
     let tags = query.pairs().iter().map(tag).collect::<Vec<_>>();
+    let mut keys: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    if keys.contains(&"") || keys.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(malformed());
+    }
     check_tags(&tags, TAGS_MAX)?;
     Ok(tags)
 }
@@ -109,8 +115,9 @@ mod tests {
         let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
         assert_eq!(read(&many(TAGS_MAX)).unwrap().len(), TAGS_MAX);
         assert_eq!(read(&many(TAGS_MAX + 1)), Err(Code::InvalidTag));
-        assert_eq!(read("a=1&a=2"), Err(Code::InvalidTag));
-        assert_eq!(read("=1"), Err(Code::InvalidTag));
+        assert_eq!(read("a=1&a=2"), Err(Code::InvalidArgument));
+        assert_eq!(read("=1"), Err(Code::InvalidArgument));
+        assert_eq!(read("a?=1"), Err(Code::InvalidTag));
         assert_eq!(read("a=%zz"), Err(Code::InvalidArgument));
     }
 }

@@ -1,7 +1,7 @@
-//! One background thread: does what the data core beside it hands out, and what the pool needs now and then.
+//! One background thread: does what the data core beside it hands out, and the periodic work of the pool.
 //!
-//! Niced, and free to run on any of the processors that the server may use: where a data thread leaves time,
-//! there is room. It has a runtime and a ring of its own, and ends when the server does.
+//! It is niced, and may run on any of the processors that the server uses, wherever data threads leave time. It has a
+//! runtime and a ring of its own, and ends when the server does.
 
 use super::{Facts, Phase};
 use crate::io::buffer;

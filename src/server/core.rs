@@ -15,9 +15,9 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Facts, Phase};
+use super::{Facts, Phase, readiness};
 use crate::admin::access::Access;
-use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order, Unready};
+use crate::admin::operator::{AccountDoer, Act, BucketDoer, Operator, Order};
 use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{
@@ -27,7 +27,6 @@ use crate::base::limits::{
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
-use crate::drive::device::DriveSet;
 use crate::iam::accounts::root_account;
 use crate::iam::delivery::admits_report;
 use crate::io::buffer;
@@ -235,7 +234,7 @@ fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
         Box::pin(gather(core.clone(), gathered.clone()))
     });
     let core = running.core.clone();
-    let ready = Rc::new(move || readiness(&core));
+    let ready = Rc::new(move || readiness::of(&core));
     let clock = world.clone();
     let access = Access::new(facts.root.clone(), facts.config.region.clone(), Rc::new(move || clock.now()));
     let core = running.core.clone();
@@ -269,61 +268,6 @@ fn operator(world: &World, facts: &Facts, running: &Running) -> s3::Operator {
             operator.handle(&parts).await.map(s3::Body::full)
         })
     })
-}
-
-/// A log that stopped goes on only with the next start: it alone finds out what the drives have of the last
-/// batch. As long as there is no safe set of drives, that start would fail, and reads would end with it.
-fn readiness(core: &Core) -> Result<(), Unready> {
-    if core.pool.mirrors().is_err() {
-        return Err(out_of_service(core).into());
-    }
-    if core.board.has_stopped() {
-        let reason = "the log has stopped, and there are drives again to go on with".to_owned();
-        return Err(Unready { reason, wants_restart: true });
-    }
-    if core.pool.is_beyond_reading() {
-        return Err(beyond_reading(core).into());
-    }
-    match core.peers.pulses.iter().position(|pulse| pulse.is_full()) {
-        None => Ok(()),
-        Some(full) => {
-            let text = "cannot be emptied and takes no writes: are the drives full? Delete something";
-            Err(format!("the log of core {full} {text}").into())
-        }
-    }
-}
-
-fn out_of_service(core: &Core) -> String {
-    let out = core.pool.drives.out();
-    let parity = core.pool.geometry.parity_chunks;
-    format!(
-        "{} of {} drives are out of service and the pool survives the loss of {parity}, so nothing is written: {}. \
-         When they work again: basalt drive readmit, or a start with them",
-        out.len(),
-        core.pool.drives.len(),
-        drives_text(core, &out)
-    )
-}
-
-fn beyond_reading(core: &Core) -> String {
-    let parity = core.pool.geometry.parity_chunks;
-    format!(
-        "more drives than the {parity} the pool survives the loss of do not hold what was written to them, so objects \
-         cannot be read: {}. Bring these drives back as they were and start again; or delete what cannot be read and \
-         run: basalt scrub",
-        drives_text(core, &core.pool.distrusted())
-    )
-}
-
-/// Each with its path and what is known to be wrong with it.
-fn drives_text(core: &Core, drives: &DriveSet) -> String {
-    let text = |id| {
-        let shared = core.pool.drives.get(id).ok()?.shared();
-        let state = if shared.is_doubtful() { "doubtful" } else { shared.state().as_str() };
-        let cause = shared.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Some(format!("{} ({state}{cause})", shared.path()))
-    };
-    drives.iter().filter_map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Asks every core for its figures.

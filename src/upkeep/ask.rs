@@ -1,7 +1,7 @@
-//! How work that nobody waits for asks the owner of a shard: patiently, until the server stops.
+//! How background work asks the owner of a shard for something: patiently, until the server stops.
 //!
-//! The owner runs what it is asked to its end. While its inbox is full it serves clients, so the asker pauses and
-//! tries again, and gives up with `SlowDown` only when that has gone on for seconds. May use `object::core`.
+//! The owner finishes whatever it has accepted. A full inbox means that it is busy with clients, so the asker pauses
+//! and tries again, and gives up with `SlowDown` only after that has gone on for seconds. May use `object::core`.
 
 use std::rc::Rc;
 use std::time::Duration;

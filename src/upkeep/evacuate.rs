@@ -1,10 +1,10 @@
-//! Drives that stay out: after a while nobody waits for them any more.
+//! Evacuation: drives that stay out for long are given up.
 //!
-//! A drive that is latched or missing for longer than the operator waits is given up: what stands on it counts
-//! as lost, and the pass that follows (`scrub`) writes anew on the other drives what they can give more width.
-//! Where the pool has no more than k + m drives that is the catalog and the log; objects have to wait for
-//! another drive. Giving up takes nothing away: what stands on the drive is still read, and when it comes back
-//! it is in service as any drive that was away. Not kept over a start, which begins to wait anew.
+//! When a drive has been latched or missing for longer than the operator wants to wait, what stands on it counts as
+//! lost, and a pass of the scrub writes anew, on the other drives, whatever they can give more width to. In a pool of
+//! no more than k + m drives that is the catalog and the log; objects have to wait for another drive. Giving up takes
+//! nothing away from the drive: it is still read, and when it comes back it is in service like any drive that was away.
+//! It is not remembered over a start; the next start begins to wait anew.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

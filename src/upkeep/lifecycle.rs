@@ -3,9 +3,9 @@
 //! A pass begins where a day begins, because nothing is due at any other time, and once after a start. It walks, shard
 //! by shard, the prefixes that rules name in the buckets that have rules; the owner of a shard gives out pages of
 //! entries, judging them is done here, on a background core, beside clients with a rest after each page. What seems
-//! due is named to the owner, who decides again and removes it (`object::lifecycle`). A pass is remembered nowhere: it is cheap, and what was
-//! due before a stop is due after it. Rules that changed since are given a pass of their own within an hour, and so is
-//! everything when a pass could not do all that was due.
+//! due is named to the owner, who decides again and removes it (`object::lifecycle`). A pass is remembered nowhere: it
+//! is cheap, and what was due before a stop is due after it. Rules that changed since are given a pass of their own
+//! within an hour, and so is everything when a pass could not do all that was due.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

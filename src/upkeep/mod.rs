@@ -1,8 +1,8 @@
-//! Work nobody waits for: repairing what readers found, scrubbing everything, removing what is due, telling who
-//! listens.
+//! Background work that no request waits for: repair and scrub, lifecycle, inventories, notifications, and the care of
+//! drives (doubt, evacuation, readmission, what their superblocks say).
 //!
-//! Asynchronous functions over a core, which may own shards or not: what a shard has to say is asked of its
-//! owner, bytes are read and written here. They end when the board says that the server stops.
+//! Asynchronous functions over a core, which need not own any shard: what a shard knows is asked of its owner, bytes
+//! are read and written here. All of it ends when the board says that the server stops.
 
 pub mod ask;
 pub mod doubt;

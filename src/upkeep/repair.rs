@@ -1,8 +1,8 @@
-//! Mending one value: the blocks of its extent, or those of one row, on the drives they belong on.
+//! Repairing one value: all blocks of its extent, or those of one row, on the drives where they belong.
 //!
-//! Used by the scrub for everything, and by the task that follows what readers found damaged. The value is
-//! pinned at its owner while it is worked on, and a mend is never abandoned half way: it runs in a task that
-//! nobody aborts, on a background core where there is one.
+//! Used by the scrub for everything, and by the task that works off what readers found damaged. The value is pinned at
+//! its owner meanwhile. A repair is never abandoned half way: it runs in a task that nobody aborts, on a background
+//! core where there is one.
 
 use std::rc::Rc;
 

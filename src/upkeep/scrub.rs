@@ -19,7 +19,7 @@ use super::evacuate;
 use super::pace::Pace;
 use super::repair::{hold, mend_extent};
 use crate::base::ids::{DriveId, LogId, ShardId};
-use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, LOST_SHARE, PAGE, SCRUB_STEP_BYTES};
+use crate::base::limits::{EVACUATION_RETRY_SECONDS, LARGE_BYTES_MIN, PAGE, SCRUB_STEP_BYTES};
 use crate::base::time::Nanos;
 use crate::catalog::key;
 use crate::object::compact;
@@ -76,20 +76,21 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
     let mut pass = Pass::new(&core, Scope::Everything);
     pass.shards().await;
     doubt::look(&core).await;
-    let Mended { checked, damaged, repaired, unrepairable, lost, .. } = pass.found;
-    doubt::blame(&core, &lost, unrepairable.saturating_mul(LOST_SHARE) > checked).await;
+    let Mended { checked, damaged, repaired, unrepairable, unreadable, lost, .. } = pass.found;
+    doubt::blame(&core, &lost, doubt::is_much(unrepairable, checked)).await;
     let is_full = pass.missed == 0 && !core.board.is_closing();
     if is_full && pass.narrow == 0 && pass.weak.is_empty() {
         evacuate::done(&core.pool, &given_up);
     }
     if is_full {
-        core.board.note_lossy(unrepairable > 0);
+        core.board.note_lossy(unrepairable + unreadable > 0);
     }
-    tracing::info!(checked, damaged, repaired, unrepairable, missed = pass.missed, is_full, "scrub ends");
+    let missed = pass.missed;
+    tracing::info!(checked, damaged, repaired, unrepairable, unreadable, missed, is_full, "scrub ends");
     let is_settled = pass.emptied().await;
     let is_whole = is_full && is_settled && damaged == repaired + unrepairable;
     if is_whole && !core.board.is_demanded() {
-        doubt::settle(&core.pool, unrepairable, &suspicions);
+        doubt::settle(&core.pool, unrepairable + unreadable > 0, &suspicions);
     }
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
@@ -300,6 +301,10 @@ impl Pass {
 
     /// What an owner was too busy for is owed; what cannot be read is found, and is beyond mending.
     fn miss(&mut self, shard: ShardId, error: &ObjectError) {
+        if *error == ObjectError::SlowDown && self.core.board.is_closing() {
+            self.missed += 1;
+            return;
+        }
         tracing::warn!(%shard, %error, "scrub passes over something it cannot read");
         if *error == ObjectError::SlowDown {
             self.missed += 1;

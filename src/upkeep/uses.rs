@@ -1,7 +1,7 @@
 //! Writes down when access keys were last used.
 //!
-//! Requests only note it in memory. Here it becomes durable: every `KEY_USE_KEEP_SECONDS`, and at a stop; so a
-//! kill forgets what was used since, and a store that nobody uses writes nothing. Runs at the owner of the
+//! Requests only note it in memory. Here it is made durable every `KEY_USE_KEEP_SECONDS` and at a stop. So a kill
+//! forgets the uses since the last write, and a store that nobody uses writes nothing. Runs on the core that owns the
 //! identities.
 
 use std::rc::Rc;

@@ -67,6 +67,9 @@ def test_preflights_that_no_rule_allows(wire, s3, open_origins):
         ("http://b", "PUT", "x-amz-date, range", 403),
         ("http://b", None, None, 400),
         (None, "PUT", None, 400),
+        ("http://b", "FLY", None, 400),
+        ("http://b", "PUT", "x-amz-date, x(custom)", 400),
+        ("http://b", "PUT", "x-amz-däte", 400),
     ]:
         found, headers, body = preflight(wire, open_origins, origin, method, asked)
         assert found == status and "access-control-allow-origin" not in headers, (origin, method, body)

@@ -164,10 +164,13 @@ def test_two_checksums_are_one_too_many(wire, bucket):
     absent(wire, bucket)
 
 
-def test_the_attributes_of_an_object(s3, bucket):
+def test_the_attributes_of_an_object(s3, wire, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"v", ChecksumAlgorithm="SHA256")
     answer = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum", "ObjectSize", "ETag"])
     assert answer["ObjectSize"] == 1 and answer["Checksum"]["ChecksumSHA256"] == checksum("SHA256", b"v")
+    wire.request("GET", object_path(bucket, "k"), [("attributes", "")]).expect(400, "InvalidRequest")
+    wire.request("GET", object_path(bucket, "k"), [("attributes", "")], {"x-amz-object-attributes": "Colour"}).expect(
+        400, "InvalidArgument")
 
 
 def test_the_algorithm_is_listed(s3, bucket):

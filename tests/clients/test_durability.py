@@ -6,7 +6,6 @@ connection broke. After every restart each key must hold one of these, and a lis
 """
 import http.client
 import random
-import threading
 from contextlib import suppress
 
 import pytest
@@ -15,6 +14,7 @@ from .content import MIB, content
 from .test_multipart import PART
 from .waiting import until
 from .wire import object_path
+from .writers import writing
 
 BUCKET = "ledger"
 GONE = None
@@ -83,25 +83,9 @@ def listing(server):
 
 def one_life(server, ledgers, target):
     """Runs the clients until they have `target` acknowledgements more, kills the server under them, restarts it."""
-    wrong = []
-
-    def run(ledger):
-        try:
-            ledger.write_until_it_breaks()
-        except BaseException as error:
-            wrong.append(error)
-
     goal = sum(l.acknowledged for l in ledgers) + target
-    threads = [threading.Thread(target=run, args=(l,), daemon=True) for l in ledgers]
-    for thread in threads:
-        thread.start()
-    try:
+    with writing(server, ledgers) as wrong:
         until(lambda: wrong or sum(l.acknowledged for l in ledgers) >= goal, 120, f"{target} acknowledgements")
-    finally:
-        server.kill()
-        for thread in threads:
-            thread.join()
-    assert not wrong, wrong
     server.start()
 
 

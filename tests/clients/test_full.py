@@ -49,6 +49,13 @@ def check_full_but_alive(server, wire, size, count):
     assert server.health("live") == 200
 
 
+def is_deleted(wire, key):
+    """A core that begins its log in the last of the room may have to wait for it, and says so with what clients obey."""
+    answer = wire.delete(BUCKET, key)
+    assert answer.status == 204 or (answer.status, answer.code) == (503, "SlowDown"), answer
+    return answer.status == 204
+
+
 def test_full_of_small_objects(new_basalt):
     """Small objects live in the log first: its segments must not run out for good, and each start begins new ones."""
     server = new_basalt(options=CAPACITY).start()
@@ -70,13 +77,12 @@ def test_full_of_small_objects(new_basalt):
         with server.wire() as wire:
             for number in range(20):
                 wire.put(BUCKET, f"perhaps/{turn}/{number}", content(5000))
-            # A core that begins its log in the last of the room may have to wait for it.
-            until(lambda: wire.delete(BUCKET, f"{size}/{turn:06}").status == 204, 20, "a delete")
+            until(lambda: is_deleted(wire, f"{size}/{turn:06}"), 20, "a delete")
             if tiny:
                 assert wire.get(BUCKET, f"2000/{tiny - 1:06}").body == content(2000, f"2000/{tiny - 1}")
     with server.wire() as wire:
         for number in range(large):
-            until(lambda: wire.delete(BUCKET, f"{8 * MIB}/{number:06}").status == 204, 20, "a delete")
+            until(lambda: is_deleted(wire, f"{8 * MIB}/{number:06}"), 20, "a delete")
         until(lambda: wire.put(BUCKET, "room", content(64 * MIB)).status == 200, 60, "room after deleting")
         for number in range(200):
             wire.put(BUCKET, f"small{number}", content(size, str(number))).expect(200)

@@ -1,11 +1,14 @@
 """A file system that somebody else fills: the room that a drive was told it has is gone.
 
-Each drive is a directory on a small tmpfs of its own. Writes are refused with a clear answer, reads and deletions go
-on, also after restarts, which begin a log segment on each core; nothing acknowledged is lost; and all is well again
-when the other one's file goes. Before drives held some space for themselves, every write and deletion after such a
-restart waited for ever.
+Each drive is a directory on a small file system of its own: one in memory, one that overwrites in place, and one that
+writes elsewhere what is overwritten unless it is told not to. Writes are refused with a clear answer, reads and
+deletions go on, also after restarts, which begin a log segment on each core; nothing acknowledged is lost; and all is
+well again when the other one's file goes. Before drives held some space for themselves, every write and deletion after
+such a restart waited for ever, and so did every write on a full btrfs before files were made to be overwritten in place.
 """
+import errno
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -15,22 +18,36 @@ from .waiting import until
 
 BUCKET = "shared-disk"
 DISK = 760 * MIB
+# What makes a file system in an image of so many bytes: they keep room for themselves.
+MADE = {"tmpfs": None, "ext4": ["mkfs.ext4", "-q", "-F"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
+IMAGE = 1100 * MIB
+
+
+def mount(kind, place):
+    """Whether a file system of this kind is there now."""
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(place)]
+    if kind != "tmpfs":
+        image = place.with_suffix(".image")
+        image.touch()
+        os.truncate(image, IMAGE)
+        if shutil.which(MADE[kind][0]) is None:
+            return False
+        subprocess.run([*MADE[kind], str(image)], check=True, capture_output=True)
+        words = ["mount", "-t", kind, "-o", "loop", str(image), str(place)]
+    return subprocess.run(words, capture_output=True).returncode == 0
 
 
 @pytest.fixture
-def disks(tmp_path):
-    """Two file systems in memory."""
+def disks(request, tmp_path):
+    """Two file systems of the kind that the test names."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    made = []
+    made = [tmp_path / f"disk{n}" for n in range(2)]
     try:
-        for n in range(2):
-            place = tmp_path / f"disk{n}"
-            place.mkdir()
-            words = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(place)]
-            if subprocess.run(words, capture_output=True).returncode != 0:
-                pytest.skip("nothing can be mounted here")
-            made.append(place)
+        for place in made:
+            if not mount(request.param, place):
+                pytest.skip(f"no {request.param} can be mounted here")
         yield made
     finally:
         for place in made:
@@ -38,11 +55,17 @@ def disks(tmp_path):
 
 
 def take_all(disk):
-    """Somebody else writes until there is no page left."""
+    """Somebody else takes all that is left."""
     with open(disk / "other", "ab", buffering=0) as other:
-        while os.statvfs(disk).f_bavail:
-            room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-            os.posix_fallocate(other.fileno(), os.fstat(other.fileno()).st_size, room)
+        size, step = 0, 128 * MIB
+        while step >= 4 * KIB:
+            try:
+                os.posix_fallocate(other.fileno(), size, step)
+                size += step
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+                step //= 2
+        os.fsync(other.fileno())
 
 
 def live(server):
@@ -68,6 +91,7 @@ def check(server, held):
             assert wire.get(BUCKET, key).expect(200).body == content(size, key), key
 
 
+@pytest.mark.parametrize("disks", MADE, indirect=True)
 def test_another_one_fills_the_file_systems(new_basalt, disks):
     server = new_basalt(drives=[disk / "drive" for disk in disks], options=["--capacity", "700MiB"]).start()
     server.s3().create_bucket(Bucket=BUCKET)
@@ -103,6 +127,7 @@ def test_another_one_fills_the_file_systems(new_basalt, disks):
     check(server, held)
 
 
+@pytest.mark.parametrize("disks", ["tmpfs"], indirect=True)
 def test_directories_on_file_systems_of_their_own_have_them_alone(new_basalt, disks):
     """The default is most of what is free there, and not a share of it for each of the other drives."""
     server = new_basalt(drives=[disk / "drive" for disk in disks]).start()

@@ -205,6 +205,21 @@ def test_bad_names_are_refused(one, name):
         one.iam.create_user(UserName=name)
 
 
+def test_names_that_nobody_can_have_are_not_looked_for(one):
+    for call in (one.iam.get_user, one.iam.delete_user, one.iam.list_access_keys, one.iam.create_access_key):
+        for name in ("a b", "a/b", "x" * 129):
+            with refused("ValidationError", 400):
+                call(UserName=name)
+        with refused("NoSuchEntity", 404):
+            call(UserName="x" * 128)
+
+
+def test_answers_bring_the_id_of_their_request(one):
+    for answer in (one.iam.list_users(), one.iam.get_account_summary(), one.client("sts").get_caller_identity()):
+        told = answer["ResponseMetadata"]
+        assert told["RequestId"] == told["HTTPHeaders"]["x-amzn-requestid"] != ""
+
+
 def test_what_is_not_built_is_refused(one):
     with refused("InvalidAction", 400):
         one.iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")

@@ -1,5 +1,6 @@
 """The multipart family: parts in any order, replaced parts, limits, listings, aborts, completions, checksums."""
 import base64
+import datetime
 import hashlib
 import threading
 
@@ -120,6 +121,11 @@ def test_completions_that_cannot_be(s3, wire, bucket):
         s3.complete_multipart_upload(**upload.where, MultipartUpload={"Parts": [missing]})
     with refused("MalformedXML", 400):
         s3.complete_multipart_upload(**upload.where, MultipartUpload={"Parts": []})
+    for wrong in ({"PartNumber": -4}, {"ChecksumCRC32": "short"}, {"ChecksumCRC32": "AAAAAA==", "ChecksumCRC32C": "AAAAAA=="}):
+        with refused("InvalidArgument", 400):
+            s3.complete_multipart_upload(**upload.where, MultipartUpload={"Parts": [{**upload.parts[2], **wrong}]})
+    with refused("InvalidRequest", 400):
+        upload.complete([2, 3], MpuObjectSize=-1)
     path = object_path(bucket, "k")
     wire.request("POST", path, [("uploadId", upload.id)], body=b"<not xml").expect(400, "MalformedXML")
     upload.complete([2, 3])
@@ -234,6 +240,8 @@ def test_uploads_are_listed_by_key_prefix_delimiter_and_page(s3, bucket):
         if not page["IsTruncated"]:
             break
         more = dict(KeyMarker=page["NextKeyMarker"], UploadIdMarker=page["NextUploadIdMarker"])
+    with refused("InvalidArgument", 400):
+        s3.list_multipart_uploads(Bucket=bucket, KeyMarker="b", UploadIdMarker="never-was-one")
     assert sorted(found) == sorted((u.where["Key"], u.id) for u in uploads) and len(found) == 10
     for upload in uploads:
         upload.abort()
@@ -268,6 +276,32 @@ def test_composite_checksums(s3, bucket, algorithm):
     assert done[f"Checksum{algorithm}"] == wanted and done.get("ChecksumType", "COMPOSITE") == "COMPOSITE"
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert (head[f"Checksum{algorithm}"], head["ChecksumType"]) == (wanted, "COMPOSITE")
+    told = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum"])["Checksum"]
+    assert told == {f"Checksum{algorithm}": wanted.removesuffix("-2"), "ChecksumType": "COMPOSITE"}
+
+
+def test_a_composite_checksum_is_made_of_what_the_client_sends(s3, wire, bucket):
+    upload = Upload(s3, bucket, ChecksumAlgorithm="SHA256", ChecksumType="composite")
+    wire.request("PUT", object_path(bucket, "k"), [("partNumber", "1"), ("uploadId", upload.id)], body=b"v").expect(
+        400, "InvalidRequest")
+    assert "Parts" not in s3.list_parts(**upload.where)
+    upload.part(1, b"v", ChecksumAlgorithm="SHA256")
+    for wrong in ("short", checksum("SHA256", b"v") + "-1x"):
+        with refused("InvalidRequest", 400):
+            upload.complete(ChecksumSHA256=wrong)
+    upload.complete()
+    wire.request("POST", object_path(bucket, "k"), [("uploads", "")], {"x-amz-checksum-type": "FULL_OBJECT"}).expect(
+        400, "InvalidRequest")
+
+
+def test_an_abort_may_say_when_the_upload_began(s3, bucket):
+    upload = Upload(s3, bucket)
+    began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]
+    with refused("PreconditionFailed", 412):
+        s3.abort_multipart_upload(**upload.where, IfMatchInitiatedTime=began - datetime.timedelta(days=1))
+    assert len(s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
+    s3.abort_multipart_upload(**upload.where, IfMatchInitiatedTime=began)
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])

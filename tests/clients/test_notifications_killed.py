@@ -9,7 +9,6 @@ import json
 import random
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from urllib.parse import unquote_plus
 
@@ -17,6 +16,7 @@ from .process import free_port
 from .test_notifications import configure, queued, rule
 from .waiting import until
 from .webhook import Webhook
+from .writers import writing
 
 BUCKET = "told"
 GONE = None
@@ -113,30 +113,14 @@ class Writer:
 
 def one_life(server, writers, dice, acts):
     """Writers write; after a while each of `acts` happens, and then the server is killed."""
-    wrong = []
-
-    def run(writer):
-        try:
-            writer.write_until_it_breaks()
-        except BaseException as error:
-            wrong.append(error)
-
     def changes():
         return sum(len(done) for writer in writers for done in writer.history.values())
 
-    threads = [threading.Thread(target=run, args=(w,), daemon=True) for w in writers]
-    for thread in threads:
-        thread.start()
-    try:
+    with writing(server, writers) as wrong:
         for act in [*acts, server.kill]:
             goal = changes() + dice.randrange(5, 300)
             until(lambda: wrong or changes() >= goal, 60, f"{goal} changes")
             act()
-    finally:
-        server.kill()
-        for thread in threads:
-            thread.join()
-    assert not wrong, wrong
 
 
 def missing_and_more(receiver, writers):

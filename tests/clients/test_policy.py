@@ -109,6 +109,8 @@ def test_a_denial_of_a_user_ends_with_the_user(one, bucket):
     lambda s: s.update(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/99"}}),
     lambda s: s.update(Condition={"NumericEquals": {"s3:max-keys": "many"}}),
     lambda s: s.update(Condition={"StringEquals": {"s3:prefix": "x"}}),
+    lambda s: s.update(Condition={"StringEquals": {"s3:VersionId": "x"}}),
+    lambda s: s.update(Action=["s3:GetObject", "s3:PutObject"], Condition={"StringEquals": {"s3:x-amz-acl": "private"}}),
     lambda s: s.update(Action="s3:DeleteObject", Condition={"StringEquals": {"s3:ExistingObjectTag/a": "x"}}),
     lambda s: s.update(NotPrincipal=s.pop("Principal"))])
 def test_a_malformed_policy_is_refused_and_changes_nothing(one, bucket, change):
@@ -229,6 +231,7 @@ def test_conditions_on_listings(one, two, bucket, condition, yes, no):
     ({"Bool": {"aws:SecureTransport": "false"}}, True), ({"StringLike": {"aws:UserAgent": "*oto*"}}, True),
     ({"StringLike": {"aws:UserAgent": "curl*"}}, False), ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01"}}, True),
     ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, False),
+    ({"DateLessThan": {"aws:CurrentTime": "9999-12-31T23:59:59Z"}}, True),
     ({"NumericGreaterThan": {"aws:EpochTime": "1600000000"}}, True),
     ({"StringEquals": {"s3:authType": "REST-HEADER"}}, True), ({"StringEquals": {"s3:authType": "POST"}}, False),
     ({"StringEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}, True),

@@ -86,6 +86,11 @@ def test_a_form_stores_its_file(s3, poster, signed):
     assert (found["ContentType"], found["ETag"]) == ("image/png", poster.headers["etag"])
 
 
+def test_only_a_field_says_the_type_of_the_file(s3, poster):
+    assert poster.post(poster.v4([("key", "up/k")], KEY)) == (204, None)
+    assert s3.get_object(Bucket=poster.bucket, Key="up/k")["ContentType"] == "binary/octet-stream"
+
+
 @pytest.mark.parametrize("size", [0, 1, 16 << 10, 5 << 20])
 def test_files_of_any_size_and_bytes_like_a_boundary(s3, poster, size):
     body = (b"\r\n--" + BOUNDARY[:-1].encode()) * (size // 13 + 1)

@@ -191,6 +191,56 @@ def test_a_latched_drive_is_readmitted(new_basalt):
     without(server, (2, 3), bodies)
 
 
+def test_with_more_than_m_drives_stale_it_is_not_ready_and_reads_what_it_can(new_basalt, tmp_path):
+    """What a start with two of four drives stored stands on those two. One of them is away next time."""
+    server = new_basalt(options=NO_CACHE).start()
+    bodies = fill(server)
+    server.stop()
+    away = {n: tmp_path / f"away{n}" for n in (0, 1, 2)}
+    for n in (0, 1):
+        server.drives[n].rename(away[n])
+    server.start()
+    with server.wire() as wire:
+        for n in range(8):
+            wire.put("drives", f"since{n}", content(MIB, f"since{n}")).expect(200)
+    server.stop()
+    for n in (0, 1):
+        remove(server.drives[n])
+        away[n].rename(server.drives[n])
+    server.drives[2].rename(away[2])
+    server.spawn()
+    until(lambda: server.health("live") == 200, 60, "it to serve")
+
+    def is_unready():
+        status, said = server.get("/-/health/ready")
+        assert status == 503 and b"may lack what was stored" in said, (status, said)
+        samples = server.metrics()
+        assert samples["basalt_ready"][""] == 0
+        assert samples["basalt_unready"] == {'{cause="drives_rebuilding"}': 1}
+        status, said = ask(server, "status")
+        assert status == 4 and "may lack what was stored" in said, (status, said)
+
+    is_unready()
+    verify(server, bodies)
+    with server.wire() as wire:
+        for n in range(8):
+            answer = wire.get("drives", f"since{n}")
+            assert answer.status in (500, 503), (n, answer.status)
+        wire.put("drives", "now", b"now").expect(200)
+    bodies["now"] = b"now"
+    until(lambda: figure(server, "basalt_scrub_passes_total") > 0, 300, "a full scrub")
+    is_unready()
+    server.stop()
+    remove(server.drives[2])
+    away[2].rename(server.drives[2])
+    server.start()
+    assert server.metrics()["basalt_ready"][""] == 1 and "basalt_unready" not in server.metrics()
+    rebuilt(server)
+    bodies |= {f"since{n}": content(MIB, f"since{n}") for n in range(8)}
+    server.stop()
+    without(server, (1, 3), bodies)
+
+
 def test_orders_want_the_root_signature(new_basalt):
     server = new_basalt().start()
     for path in ("/-/admin/v1/scrub", "/-/admin/v1/drives/1/readmit"):

@@ -99,11 +99,12 @@ def test_what_cannot_be_a_tag(s3, wire, bucket):
                   [("a", "1"), ("a", "2")], [("aws:x", "1")], [("a<", "1")]):
         with refused("InvalidTag", 400):
             tag(s3, bucket, pairs)
-    for header in ("&".join(f"k{n}=v" for n in range(11)), "a=1&a=2", "k" * 129 + "=v", "=v"):
+    for header in ("&".join(f"k{n}=v" for n in range(11)), "k" * 129 + "=v"):
         with refused("InvalidTag", 400):
             s3.put_object(Bucket=bucket, Key="k", Body=b"w", Tagging=header)
-    with refused("InvalidArgument", 400):
-        s3.put_object(Bucket=bucket, Key="k", Body=b"w", Tagging="a=%zz")
+    for header in ("a=%zz", "a=1&a=2", "=v"):
+        with refused("InvalidArgument", 400):
+            s3.put_object(Bucket=bucket, Key="k", Body=b"w", Tagging=header)
     for body in (b"", b"<Tagging/>", b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>", b"<Tag/>"):
         wire.request("PUT", object_path(bucket, "k"), query=[("tagging", "")], body=body).expect(400, "MalformedXML")
     assert tags(s3, bucket) == ten and s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"

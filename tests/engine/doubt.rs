@@ -273,7 +273,8 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
     });
 }
 
-/// A segment that nobody can read cannot be emptied; the log once filled up behind it, and an evacuation was owed for ever.
+/// A segment that nobody can read cannot be emptied; the log once filled up behind it, and an evacuation was owed for
+/// ever.
 #[test]
 fn what_no_mirror_of_the_log_gives_is_lost_in_the_end_and_counted() {
     run(async {

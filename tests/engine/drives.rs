@@ -92,6 +92,59 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
     });
 }
 
+/// What the kernel does to a file system with an error. All that such a drive held can be read, also after a start, and
+/// what is written then needs none of it.
+#[test]
+fn a_drive_that_became_read_only_is_read_and_not_written() {
+    for seed in 20..24u64 {
+        run(async move {
+            let (sim, mut server) = fresh_pool(seed).await;
+            let (mut before, mut since) = (BTreeMap::new(), BTreeMap::new());
+            let sizes = [100, 9_000, 70_000, 700_000];
+            for version in 0..40u64 {
+                let (key, body) =
+                    (format!("before/{version}"), body("b", version, sizes[version as usize % 4]));
+                server.put(&key, body.clone()).await.expect("a put");
+                before.insert(key, body);
+            }
+            sim.freeze(&paths(4)[0]);
+            for version in 0..40u64 {
+                let (key, body) =
+                    (format!("since/{version}"), body("s", version, sizes[version as usize % 4]));
+                server.put(&key, body.clone()).await.expect("a put beside a drive that is read-only");
+                since.insert(key, body);
+            }
+            assert_eq!(server.shared.drives[0].state(), DriveState::Latched);
+            assert!(readmit(server.core(), DriveId(0)).await.is_err(), "it takes nothing");
+            if seed % 2 == 0 {
+                server.stop().await;
+                server = start(&sim, &request(4, 2)).await.expect("a start with a drive that is read-only");
+                assert_eq!(server.shared.drives[0].state(), DriveState::Latched);
+            }
+            let mut all = before.clone();
+            all.extend(since.clone());
+            server.check(&all).await;
+            // Two more are gone: of what was there before k chunks are left, with those of the drive.
+            sim.kill(&paths(4)[1]);
+            sim.kill(&paths(4)[2]);
+            for (key, body) in &before {
+                assert!(server.get(key).await == Ok(Some(body.clone())), "{key}");
+            }
+            sim.revive(&paths(4)[1]);
+            sim.revive(&paths(4)[2]);
+            sim.thaw(&paths(4)[0]);
+            server.stop().await;
+            let server = start(&sim, &request(4, 2)).await.expect("all work again");
+            for drive in server.shared.drives.iter().filter(|drive| drive.state() == DriveState::Latched) {
+                readmit(server.core(), drive.id()).await.expect("it is written again");
+            }
+            server.scrubbed().await;
+            server.check(&all).await;
+            server.stop().await;
+        });
+    }
+}
+
 /// Also where it fails under the header of a new log segment: the log once took that for a want of room and refused
 /// writes for a moment.
 #[test]
@@ -166,8 +219,8 @@ fn with_more_than_m_drives_gone_writes_are_refused_and_the_pool_does_not_start()
     });
 }
 
-/// What is missing counts: a drive that fails beside m missing ones is not noted, or nobody could start any more, though
-/// nothing is lost.
+/// What is missing counts: a drive that fails beside m missing ones is not noted, or nobody could start any more,
+/// though nothing is lost.
 #[test]
 fn a_drive_that_fails_beside_m_missing_ones_keeps_no_start_from_reading() {
     run(async {

@@ -14,6 +14,7 @@ mod starts;
 mod events;
 mod drives;
 mod doubt;
+mod unproven;
 mod life;
 mod repair;
 mod evacuate;

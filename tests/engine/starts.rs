@@ -173,8 +173,8 @@ async fn merged_on_one_drive(sim: &SimWorld, server: &Server) -> (ShardId, Vec<(
     unreachable!("there is a merge some time")
 }
 
-/// A start that finds a manifest on one drive makes nothing that the others need another's before they have it, too: nor
-/// runs that only the manifest before names, nor that manifest itself.
+/// A start that finds a manifest on one drive makes nothing that the others need another's before they have it, too:
+/// nor runs that only the manifest before names, nor that manifest itself.
 #[test]
 fn a_manifest_that_one_drive_alone_has_is_on_all_before_anything_follows_from_it() {
     for cut in (10..70).step_by(4).map(Some).chain([None]) {

@@ -1,9 +1,10 @@
 //! Everything at once: random work on cramped and slow drives, of which up to m die, fail, rot, stay away, come back
-//! stale or blank, while scrubs and evacuations run, and the power fails at any write, at starts too and again and again.
+//! stale or blank, while scrubs and evacuations run, and the power fails at any write, at starts too and again and
+//! again.
 //!
 //! The siege with troubles. Afterwards nothing acknowledged is lost, nothing deleted is back, every page has one owner,
-//! and any m drives may be away. Beside what besiegers do there are uploads that are left open over starts, versions that
-//! lapse by lifecycle, readers, and moments with more than m drives gone.
+//! and any m drives may be away. Beside what besiegers do there are uploads that are left open over starts, versions
+//! that lapse by lifecycle, readers, and moments with more than m drives gone.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -140,6 +140,17 @@ impl ActionSet {
         self.0.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
+    pub(super) fn of(member: impl Fn(Action) -> bool) -> ActionSet {
+        let mut set = ActionSet::default();
+        Action::ALL.iter().filter(|action| member(**action)).for_each(|action| set.insert(*action));
+        set
+    }
+
+    /// Whether an action is in both.
+    pub(super) fn meets(&self, other: &ActionSet) -> bool {
+        self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }

@@ -1,24 +1,22 @@
 //! Which condition keys can ever have a value for which actions.
 //!
-//! S3 refuses a statement of a bucket policy whose condition asks for something that none of its actions
-//! brings along: it would never do what it says. The table has the keys where that is plain; those that come
-//! with every request, and those that are not in it, apply to everything.
+//! S3 refuses a statement of a bucket policy whose condition asks for something that one of its actions
+//! never brings along: it would not do what it says. Of a pattern with wildcards one action is enough. The
+//! table has the keys where that is plain; those that come with every request, and those that are not in it,
+//! apply to everything.
 //! Document: "Actions, resources, and condition keys for Amazon S3" (Service Authorization Reference).
 
-use super::PolicyError;
 use super::action::{Action, ActionSet};
 use super::condition::Test;
 use super::key::Name;
 
-/// Refuses the statement when one of its tests is about no action that it means.
-pub(super) fn check(tests: &[Test], actions: &ActionSet) -> Result<(), PolicyError> {
-    let met = |test: &Test| Action::ALL.iter().any(|a| actions.contains(*a) && brings(*a, test.name()));
-    match tests.iter().all(met) {
-        true => Ok(()),
-        false => Err(PolicyError::new(
-            "Conditions do not apply to combination of actions and resources in statement",
-        )),
-    }
+/// Whether each pattern of the actions means one that brings along whatever the tests ask for.
+pub(super) fn fits(tests: &[Test], patterns: &[ActionSet]) -> bool {
+    tests.iter().all(|test| {
+        let bringing = ActionSet::of(|action| brings(action, test.name()));
+        // Actions of other services are not judged here.
+        patterns.iter().all(|pattern| pattern.is_empty() || pattern.meets(&bringing))
+    })
 }
 
 /// Whether a request for the action may have a value under the key.
@@ -27,7 +25,12 @@ fn brings(action: Action, name: Name) -> bool {
     let creates = matches!(action, PutObject | ReplicateObject | BypassGovernanceRetention);
     match name {
         Name::Prefix | Name::Delimiter | Name::MaxKeys => {
-            matches!(action, ListBucket | ListBucketVersions | ListBucketMultipartUploads)
+            matches!(action, ListBucket | ListBucketVersions)
+        }
+        Name::VersionId => {
+            let plain = matches!(action, GetObject | GetObjectAcl | GetObjectTagging | DeleteObject)
+                || matches!(action, PutObject | PutObjectAcl | PutObjectTagging | DeleteObjectTagging);
+            action.is_on_object() && !plain
         }
         Name::CopySource | Name::MetadataDirective => creates,
         Name::RequestObjectTag | Name::RequestObjectTagKeys => {
@@ -72,7 +75,8 @@ mod tests {
         for (action, key) in [
             ("\"s3:ListBucket\"", "s3:prefix"),
             ("\"s3:*\"", "s3:prefix"),
-            ("[\"s3:GetObject\", \"s3:ListBucket\"]", "s3:delimiter"),
+            ("[\"s3:ListBucketVersions\", \"s3:List*\"]", "s3:delimiter"),
+            ("\"s3:GetObjectVersion\"", "s3:VersionId"),
             ("\"s3:GetObject\"", "s3:ExistingObjectTag/a"),
             ("\"s3:PutObject\"", "s3:RequestObjectTag/a"),
             ("\"s3:PutObject\"", "s3:x-amz-copy-source"),
@@ -83,6 +87,9 @@ mod tests {
         }
         for (action, key) in [
             ("\"s3:GetObject\"", "s3:prefix"),
+            ("\"s3:ListBucketMultipartUploads\"", "s3:prefix"),
+            ("[\"s3:GetObject\", \"s3:ListBucket\"]", "s3:delimiter"),
+            ("\"s3:GetObject\"", "s3:VersionId"),
             ("[\"s3:DeleteObject\", \"s3:PutObject\"]", "s3:ExistingObjectTag/a"),
             ("\"s3:GetObject\"", "s3:RequestObjectTag/a"),
             ("\"s3:GetObject\"", "s3:x-amz-copy-source"),

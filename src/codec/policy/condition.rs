@@ -15,7 +15,7 @@ use super::key::{Key, Name};
 use super::pattern::Pattern;
 use super::{Context, PolicyError, Values};
 use crate::base::limits::POLICY_VALUES_MAX;
-use crate::codec::date::parse_iso8601;
+use crate::codec::date::parse_iso8601_wide;
 
 /// One operator applied to one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -303,10 +303,9 @@ fn date(text: &str) -> Option<i128> {
     if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
         return Some((seconds * PER_SECOND) as i128);
     }
-    let nanos = |text: &str| parse_iso8601(text).map(|time| i128::from(time.0));
-    nanos(text).or_else(|| nanos(&format!("{text}T00:00:00Z"))).or_else(|| {
+    parse_iso8601_wide(text).or_else(|| parse_iso8601_wide(&format!("{text}T00:00:00Z"))).or_else(|| {
         let minutes = text.strip_suffix('Z')?;
-        nanos(&format!("{minutes}:00Z"))
+        parse_iso8601_wide(&format!("{minutes}:00Z"))
     })
 }
 

@@ -20,6 +20,8 @@ pub struct Statement {
     actions: ActionSet,
     /// The actions are those that are not meant.
     other_actions: bool,
+    /// What its conditions ask for comes along with what it names.
+    applies: bool,
     resources: Vec<Pattern>,
     other_resources: bool,
     /// `None` in the policy of a user, who is meant.
@@ -59,15 +61,20 @@ impl Statement {
         let (principals, other_principals) = principals(&get, holder)?;
         let resource_texts = list_of_texts(resources, "Resource")?;
         let action_texts = list_of_texts(actions, "Action")?;
+        let tests = get("Condition").map_or(Ok(Vec::new()), |block| condition::parse(block, variables))?;
+        let patterns = parse_actions(&action_texts, holder)?;
+        let mut meant = ActionSet::default();
+        patterns.iter().for_each(|pattern| meant.extend(*pattern));
         let statement = Statement {
             allows: effect(get("Effect"))?,
-            actions: parse_actions(&action_texts, holder)?,
+            applies: other_actions || applies::fits(&tests, &patterns),
+            actions: meant,
             other_actions,
             resources: parse_resources(&resource_texts, variables, holder)?,
             other_resources,
             principals,
             other_principals,
-            tests: get("Condition").map_or(Ok(Vec::new()), |block| condition::parse(block, variables))?,
+            tests,
         };
         if let (Holder::Bucket(_), false, false) = (holder, other_actions, other_resources) {
             check_kinds(&action_texts, &resource_texts)?;
@@ -75,9 +82,14 @@ impl Statement {
         Ok((statement, sid(get("Sid"), holder)?))
     }
 
-    /// Refuses a statement whose conditions no action that it names can meet.
+    /// Refuses a statement with a condition that an action it names can never meet.
     pub(super) fn check_applies(&self) -> Result<(), PolicyError> {
-        if self.other_actions { Ok(()) } else { applies::check(&self.tests, &self.actions) }
+        match self.applies {
+            true => Ok(()),
+            false => Err(PolicyError::new(
+                "Conditions do not apply to combination of actions and resources in statement",
+            )),
+        }
     }
 
     pub(super) fn judge(&self, question: &Question<'_>, context: &impl Context, opinion: &mut Opinion) {
@@ -205,9 +217,9 @@ fn list_of_texts<'j>(element: &'j Json, what: &str) -> Result<Vec<&'j str>, Poli
     list.iter().map(text).collect()
 }
 
-fn parse_actions(texts: &[&str], holder: Holder<'_>) -> Result<ActionSet, PolicyError> {
-    let mut set = ActionSet::default();
-    for text in texts {
+/// What each of the patterns means.
+fn parse_actions(texts: &[&str], holder: Holder<'_>) -> Result<Vec<ActionSet>, PolicyError> {
+    let parse = |text: &&str| {
         let more = ActionSet::of_pattern(text).filter(|_| match holder {
             Holder::Identity => true,
             Holder::Bucket(_) => {
@@ -218,9 +230,9 @@ fn parse_actions(texts: &[&str], holder: Holder<'_>) -> Result<ActionSet, Policy
             Holder::Bucket(_) => PolicyError::new("Policy has invalid action"),
             Holder::Identity => PolicyError::new(format!("The action {text} is not a known one.")),
         };
-        set.extend(more.ok_or_else(invalid)?);
-    }
-    Ok(set)
+        more.ok_or_else(invalid)
+    };
+    texts.iter().map(parse).collect()
 }
 
 const S3_ARN: &str = "arn:aws:s3:::";

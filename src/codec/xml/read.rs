@@ -3,9 +3,9 @@
 //! May use: quick-xml, `base::limits`. The reader opens only elements that its caller knows, so
 //! depth is bounded by the shapes themselves. Refused: bodies over the bound, pieces over theirs
 //! (the document, or each entry of a document of many), bytes that are not
-//! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of XML, text
-//! between elements, elements inside text, anything after the root. Line ends inside text are
-//! normalised as XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
+//! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of
+//! XML, text between elements, elements inside text, anything after the root. Line ends inside text are normalised as
+//! XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
 //!
 //! A document of many entries may take longer than a data thread may compute at a time (rule R1).
 //! `entry` rests between them; how one rests is the caller's to say, there is no clock here.
@@ -50,7 +50,7 @@ impl XmlError {
         match self {
             XmlError::Malformed(_) => "MalformedXML",
             XmlError::Unsupported(_) => "NotImplemented",
-            XmlError::BadChecksum(_) => "InvalidRequest",
+            XmlError::BadChecksum(_) => "InvalidArgument",
             XmlError::Invalid(Fault::Argument, _) => "InvalidArgument",
             XmlError::Invalid(Fault::Request, _) => "InvalidRequest",
             XmlError::Invalid(Fault::RetentionPeriod, _) => "InvalidRetentionPeriod",
@@ -251,6 +251,10 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, XmlError> {
         "false" | "False" | "FALSE" | "0" => Ok(false),
         _ => Err(XmlError::Malformed("a truth value is neither true nor false")),
     }
+}
+
+pub(super) fn parse_integer(text: &str) -> Result<i64, XmlError> {
+    text.trim().parse().map_err(|_| XmlError::Malformed("a number cannot be read"))
 }
 
 pub(super) fn parse_number(text: &str) -> Result<u64, XmlError> {

@@ -5,7 +5,9 @@
 //! of algorithms this server does not compute are reported as unsupported.
 
 use super::bucket::read_tag_set;
-use super::read::{Document, TWICE, UNEXPECTED, XmlError, once, parse_bool, parse_number, texts};
+use super::read::{
+    Document, TWICE, UNEXPECTED, XmlError, once, parse_bool, parse_integer, parse_number, texts,
+};
 use crate::base::limits::{DELETE_KEYS_MAX, PART_NUMBER_MAX};
 use crate::base::time::Nanos;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm};
@@ -37,7 +39,8 @@ pub struct CompleteMultipartUpload {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
     /// Any number the client wrote; whether it names a part is the caller's question.
-    pub part_number: u32,
+    /// As it was written, whether or not a part can have it.
+    pub part_number: i64,
     /// Without quotes.
     pub etag: String,
     pub checksums: Vec<Checksum>,
@@ -119,7 +122,7 @@ fn completed_part(document: &mut Document<'_>) -> Result<CompletedPart, XmlError
     while let Some(element) = document.child()? {
         let text = document.text()?;
         match element.name() {
-            b"PartNumber" => once(&mut part_number, parse_number(&text)?)?,
+            b"PartNumber" => once(&mut part_number, parse_integer(&text)?)?,
             b"ETag" => once(&mut etag, unquote(&text))?,
             // Some clients write the elements of the checksums they did not compute, empty.
             name if name.starts_with(b"Checksum") && text.is_empty() => {}
@@ -127,7 +130,6 @@ fn completed_part(document: &mut Document<'_>) -> Result<CompletedPart, XmlError
             _ => return Err(UNEXPECTED),
         }
     }
-    let part_number = part_number.and_then(|number| u32::try_from(number).ok());
     match (part_number, etag) {
         (Some(part_number), Some(etag)) => Ok(CompletedPart { part_number, etag, checksums }),
         _ => Err(XmlError::Malformed("a part has no number or no ETag")),
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(with("<PartNumber>1</PartNumber>"), Err("MalformedXML"));
         assert_eq!(with("<PartNumber>x</PartNumber><ETag>e</ETag>"), Err("MalformedXML"));
         assert_eq!(with("<ChecksumCRC16>AAAA</ChecksumCRC16>"), Err("NotImplemented"));
-        assert_eq!(with("<ChecksumCRC32>AAAA</ChecksumCRC32>"), Err("InvalidRequest"));
+        assert_eq!(with("<ChecksumCRC32>AAAA</ChecksumCRC32>"), Err("InvalidArgument"));
         assert!(malformed(parse_complete_multipart_upload(b"<CompleteMultipartUpload/>")));
     }
 

@@ -133,7 +133,8 @@ impl SimFile {
             // It stays in flight: the crash decides about it.
             return Err(power_cut());
         }
-        let result = state.check_alive(self.0.handle.generation, &self.0.path).and_then(|()| fail(fault));
+        let writable = state.check_writable(self.0.handle.generation, &self.0.path);
+        let result = writable.and_then(|()| fail(fault));
         let write = state.in_flight.remove(&number);
         let time = state.next_time();
         let State { files, chance, .. } = &mut *state;
@@ -169,7 +170,7 @@ impl SimFile {
 
     async fn sync_now(&self) -> io::Result<()> {
         let (time, len, fault) = {
-            let mut state = self.alive()?;
+            let mut state = self.writable()?;
             let fault = state.take_fault(&self.0.path, OpKind::Sync);
             (state.time, state.media(&self.0.path).len, fault)
         };
@@ -223,7 +224,11 @@ impl SimFile {
     fn writable(&self) -> io::Result<RefMut<'_, State>> {
         match self.0.access {
             Access::ReadOnly => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            Access::Direct | Access::DirectSync => self.alive(),
+            Access::Direct | Access::DirectSync => {
+                let state = self.alive()?;
+                state.check_writable(self.0.handle.generation, &self.0.path)?;
+                Ok(state)
+            }
         }
     }
 }

@@ -45,7 +45,10 @@ impl SimHandle {
 
     pub fn open(&self, path: &Path, create: bool, access: Access) -> io::Result<SimFile> {
         let mut state = self.state.borrow_mut();
-        state.check_alive(self.generation, path)?;
+        match access {
+            Access::ReadOnly => state.check_alive(self.generation, path)?,
+            Access::Direct | Access::DirectSync => state.check_writable(self.generation, path)?,
+        }
         if !state.files.contains_key(path) {
             let has_parent = path.parent().is_some_and(|parent| state.directories.contains(parent));
             if !create || access == Access::ReadOnly || !has_parent {

@@ -129,6 +129,16 @@ impl SimWorld {
         self.0.borrow_mut().dead.remove(path.as_ref());
     }
 
+    /// From now on nothing can be written and no file opened for writing, as on a file system that the kernel has made
+    /// read-only after an error. Reads go on.
+    pub fn freeze(&self, path: impl Into<PathBuf>) {
+        self.0.borrow_mut().frozen.insert(path.into());
+    }
+
+    pub fn thaw(&self, path: impl AsRef<Path>) {
+        self.0.borrow_mut().frozen.remove(path.as_ref());
+    }
+
     /// Operations that begin from now on do not finish before `release`.
     pub fn hang(&self, path: impl Into<PathBuf>) {
         self.0.borrow_mut().hung.entry(path.into()).or_default();

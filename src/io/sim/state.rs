@@ -30,6 +30,7 @@ pub(super) struct State {
     pub locks: BTreeMap<PathBuf, u64>,
     pub plan: Vec<Planned>,
     pub dead: BTreeSet<PathBuf>,
+    pub frozen: BTreeSet<PathBuf>,
     pub hung: BTreeMap<PathBuf, Rc<Notify>>,
     /// Writes begun and not complete, in the order they began.
     pub in_flight: BTreeMap<u64, WriteInFlight>,
@@ -83,6 +84,7 @@ impl State {
             locks: BTreeMap::new(),
             plan: Vec::new(),
             dead: BTreeSet::new(),
+            frozen: BTreeSet::new(),
             hung: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             flight: Flight::default(),
@@ -147,6 +149,15 @@ impl State {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         Ok(())
+    }
+
+    /// The same, and whether it may be written.
+    pub fn check_writable(&self, generation: u64, path: &Path) -> io::Result<()> {
+        self.check_alive(generation, path)?;
+        match self.frozen.iter().any(|frozen| path.starts_with(frozen)) {
+            true => Err(io::Error::from_raw_os_error(libc::EROFS)),
+            false => Ok(()),
+        }
     }
 
     pub fn is_running(&self, generation: u64) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! This page is pure: rules, facts about a version and a point in time in, a date out. Everybody asks it: the pass
 //! that looks for what is due (`upkeep::lifecycle`), the owner of a key that removes it (`expire`), and the edge that
-//! tells clients a date in a header. Times count in days of UTC: the days of a rule are added and the sum is rounded up to the
-//! next midnight. A noncurrent version counts from the time its successor was written. A delete marker has no
+//! tells clients a date in a header. Times count in days of UTC: the days of a rule are added and the sum is rounded up
+//! to the next midnight. A noncurrent version counts from the time its successor was written. A delete marker has no
 //! size and no tags, so a filter that asks for either does not mean it.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
 

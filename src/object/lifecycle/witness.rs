@@ -1,7 +1,7 @@
-//! Whoever on a core is told of what lifecycle removes there, at once and in memory only.
+//! Tells the edge of a core what lifecycle removes there, in memory only.
 //!
-//! For logs, which are best effort: a removal waits for nobody and is told once, when it is durable. What has to
-//! arrive is an event of the record itself (`object::events`).
+//! This is for access logs, which are best effort: no removal waits for its listener, and each is told once, when it is
+//! durable. What must not be lost is an event in the record itself (`object::events`).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,10 +1,10 @@
 //! Delivery: lines become objects in the target bucket.
 //!
-//! A task of each core takes its lines every few seconds, when many have come, and at the end, and has the background
-//! core write an object for each bucket, day and target. Such a write is an ordinary commit; it belongs to the owner
-//! of the target bucket, and is no request: it is logged nowhere. Nothing is delivered without permission: lines
-//! that may not be are dropped, counted and reported. Lines that could not be written now are tried again with the
-//! next ones. May use `object::store`, `s3::access_log::target`.
+//! A task of each core takes the core's lines every few seconds, when there are many, and at a stop, and has the
+//! background core write one object per bucket, day and target. Such a write is an ordinary commit on behalf of the
+//! owner of the target bucket, but no request, so it is not logged itself. Every delivery needs permission: lines that
+//! may not be delivered are dropped, counted and reported. Lines that could not be written for another reason are tried
+//! again with the next ones. May use `object::store`, `s3::access_log::target`.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -3,11 +3,14 @@
 //! `<ActionResponse><ActionResult>...</ActionResult><ResponseMetadata/></ActionResponse>`, in the
 //! namespace of the service; a result that has nothing in it is left out.
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use super::{Failure, Result};
 use crate::codec::xml::XmlWriter;
-use crate::s3::response::{Reply, xml};
+use crate::s3::response::{Reply, set, xml};
+
+/// Where SDKs look for the id of a request of the query protocol.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 type Write = Box<dyn FnOnce(&mut XmlWriter)>;
 
@@ -46,6 +49,7 @@ pub(super) fn reply(service: &str, result: Result<Answer>, request_id: &str) -> 
         }
     };
     let mut reply = xml(w.finish());
+    set(reply.headers_mut(), REQUEST_ID, request_id);
     *reply.status_mut() = status;
     reply
 }

@@ -118,7 +118,7 @@ async fn create_user(query: &mut Query<'_>) -> Result<Answer> {
 }
 
 fn get_user(query: &mut Query<'_>) -> Result<Answer> {
-    let name = query.form.take("UserName").or_else(|| query.own_name());
+    let name = query.form.take("UserName").filter(|name| !name.is_empty()).or_else(|| query.own_name());
     query.form.end()?;
     let account = query.account()?.id.clone();
     let Some(name) = name else {
@@ -401,6 +401,7 @@ fn empty_list(action: Action, list: &'static str) -> Answer {
 
 /// Judges an action on a user, there or not, and gives the account.
 fn admit_user(query: &Query<'_>, action: Action, name: &str) -> Result<String> {
+    users::check_asked_name(name)?;
     let account = query.account()?.id.clone();
     let arn = match users::get(&query.edge.store, &account, name) {
         Ok(user) => user.arn,

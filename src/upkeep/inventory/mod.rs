@@ -1,12 +1,12 @@
-//! Inventories: reports of what a bucket holds, written into another one each day or each week.
+//! Inventories: reports of what a bucket holds, written into another bucket each day or each week.
 //!
-//! One task of the process looks which are due, by the day of lifecycle: the first as soon as it is wanted, the
-//! others when a day or a week begins (weeks begin on Sundays, UTC). A background core writes them, one at a time.
-//! The bucket remembers when the newest one was begun and when the newest whole one was (`InventoryRun`), so a restart
-//! neither repeats a report nor forgets one, and what was left of one that was cut off is deleted before the next. One
-//! that failed is tried again after a while, twice as long each time. The destination must belong to the account of
-//! the source and let the server in; both are looked at again for each report, and who is let in is for a layer
-//! above to say (`Admits`).
+//! One task of the process looks which reports are due, counting in the days of lifecycle: the first report of a new
+//! configuration at once, the others when a day or a week begins (weeks begin on Sundays, UTC). A background core
+//! writes them, one at a time. The bucket remembers when its newest report was begun and when its newest complete one
+//! was (`InventoryRun`), so a restart neither repeats a report nor forgets one, and what a report that was cut off has
+//! left is deleted before the next. A report that failed is tried again after a pause that doubles each time. The
+//! destination must belong to the account of the source and let the server write; both are checked again for each
+//! report. Who is let in is decided by a layer above (`Admits`).
 
 mod line;
 mod manifest;

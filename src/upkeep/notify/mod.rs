@@ -1,11 +1,12 @@
-//! Notifications: telling targets what happened, at least once, in the order of each key.
+//! Notifications: delivering events to webhooks, at least once, and in order per key.
 //!
-//! Shards hold the events (`object::events`). One background core delivers for the whole server: a watcher for
-//! each shard hears its bell and asks it for which targets something waits, and each target then has a `Queue`
-//! in that shard, which tells its events one by one. So a target that is down or slow holds up nobody else.
-//! May use `object::core`; the only part of the server that opens connections, by hyper over tokio's sockets.
-//! Invariants: an event is deleted only after its target took it, or discards; everything ends when the
-//! background core is to end, in the middle of a request too, and what was not deleted is told again.
+//! Shards hold the events (`object::events`). One background core delivers for the whole server. It has a watcher for
+//! each shard, which is woken by the shard's bell, asks the shard for which targets events wait, and runs one `Queue`
+//! per target and shard, which delivers one event after the other. So a target that is down or slow holds up no other.
+//! May use `object::core`; the only part of the server that opens connections, with hyper over tokio's sockets.
+//!
+//! Invariants: an event is deleted only after its target has taken it, or when its target discards. Everything ends
+//! with the background core, even in the middle of a request, and what was not deleted by then is delivered again.
 
 pub mod message;
 mod queue;

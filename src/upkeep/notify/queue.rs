@@ -1,10 +1,10 @@
-//! The events of one shard for one target: told in order, retried with growing pauses, deleted when told.
+//! The events of one shard for one target: delivered in order, retried with growing pauses, deleted when delivered.
 //!
-//! A target that cannot be reached, is too slow or says that it is overloaded (429 and 5xx) is *down*: the
-//! whole queue pauses. With any other answer it *refuses* one event: the events of that key pause, the others
-//! go on, so that one that a target cannot read does not hold up the rest for ever.
-//! Invariants: no event of a key is told while an earlier one waits; pauses grow from failure to failure and
-//! are different ones each time.
+//! A target that cannot be reached, is too slow or reports that it is overloaded (429 and 5xx) is *down*: the whole
+//! queue pauses. With any other error it *refuses* one event: only the events of that key pause, so that one event that
+//! a target cannot read does not hold up the rest for ever.
+//! Invariants: no event of a key is delivered while an earlier one waits; pauses grow from failure to failure, each
+//! with a random part.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

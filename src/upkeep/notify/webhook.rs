@@ -2,8 +2,8 @@
 //!
 //! A client keeps one connection open. What comes back is hostile as any outside bytes: bounded in time and
 //! size, and only its status counts. Names are looked up on a thread of their own, because the system's resolver
-//! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a log.
-//! An `https` address is spoken to only when its certificate proves its name. May use `io::{socket, tls}`.
+//! cannot be interrupted; one at a time for each target, whoever posts to it. The token of a target never stands in a
+//! log. An `https` address is spoken to only when its certificate proves its name. May use `io::{socket, tls}`.
 
 use std::fmt;
 use std::io;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -41,13 +42,15 @@ pub struct Webhook {
     accounts: Option<Vec<String>>,
     /// Shared by everybody who posts to this target: its name is looked up once at a time.
     resolving: Arc<Semaphore>,
-    /// There for `https`.
+    /// Who is believed, of an `https` address; `None` for `http`.
     trust: Option<Trust>,
 }
 
 impl PartialEq for Webhook {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |hook: &Self| (hook.name.clone(), hook.token.clone(), hook.accounts.clone());
+        let parts = |hook: &Self| {
+            (hook.name.clone(), hook.token.clone(), hook.accounts.clone(), hook.trust.is_some())
+        };
         self.destination == other.destination && parts(self) == parts(other)
     }
 }
@@ -57,7 +60,6 @@ impl Eq for Webhook {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
     Http {
-        tls: bool,
         /// As in the URL, for the `Host` header.
         authority: String,
         host: String,
@@ -85,31 +87,29 @@ impl fmt::Debug for Webhook {
 pub const DISCARD: &str = "discard";
 
 impl Webhook {
-    /// `url` is `http[s]://HOST[:PORT][/PATH]`, or `discard`. An error says what would do.
-    pub fn new(name: &str, url: &str, token: Option<&str>) -> Result<Self, String> {
+    /// `url` is `http[s]://HOST[:PORT][/PATH]`, or `discard`; `trust` is asked whom to believe where it is `https`. An
+    /// error says what would do.
+    pub fn new(
+        name: &str,
+        url: &str,
+        token: Option<&str>,
+        trust: impl FnOnce() -> Result<Trust, String>,
+    ) -> Result<Self, String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > WEBHOOK_NAME_BYTES_MAX || !name.bytes().all(plain) {
             return Err(format!(
                 "a name is 1 to {WEBHOOK_NAME_BYTES_MAX} letters, digits, dashes, dots and underscores"
             ));
         }
-        let destination = if url == DISCARD { Destination::Discard } else { parse(url)? };
+        let (destination, scheme) =
+            if url == DISCARD { (Destination::Discard, Scheme::HTTP) } else { parse(url)? };
         let token = match token {
             None => None,
             Some(token) => Some(bearer(token).ok_or("the token cannot be sent in a header")?),
         };
+        let trust = if scheme == Scheme::HTTPS { Some(trust()?) } else { None };
         let (name, resolving) = (name.to_owned(), Arc::new(Semaphore::new(1)));
-        Ok(Webhook { name, destination, token, accounts: None, resolving, trust: None })
-    }
-
-    /// Whether it needs to know whom to believe.
-    pub fn wants_tls(&self) -> bool {
-        matches!(self.destination, Destination::Http { tls: true, .. })
-    }
-
-    /// Believes these authorities.
-    pub fn trusting(self, trust: Trust) -> Self {
-        Webhook { trust: Some(trust), ..self }
+        Ok(Webhook { name, destination, token, accounts: None, resolving, trust })
     }
 
     /// For buckets of these accounts alone, by their ids.
@@ -134,28 +134,29 @@ fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn parse(url: &str) -> Result<Destination, String> {
+fn parse(url: &str) -> Result<(Destination, Scheme), String> {
     let shape = || "expected http://HOST:PORT/PATH, or the same with https".to_owned();
     if url.len() > WEBHOOK_URL_BYTES_MAX {
         return Err(shape());
     }
     let uri: Uri = url.parse().map_err(|_| shape())?;
-    let tls = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
+    let scheme = uri.scheme().ok_or_else(shape)?.clone();
+    let usual_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
         _ => return Err(shape()),
     };
     let authority =
         uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(shape)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Destination::Http {
-        tls,
+    let destination = Destination::Http {
         authority: authority.to_string(),
         host: host.to_owned(),
-        port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        port: authority.port_u16().unwrap_or(usual_port),
         path: path.parse().map_err(|_| shape())?,
-    })
+    };
+    Ok((destination, scheme))
 }
 
 /// Why an event was not taken.
@@ -268,10 +269,9 @@ impl Client {
     async fn begin(&self, stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let _ = stream.set_nodelay(true);
         match (&self.webhook.destination, &self.webhook.trust) {
-            (Destination::Http { tls: true, host, .. }, Some(trust)) => {
+            (Destination::Http { host, .. }, Some(trust)) => {
                 speak(trust.connect(host, stream).await.map_err(down)?).await
             }
-            (Destination::Http { tls: true, .. }, None) => Err(down("it is not said whom to believe")),
             _ => speak(stream).await,
         }
     }
@@ -350,25 +350,30 @@ mod tests {
     use super::*;
 
     fn refusal(name: &str, url: &str, token: Option<&str>) -> String {
-        Webhook::new(name, url, token).expect_err("it is refused")
+        made(name, url, token).expect_err("it is refused")
+    }
+
+    fn made(name: &str, url: &str, token: Option<&str>) -> Result<Webhook, String> {
+        Webhook::new(name, url, token, || Err("whom to believe".to_owned()))
     }
 
     #[test]
     fn addresses() {
-        let webhook = Webhook::new("w", "http://[::1]:81/a/b?c=d", None).expect("it is one");
+        let webhook = made("w", "http://[::1]:81/a/b?c=d", None).expect("it is one");
         let path = "/a/b?c=d".parse().expect("a path");
         let (authority, host) = ("[::1]:81".to_owned(), "::1".to_owned());
-        let expected = Destination::Http { tls: false, authority, host, port: 81, path };
+        let expected = Destination::Http { authority, host, port: 81, path };
         assert_eq!(webhook.destination, expected);
-        let webhook = Webhook::new("w", "https://host/x", None).expect("it is one");
-        assert!(webhook.wants_tls() && matches!(webhook.destination, Destination::Http { port: 443, .. }));
+        assert_eq!(refusal("w", "https://host/x", None), "whom to believe");
+        let (destination, scheme) = parse("https://host/x").expect("it is one");
+        assert!(scheme == Scheme::HTTPS && matches!(destination, Destination::Http { port: 443, .. }));
         let Ok(Webhook { destination: Destination::Http { port, path, .. }, .. }) =
-            Webhook::new("w", "http://host", None)
+            made("w", "http://host", None)
         else {
             panic!("it is one");
         };
         assert_eq!((port, path.path()), (80, "/"));
-        assert!(Webhook::new("w", "discard", None).is_ok());
+        assert!(made("w", "discard", None).is_ok());
         for url in ["host:80", "ftp://host", "http://", "http://a b", "http://user:secret@host/", ""] {
             assert!(refusal("w", url, None).contains("http://HOST"), "{url}");
         }
@@ -378,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_token_is_not_shown() {
-        let webhook = Webhook::new("w", "http://host", Some("geheim")).expect("it is one");
+        let webhook = made("w", "http://host", Some("geheim")).expect("it is one");
         assert!(!format!("{webhook:?}").contains("geheim"));
         let request = Client::new(webhook).request(Bytes::new()).expect("a request");
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer geheim");
@@ -390,7 +395,7 @@ mod tests {
     fn a_name_is_looked_up_once_at_a_time_whoever_asks() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let webhook = Webhook::new("w", "http://localhost:80/", None).expect("it is one");
+            let webhook = made("w", "http://localhost:80/", None).expect("it is one");
             let turn = webhook.resolving.clone().acquire_owned().await.expect("it is free");
             let client = Client::new(webhook.clone());
             let hurried = tokio::time::timeout(Duration::ZERO, client.resolve()).await;
@@ -402,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_target_may_be_for_some_accounts_alone() {
-        let webhook = Webhook::new("w", "discard", None).expect("it is one");
+        let webhook = made("w", "discard", None).expect("it is one");
         assert!(webhook.is_for("123456789012"));
         let theirs = webhook.clone().only_for(vec!["123456789012".into()]).expect("an id");
         assert!(theirs.is_for("123456789012") && !theirs.is_for("210987654321") && !theirs.is_for(""));
@@ -435,7 +440,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://localhost:{}/", listener.local_addr().expect("an address").port());
             let server = tokio::task::spawn_local(serve(listener, answers));
-            test(Client::new(Webhook::new("w", &url, None).expect("it is one"))).await;
+            test(Client::new(made("w", &url, None).expect("it is one"))).await;
             server.await.expect("it served all it was to");
         }));
     }
