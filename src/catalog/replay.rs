@@ -244,9 +244,9 @@ async fn read_log(
     Ok((sealed, last_batch))
 }
 
-/// Puts the last batch of a segment, at `last`, on the mirrors that do not have it; whether all of them do then. It counts
-/// since it is whole somewhere, though nobody was told, and what it replaced is gone with it. So its bodies must be as safe
-/// as any before somebody reads them, or before the drive that has it fails.
+/// Puts the last batch of a segment, at `last`, on the mirrors that do not have it; whether all of them do then. It
+/// counts since it is whole somewhere, though nobody was told, and what it replaced is gone with it. So its bodies must
+/// be as safe as any before somebody reads them, or before the drive that has it fails.
 async fn complete(pool: &Pool, id: LogId, mirrors: &[Mirror], last: u32, end: u32) -> bool {
     let mut is_complete = true;
     for mirror in mirrors {
@@ -260,8 +260,8 @@ async fn complete(pool: &Pool, id: LogId, mirrors: &[Mirror], last: u32, end: u3
     is_complete
 }
 
-/// Writes the batches up to `end` that one mirror lacks: the last one, and those before it that its drive may have lost. A
-/// write that the power cuts leaves what was there: nothing.
+/// Writes the batches up to `end` that one mirror lacks: the last one, and those before it that its drive may have
+/// lost. A write that the power cuts leaves what was there: nothing.
 async fn copy_to(pool: &Pool, id: LogId, mirrors: &[Mirror], mirror: Mirror, end: u32) -> Option<()> {
     let mut offset = PAGE as u32;
     while offset < end {

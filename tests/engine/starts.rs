@@ -233,8 +233,8 @@ fn a_drive_that_fails_under_a_start_is_latched_and_the_start_goes_on() {
     }
 }
 
-/// The power fails under a batch that one mirror alone has by then. The next start takes it for good, and with that what
-/// it replaced is gone: so it must survive what any batch survives.
+/// The power fails under a batch that one mirror alone has by then. The next start takes it for good, and with that
+/// what it replaced is gone: so it must survive what any batch survives.
 #[test]
 fn a_batch_that_one_mirror_alone_has_is_on_all_when_the_next_start_is_through() {
     for late in [0, 1] {
