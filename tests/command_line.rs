@@ -65,6 +65,9 @@ fn a_wrong_value_of_the_file_is_named_by_line_and_key_and_not_shown() {
     let file = file_with(directory.path(), "region = 'here'\nsecret-key = 7777777\n");
     let said = stderr(&basalt(&["serve", "/nowhere", "--config", &file], &[]));
     assert!(said.contains("line 2, `secret-key`") && !said.contains("= 7777777"), "{said}");
+    let file = file_with(directory.path(), "secret-key \"hunter2\"\n");
+    let said = stderr(&basalt(&["serve", "/nowhere", "--config", &file], &[]));
+    assert!(said.contains("line 1") && !said.contains("hunter2"), "{said}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{BATCH_BYTES, LOG_LOST_SECONDS, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
+use crate::drive::device::DriveError;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -512,7 +513,9 @@ impl Log {
                     }
                     Err(error) => {
                         // Who waits for a segment where there is none at all is not refused before the last try.
-                        self.denied.set(has_none && error == PoolError::Full);
+                        let is_full =
+                            matches!(error, PoolError::Full | PoolError::Drive(DriveError::Full(_)));
+                        self.denied.set(has_none && is_full);
                         if !self.scarce.replace(true) {
                             tracing::warn!(%error, "no new log segment now");
                         }

@@ -118,7 +118,7 @@ pub enum ConfigError {
     #[error("the configuration file {path} is larger than {} bytes", limits::CONFIG_FILE_BYTES_MAX)]
     TooLarge { path: PathBuf },
     /// `key` is what stands in front of the value that is wrong, which may be a secret.
-    #[error("the configuration file {path}, line {line}, `{key}`: {reason}")]
+    #[error("the configuration file {path}, line {line}, {key}: {reason}")]
     Parse { path: PathBuf, line: usize, key: String, reason: String },
     #[error("no drives: name a directory, as in `basalt serve ./data`")]
     NoDrives,
@@ -157,9 +157,11 @@ fn read_file(path: &Path) -> Result<ServeOptions, ConfigError> {
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        let key = text.lines().nth(line - 1).and_then(|text| text.split('=').next()).unwrap_or_default();
+        // Of a line without a key nothing is shown: it may be a secret.
+        let pair = text.lines().nth(line - 1).and_then(|text| text.split_once('='));
+        let key = pair.map_or("no key".to_owned(), |(key, _)| format!("`{}`", key.trim()));
         let reason = error.message().to_owned();
-        ConfigError::Parse { path: path.to_owned(), line, key: key.trim().to_owned(), reason }
+        ConfigError::Parse { path: path.to_owned(), line, key, reason }
     })
 }
 

@@ -76,7 +76,9 @@ impl Board {
         self.demand.notified().await;
     }
 
+    /// A pass begins, for all who have asked until now: nobody who waits behind it is woken by them any more.
     pub fn begin(&self) {
+        std::pin::pin!(self.demand.notified()).enable();
         self.taken.store(self.demanded.load(Ordering::Acquire), Ordering::Release);
         self.running.store(true, Ordering::Release);
     }
@@ -190,5 +192,7 @@ mod tests {
         board.begin();
         board.end(None);
         assert_eq!((board.passes(), board.last()), (1, Nanos(5)));
+        let woken = std::pin::pin!(board.demand.notified()).enable();
+        assert!(!woken, "what was asked before a pass wakes nobody behind it");
     }
 }

@@ -90,9 +90,9 @@ impl RunStore for ShardRuns {
 
     async fn forge(&self, work: Work) -> Result<Vec<Piece>, CatalogError> {
         if !self.foreman.is_open() {
-            // Nothing else is written now; what an attempt left that failed is nobody's.
-            self.touched.take();
-            return forge::here(self, work).await;
+            // A job flushes what it has written itself: another may be written beside it, or have failed before it.
+            let own = ShardRuns { touched: Rc::default(), ..self.clone() };
+            return forge::here(&own, work).await;
         }
         let urgency = match &work.input {
             Input::Table(_) => self.pressure.flush.clone(),

@@ -777,5 +777,6 @@ pub fn is_upload_id(text: &str) -> bool {
 }
 
 fn parse_upload_id(text: &str) -> Option<u128> {
-    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten()
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }

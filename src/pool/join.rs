@@ -121,7 +121,7 @@ fn served_epoch(examined: &[Examined], pool: PoolId) -> u32 {
     let superblocks = superblocks_of(examined, pool);
     let may_have_served = |of: &&Superblock| {
         let drives = of.geometry.drives;
-        let has = |drive: &u16| examined.iter().any(|other| is_drive(other, *drive));
+        let has = |drive: &u16| examined.iter().any(|other| is_drive(other, pool, *drive));
         let missing = (0..drives).filter(|drive| !has(drive)).count();
         let heard = superblocks.clone().filter(|other| other.epoch >= of.epoch).count();
         heard + missing + usize::from(of.geometry.parity_chunks) >= usize::from(drives)
@@ -129,9 +129,11 @@ fn served_epoch(examined: &[Examined], pool: PoolId) -> u32 {
     superblocks.clone().filter(may_have_served).map(|superblock| superblock.epoch).max().unwrap_or(0)
 }
 
-fn is_drive(examined: &Examined, drive: u16) -> bool {
+fn is_drive(examined: &Examined, pool: PoolId, drive: u16) -> bool {
     match &examined.found {
-        Found::Member(superblock) | Found::Joining(superblock) => superblock.drive.0 == drive,
+        Found::Member(superblock) | Found::Joining(superblock) => {
+            superblock.geometry.pool == pool && superblock.drive.0 == drive
+        }
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Who owns which segment of each drive: the table all cores share, and the claims on it.
 //!
 //! The table is built from the segment headers at start and holds one small slot a segment. It is
-//! the one piece of state that data threads lock, once for a segment of many megabytes and never
+//! the one piece of state that data threads lock, for a moment at each placement and never
 //! across I/O. The last segments of a drive are kept for the log and the catalog, so that a full
 //! drive can still delete: space is taken by writing, and given back by writing too.
 

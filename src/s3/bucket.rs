@@ -23,7 +23,6 @@ use crate::codec::xml::{
 use crate::object::settings::Setting;
 use crate::object::store::BucketInfo;
 
-const BUCKET_ARN: HeaderName = HeaderName::from_static("x-amz-bucket-arn");
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 
 /// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -64,7 +63,6 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await?;
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
-    set(reply.headers_mut(), BUCKET_ARN, &arn(call.bucket));
     Ok(reply)
 }
 
@@ -132,12 +130,7 @@ pub(super) async fn head_bucket(call: Call<'_>) -> Result<Reply> {
     let bucket = call.edge.store.bucket(call.bucket).await?;
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), BUCKET_REGION, &bucket.region);
-    set(reply.headers_mut(), BUCKET_ARN, &arn(call.bucket));
     Ok(reply)
-}
-
-fn arn(bucket: &str) -> String {
-    format!("arn:aws:s3:::{bucket}")
 }
 
 pub(super) async fn delete_bucket(call: Call<'_>) -> Result<Reply> {

@@ -224,7 +224,8 @@ fn claimed_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     for algorithm in ChecksumAlgorithm::ALL {
         let Some(text) = headers::text(headers, algorithm.header())? else { continue };
         let (value, parts) = text.split_once('-').unwrap_or((text, "1"));
-        let counted = parts.parse::<u16>().is_ok_and(|parts| parts > 0);
+        let is_number = parts.bytes().all(|byte| byte.is_ascii_digit());
+        let counted = is_number && parts.parse::<u16>().is_ok_and(|parts| parts > 0);
         let value = Checksum::from_base64(algorithm, value).ok().filter(|_| counted).ok_or_else(|| {
             let message = format!("Value for {} header is invalid.", algorithm.header());
             S3Error::with(Code::InvalidRequest, message)
@@ -463,7 +464,7 @@ mod tests {
         let without = claimed_checksum(&headers(&[("x-amz-checksum-crc32", "AAAAAA==")])).unwrap();
         assert!(with.is_some());
         assert_eq!(with, without);
-        for wrong in ["AAAAAA==-3a", "AAAAAA==--3", "AAAAAA==-", "AAAAA==-3"] {
+        for wrong in ["AAAAAA==-3a", "AAAAAA==--3", "AAAAAA==-+3", "AAAAAA==-", "AAAAA==-3"] {
             let refused = claimed_checksum(&headers(&[("x-amz-checksum-crc32", wrong)])).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidRequest, "{wrong}");
         }

@@ -166,14 +166,17 @@ pub fn suspicions(pool: &Pool) -> Vec<u64> {
 
 /// A full scrub has passed and mended what can be mended. Where something `is_lost` and more than m drives are in
 /// doubt, out or being rebuilt, it is what they lack; with fewer another drive is to blame. It answers for what was
-/// suspected before it began.
-pub fn settle(pool: &Pool, is_lost: bool, suspicions: &[u64]) {
+/// suspected before it began. Unless everything `is_wide`, what was written without a drive that is being rebuilt still
+/// lacks it: another loss would be one too many.
+pub fn settle(pool: &Pool, is_lost: bool, suspicions: &[u64], is_wide: bool) {
     if is_lost && pool.is_unproven() {
         return;
     }
     for (drive, suspicions) in pool.drives.iter().map(|drive| drive.shared()).zip(suspicions) {
         drive.clear(*suspicions);
-        drive.set_rebuilding(false);
+        if is_wide {
+            drive.set_rebuilding(false);
+        }
         drive.trust();
     }
 }

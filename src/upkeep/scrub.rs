@@ -35,13 +35,14 @@ use crate::pool::stripe::Extent;
 
 /// Scrubs on demand, and when the last full pass is longer ago than `interval`, until the server stops.
 pub async fn scrub_when_due(core: Rc<Core>, interval: Option<Duration>) {
+    let mut is_owed = false;
     while !core.board.is_closing() {
-        if core.board.is_demanded() || is_due(&core, interval) {
+        if is_owed || core.board.is_demanded() || is_due(&core, interval) {
             let again = core.in_background(scrub).await.flatten();
+            is_owed = again.is_some();
             if let Some(pause) = again.filter(|_| !core.board.is_closing()) {
                 // Whatever was in the way may be gone by then; a pass that is owed is not given up.
                 let _ = tokio::time::timeout(pause, core.board.demands()).await;
-                core.board.demand();
             }
             continue;
         }
@@ -90,12 +91,14 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
     let is_settled = pass.emptied().await;
     let is_whole = is_full && is_settled && damaged == repaired + unrepairable;
     if is_whole && !core.board.is_demanded() {
-        doubt::settle(&core.pool, unrepairable + unreadable > 0, &suspicions);
+        doubt::settle(&core.pool, unrepairable + unreadable > 0, &suspicions, pass.narrow == 0);
     }
+    // What is narrow for want of room is tried again for a drive that waits for it.
+    let is_rebuilt = pass.narrow == 0 || !core.pool.drives.iter().any(|drive| drive.shared().is_rebuilding());
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
     match is_full {
-        true if is_settled => None,
+        true if is_settled && is_rebuilt => None,
         true => Some(Duration::from_secs(EVACUATION_RETRY_SECONDS)),
         false => Some(RETRY),
     }

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use basalt::base::limits::PAGE;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
+use basalt::object::error::ObjectError;
 use basalt::object::holdings::Holding;
 use basalt::pool::format::Request;
 use basalt::pool::segments::Slot;
 use bytes::Bytes;
 
 use crate::harness::{Chance, Server, body, fresh_on, paths, request, run, start, until, world};
+use crate::siege::cramp;
 
 pub type Model = BTreeMap<String, Bytes>;
 
@@ -281,6 +283,51 @@ fn damaged_segment_headers_harm_nothing_and_are_written_again() {
             server.delete(key).await.expect("a delete");
         }
         server.check(&Model::new()).await;
+        server.stop().await;
+    });
+}
+
+/// Where there is no room to write anew what a drive missed, it goes on to count as one that lacks it.
+#[test]
+fn a_drive_that_came_back_counts_as_lacking_until_there_is_room_for_what_it_missed() {
+    run(async {
+        let sim = world(39, 4);
+        let request = request(4, 2);
+        fresh_on(&sim, &request).await.stop().await;
+        sim.kill(&paths(4)[1]);
+        let server = start(&sim, &request).await.expect("it starts without one");
+        cramp(&server, 20);
+        let mut model = Model::new();
+        let refusal = loop {
+            let number = model.len() as u64;
+            let (key, body) = (format!("fill/{number:03}"), body("fill", number, 1 << 20));
+            match server.put(&key, body.clone()).await {
+                Ok(()) => drop(model.insert(key, body)),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refusal, ObjectError::StorageFull);
+        server.stop().await;
+        sim.revive(&paths(4)[1]);
+        let server = start(&sim, &request).await.expect("it starts with all drives");
+        cramp(&server, 20);
+        let (board, drive) = (&server.shared.board, &server.shared.drives[1]);
+        until("a scrub", || board.passes() > 0 && !board.is_running()).await;
+        assert!(drive.is_rebuilding(), "what was written without it has no chunk there");
+        assert!(
+            board.passes() < 3,
+            "what is in the way is not tried again at once, {} times",
+            board.passes()
+        );
+        let keys: Vec<String> = model.keys().cloned().collect();
+        for key in keys.iter().step_by(2) {
+            server.delete(key).await.expect("a delete");
+            model.remove(key);
+        }
+        server.scrubbed().await;
+        let chunks = |held: &Holding| held.extent.stripes.iter().all(|stripe| stripe.good() == 4);
+        assert!(holdings(&server).await.iter().all(chunks), "all have a chunk on each drive");
+        server.check(&model).await;
         server.stop().await;
     });
 }

@@ -38,7 +38,6 @@ pub struct CompleteMultipartUpload {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
-    /// Any number the client wrote; whether it names a part is the caller's question.
     /// As it was written, whether or not a part can have it.
     pub part_number: i64,
     /// Without quotes.
