@@ -196,7 +196,7 @@ def test_trailers_with_empty_lines_around_them(wire, bucket):
         assert wire.stream(path, body, payload, trailers, mangle=spread).status == 200, payload
         assert wire.get(bucket, "k").body == body
         more = lambda framed: spread(framed) + b"\r\n\r\n"
-        wire.stream(path, body, payload, trailers, mangle=more).expect(400, "InvalidRequest")
+        wire.stream(path, body, payload, trailers, mangle=more).expect(400, "IncompleteBody")
 
 
 def old_client(basalt, style="path", secret=None):
