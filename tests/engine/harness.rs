@@ -202,7 +202,13 @@ impl Server {
         self.store().delete(BUCKET, key, Conditions::default()).await.map(drop)
     }
 
+    /// All keys with their sizes, in several pages.
     pub async fn keys(&self) -> Vec<(String, u64)> {
+        self.try_keys(7).await.expect("a listing")
+    }
+
+    /// The same with `limit` keys a page.
+    pub async fn try_keys(&self, limit: usize) -> Result<Vec<(String, u64)>, ObjectError> {
         let (mut keys, mut after) = (Vec::new(), String::new());
         loop {
             let query = ListQuery {
@@ -210,16 +216,16 @@ impl Server {
                 prefix: String::new(),
                 delimiter: String::new(),
                 after: after.clone(),
-                limit: 7,
+                limit,
             };
-            let page = self.store().list(query).await.expect("a listing");
+            let page = self.store().list(query).await?;
             for entry in page.entries {
                 let ListEntry::Object(object) = entry else { panic!("no delimiter was given") };
                 after.clone_from(&object.key);
                 keys.push((object.key, object.size));
             }
             if !page.truncated {
-                return keys;
+                return Ok(keys);
             }
         }
     }

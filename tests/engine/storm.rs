@@ -20,7 +20,7 @@ use basalt::object::error::ObjectError;
 use basalt::object::lifecycle::Day;
 use basalt::object::meta::ETag;
 use basalt::object::settings::Setting;
-use basalt::object::store::{Commit, Complete, ListEntry, ListQuery, NewUpload, PartClaim};
+use basalt::object::store::{Commit, Complete, NewUpload, PartClaim};
 use basalt::pool::format::Request;
 use basalt::upkeep::Patience;
 use basalt::upkeep::lifecycle::{pass, subjects};
@@ -205,30 +205,14 @@ impl Sailor {
 
 /// All keys; `None` when the power fails.
 async fn list(sim: &SimWorld, server: &Server) -> Option<BTreeSet<String>> {
-    let (mut keys, mut after) = (BTreeSet::new(), String::new());
     loop {
-        let query = ListQuery {
-            bucket: BUCKET.into(),
-            prefix: String::new(),
-            delimiter: String::new(),
-            after: after.clone(),
-            limit: 1000,
-        };
-        let page = match server.store().list(query).await {
-            Ok(page) => page,
-            Err(ObjectError::SlowDown) => continue,
+        match server.try_keys(1000).await {
+            Ok(keys) => return Some(keys.into_iter().map(|(key, _)| key).collect()),
+            Err(ObjectError::SlowDown) => {}
             Err(error) => {
                 assert!(sim.is_cut(), "a listing: {error}");
                 return None;
             }
-        };
-        for entry in page.entries {
-            let ListEntry::Object(object) = entry else { panic!("no delimiter was given") };
-            after.clone_from(&object.key);
-            keys.insert(object.key);
-        }
-        if !page.truncated {
-            return Some(keys);
         }
     }
 }
