@@ -21,7 +21,8 @@ from .writers import writing
 BUCKET = "told"
 GONE = None
 
-# Keeps what it is told in a file, then answers; of some requests the answer is lost.
+# Keeps what it is told in a file, then answers; of some requests the answer is lost, but not of the event that tries
+# whether there is anybody: without its answer there is no configuration.
 RECEIVER = """
 import http.server, os, random, sys
 file = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -29,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        chance = random.random()
+        chance = 1 if b"s3:TestEvent" in body else random.random()
         if chance < 0.01:
             self.close_connection = True
             return
@@ -167,11 +168,12 @@ def kill_in_a_loop(new_basalt, place, lives, seed):
 
 
 def is_open(receiver):
+    """Whether it answers; a connection alone may be one that the kernel has made with itself."""
     connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=5)
     try:
-        connection.connect()
-        return True
-    except OSError:
+        connection.request("GET", "/")
+        return connection.getresponse().status > 0
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
