@@ -107,15 +107,11 @@ pub fn parse_amz_date(text: &str) -> Option<Nanos> {
 /// Reads `2013-05-24T00:00:00Z`, with or without a fraction of a second (further digits than
 /// nanoseconds are dropped), with `Z` or a `+hh:mm` offset.
 pub fn parse_iso8601(text: &str) -> Option<Nanos> {
-    iso8601(text).and_then(|nanos| u64::try_from(nanos).ok()).map(Nanos)
+    parse_iso8601_wide(text).and_then(|nanos| u64::try_from(nanos).ok()).map(Nanos)
 }
 
 /// The same as nanoseconds since 1970, also for years that a time cannot hold: for what is only compared.
 pub fn parse_iso8601_wide(text: &str) -> Option<i128> {
-    iso8601(text)
-}
-
-fn iso8601(text: &str) -> Option<i128> {
     let mut p = Scan(text.as_bytes());
     let year = p.number(4)?;
     p.byte(b'-')?;

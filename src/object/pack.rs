@@ -19,7 +19,7 @@ use super::error::ObjectError;
 use super::pace::{Pace, Urgency};
 use super::pins::Held;
 use super::shard::Shard;
-use super::writer::{ShardAllocator, lend};
+use super::writer::{ShardAllocator, hand_over};
 use crate::base::ids::{LogId, ShardId};
 use crate::base::limits::{
     LOG_LOST_SECONDS, MOVES_STEPS_MAX, PACK_BYTES, PACK_BYTES_SPLIT_MIN, PACK_RECORD_BYTES, PAGE,
@@ -298,12 +298,7 @@ async fn write_pack(
     let mut written = writer.finish().await?;
     written.flush().await?;
     let extent = written.into_extent();
-    let loan = lend(core, shard, &extent);
-    let install = move |shard: Rc<Shard>| {
-        loan.keep();
-        shard.install_pack(id, extent, moves)
-    };
-    core.on_shard_whole(shard, install).await
+    hand_over(core, shard, Some(extent.clone()), move |shard| shard.install_pack(id, extent, moves)).await
 }
 
 impl Shard {

@@ -132,15 +132,11 @@ impl Writer {
             conditions: commit.conditions,
             origin: commit.origin,
         };
-        let loan = match &put.version.storage {
-            Storage::Striped(extent) => Some(lend(&core, target.shard, extent)),
+        let extent = match &put.version.storage {
+            Storage::Striped(extent) => Some(extent.clone()),
             _ => None,
         };
-        let decide = move |shard: Rc<Shard>| {
-            loan.into_iter().for_each(Loan::keep);
-            shard.put_version(put)
-        };
-        core.on_shard_whole(target.shard, decide).await
+        hand_over(&core, target.shard, extent, move |shard| shard.put_version(put)).await
     }
 
     /// For a writer from `upload_part`: records the part durably.
@@ -154,12 +150,8 @@ impl Writer {
         let modified = core.pool.world.now();
         let part = PartValue { size, modified, etag, checksum: checksum.clone(), extent };
         let upload = UploadRef { bucket: target.bucket, key: target.key, upload };
-        let loan = part.extent.as_ref().map(|extent| lend(&core, target.shard, extent));
-        let decide = move |shard: Rc<Shard>| {
-            loan.into_iter().for_each(Loan::keep);
-            shard.put_part(upload, number, part)
-        };
-        core.on_shard_whole(target.shard, decide).await?;
+        let extent = part.extent.clone();
+        hand_over(&core, target.shard, extent, move |shard| shard.put_part(upload, number, part)).await?;
         Ok(Part { number, size, modified, etag, checksum })
     }
 }
@@ -189,10 +181,25 @@ async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Extent> {
     Ok(written.into_extent())
 }
 
-/// Gives an extent back that its owner never hears of: its inbox may be full, or the owner gone.
-pub(super) fn lend(core: &Core, shard: ShardId, extent: &Extent) -> Loan {
-    let extent = extent.clone();
-    Loan::new(&core.peers, shard, move |home| home.space.release_extent(&extent))
+/// Has the owner of a shard `decide` on a record that is to name an extent. The extent comes back when the owner never
+/// hears of it, since its inbox may be full; from the decision on it is the owner's.
+pub async fn hand_over<T, F>(
+    core: &Core,
+    shard: ShardId,
+    extent: Option<Extent>,
+    decide: impl FnOnce(Rc<Shard>) -> F + Send + 'static,
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + 'static,
+{
+    let lend = |extent| Loan::new(&core.peers, shard, move |home| home.space.release_extent(&extent));
+    let loan = extent.map(lend);
+    let decide = move |home: Rc<Shard>| {
+        loan.into_iter().for_each(Loan::keep);
+        decide(home)
+    };
+    core.on_shard_whole(shard, decide).await
 }
 
 /// Space for the stripes of one object, from the shard of its key.

@@ -75,12 +75,8 @@ impl Manifest {
     pub async fn write(&self, pool: &Pool) -> Result<(), PoolError> {
         let slot = self.encode(pool.geometry.pool).ok_or(PoolError::Full)?;
         let offset = Self::offset(self.shard, self.generation);
-        let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
-        let writes = healthy.iter().map(|drive| pool.write_page(drive, Area::Meta, slot.clone(), offset));
-        let written = join_all(writes).await.iter().filter(|result| result.is_ok()).count();
-        // A drive that failed is latched by now, so what is safe is counted anew.
-        let needed = pool.mirrors()?;
-        if written < needed { Err(PoolError::NotWritable { good: written, needed }) } else { Ok(()) }
+        let write = async |drive: &Rc<Drive>| pool.write_page(drive, Area::Meta, slot.clone(), offset).await;
+        on_enough(pool, write).await
     }
 
     /// Puts this manifest, which a start found to be the newest, on every healthy drive that does not have it: the
@@ -101,11 +97,7 @@ impl Manifest {
             }
             pool.write_page(drive, Area::Meta, slot.clone(), offset).await
         };
-        let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
-        let had = join_all(healthy.iter().map(complete)).await.iter().filter(|result| result.is_ok()).count();
-        // As in `write`.
-        let needed = pool.mirrors()?;
-        if had < needed { Err(PoolError::NotWritable { good: had, needed }) } else { Ok(()) }
+        on_enough(pool, complete).await
     }
 
     /// The newest manifest of a shard on any drive. `Ok(None)` only when every drive that could be
@@ -136,6 +128,22 @@ impl Manifest {
         }
         Ok(newest)
     }
+}
+
+/// Has every healthy drive take something, and as many of them as is safe.
+async fn on_enough(
+    pool: &Pool,
+    take: impl AsyncFn(&Rc<Drive>) -> Result<(), PoolError>,
+) -> Result<(), PoolError> {
+    let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
+    let good = join_all(healthy.iter().map(|drive| take(drive)))
+        .await
+        .iter()
+        .filter(|result| result.is_ok())
+        .count();
+    // A drive that failed is latched by now, so what is safe is counted anew.
+    let needed = pool.mirrors()?;
+    if good < needed { Err(PoolError::NotWritable { good, needed }) } else { Ok(()) }
 }
 
 #[cfg(test)]

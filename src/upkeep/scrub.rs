@@ -27,7 +27,7 @@ use crate::object::core::Core;
 use crate::object::error::ObjectError;
 use crate::object::holdings::{Holding, chunks_least};
 use crate::object::shard::Shard;
-use crate::object::writer::ShardAllocator;
+use crate::object::writer::{ShardAllocator, hand_over};
 use crate::pool::headers::Sample;
 use crate::pool::mend::Mended;
 use crate::pool::segments::Purpose;
@@ -407,6 +407,6 @@ impl Pass {
             self.core.tell(shard, move |home| home.space.release_extent(&to));
             return Err(ObjectError::StorageFull);
         }
-        core.on_shard_whole(shard, move |home| home.relocate(key, from, to)).await
+        hand_over(&core, shard, Some(to.clone()), move |home| home.relocate(key, from, to)).await
     }
 }
