@@ -142,7 +142,7 @@ impl DriveScan {
 }
 
 /// Reads manifests and logs, and deals out the records.
-pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, PoolError> {
+pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, PoolError> {
     let mut shards = BTreeMap::new();
     for shard in (0..pool.geometry.shards).map(ShardId) {
         let manifest = Manifest::read(pool, shard).await?.unwrap_or_else(|| Manifest::empty(shard));
@@ -154,8 +154,17 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, Pool
         shards.insert(shard, ShardReplay { manifest, records: Vec::new(), segments });
     }
     let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0, is_thin: false };
-    for (id, mirrors) in log_segments(scans) {
-        let (sealed, last) = read_log(pool, id, &mirrors, &mut recovered.shards).await?;
+    for (id, found) in log_segments(scans) {
+        let (mirrors, wanted) = (found.mirrors(), recovered.wanted());
+        let (sealed, last) = match read_log(pool, id, &mirrors, &mut recovered.shards).await {
+            Ok(read) => read,
+            Err(error) if recovered.wanted() == wanted && found.is_void(pool, scans) => {
+                tracing::warn!(log = %id, %error, "a log segment that no longer counts cannot be read, and is given up");
+                give_up(pool, scans, &mirrors).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(last) = last {
             recovered.is_thin |= !complete(pool, id, &mirrors, last, sealed.bytes).await;
         }
@@ -166,16 +175,67 @@ pub async fn recover(pool: &Pool, scans: &[DriveScan]) -> Result<Recovered, Pool
     Ok(recovered)
 }
 
-/// Log segments in the order in which they were written, each with the mirrors that still name it.
-fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Vec<Mirror>> {
-    let mut found: BTreeMap<LogId, Vec<Mirror>> = BTreeMap::new();
+/// A log segment as the headers have it.
+#[derive(Default)]
+struct Found {
+    /// All mirrors that it was begun with.
+    begun: Vec<Mirror>,
+    /// Drives whose header names it.
+    named_by: Vec<DriveId>,
+}
+
+/// Log segments in the order in which they were written.
+fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Found> {
+    let mut segments: BTreeMap<LogId, Found> = BTreeMap::new();
     for scan in scans {
         for (id, mirrors) in &scan.logs {
-            let here = mirrors.iter().filter(|mirror| mirror.drive == scan.drive);
-            found.entry(*id).or_default().extend(here);
+            let found = segments.entry(*id).or_default();
+            found.begun.clone_from(mirrors);
+            found.named_by.push(scan.drive);
         }
     }
-    found
+    segments
+}
+
+impl Found {
+    /// The mirrors that still name it.
+    fn mirrors(&self) -> Vec<Mirror> {
+        self.begun.iter().filter(|mirror| self.named_by.contains(&mirror.drive)).copied().collect()
+    }
+
+    /// Whether a drive that was never away has the segment for something else. All headers stand before the first batch
+    /// is acknowledged, and the first one goes when no record counts any more: what is left of the segment was never
+    /// told to be begun, or to have been retired.
+    fn is_void(&self, pool: &Pool, scans: &[DriveScan]) -> bool {
+        let mut others = self.begun.iter().filter(|mirror| !self.named_by.contains(&mirror.drive));
+        others.any(|mirror| {
+            let drive = pool.drives.get(mirror.drive);
+            let is_whole = drive.is_ok_and(|drive| drive.is_healthy() && !drive.shared().is_rebuilding());
+            let scan = scans.iter().find(|scan| scan.drive == mirror.drive);
+            let slot = scan.and_then(|scan| scan.slots.get(mirror.segment as usize));
+            is_whole && slot.is_some_and(|slot| *slot != Slot::Damaged)
+        })
+    }
+}
+
+/// Makes what is left of a log segment a spare, so that the next start does not ask again.
+async fn give_up(pool: &Pool, scans: &mut [DriveScan], mirrors: &[Mirror]) {
+    for Mirror { drive, segment } in mirrors {
+        let Ok(handle) = pool.drives.get(*drive) else { continue };
+        let header = pool.header(*drive, *segment, Owner::Spare).encode();
+        let offset = segment::offset(*segment, pool.geometry.segment_bytes);
+        let is_told =
+            handle.is_healthy() && pool.write_page(handle, Area::Meta, header, offset).await.is_ok();
+        let scan = scans.iter_mut().find(|scan| scan.drive == *drive).filter(|_| is_told);
+        scan.into_iter().for_each(|scan| scan.slots[*segment as usize] = Slot::Spare);
+    }
+}
+
+impl Recovered {
+    /// Records that have to be applied again, as far as the log has been read.
+    fn wanted(&self) -> usize {
+        self.shards.values().map(|shard| shard.records.len()).sum()
+    }
 }
 
 impl ShardReplay {

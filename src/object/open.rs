@@ -166,7 +166,7 @@ pub async fn find(
         let segments = member.superblock.as_ref().map_or(0, |superblock| superblock.segments);
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
-    let recovered = replay::recover(&pool, &scans).await?;
+    let recovered = replay::recover(&pool, &mut scans).await?;
     shared.board.remember(assembly.scrubbed);
     let mirrors = (usize::from(pool.geometry.parity_chunks) + 1).min(pool.healthy().count());
     let is_thin = recovered.logs.iter().any(|(_, found)| found.len() < mirrors);

@@ -14,7 +14,7 @@ use basalt::drive::segment::{self, Header, Owner};
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use bytes::Bytes;
 
-use crate::harness::{CAPACITY, body, fresh_on_cores, paths, request, run, start, world};
+use crate::harness::{CAPACITY, body, fresh_on_cores, paths, request, run, start, until, world};
 
 /// A log segment that holds batches.
 struct Segment {
@@ -48,7 +48,7 @@ async fn cut_store(sim: &SimWorld, keys: u64, drives_fail: bool) -> (BTreeMap<St
 /// In the order in which they were written.
 fn segments(sim: &SimWorld, pool: PoolId, segment_bytes: u64) -> Vec<Segment> {
     let mut found: BTreeMap<LogId, Segment> = BTreeMap::new();
-    for path in paths(4).iter().map(|path| path.join("basalt.meta")) {
+    for path in sim.files().into_iter().filter(|path| path.ends_with("basalt.meta")) {
         for index in 0..(CAPACITY / segment_bytes) as u32 {
             let at = segment::offset(index, segment_bytes);
             let Ok(Header { owner: Owner::Log { id, .. }, .. }) = Header::decode(&sim.peek(&path, at, PAGE))
@@ -142,5 +142,59 @@ fn a_log_that_no_mirror_can_read_has_not_ended() {
         let server = start(&sim, &request(4, 2)).await.expect("one mirror can be read again");
         server.check(&model).await;
         server.stop().await;
+    });
+}
+
+/// A segment is retired on one mirror after the other, and not on one whose drive is away. What such a mirror still
+/// holds matters to nobody, so nobody has to be able to read it.
+#[test]
+fn a_retired_segment_that_a_drive_was_not_told_of_need_not_be_readable() {
+    run(async {
+        let sim = world(24, 3);
+        let request = request(3, 1);
+        let server = fresh_on_cores(&sim, &request, 1).await;
+        let mut model = BTreeMap::new();
+        for version in 0..24 {
+            let key = format!("k/{version:02}");
+            let body = body(&key, version, 3000);
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        }
+        let geometry = server.core().pool.geometry;
+        server.stop().await;
+        let old = segments(&sim, geometry.pool, geometry.segment_bytes).swap_remove(0);
+        let (stale, at) = &old.mirrors[1];
+        let drive = stale.parent().expect("a drive").to_path_buf();
+        let header = sim.peek(stale, *at, PAGE);
+        let Ok(Header { owner: Owner::Log { id, .. }, .. }) = Header::decode(&header) else {
+            panic!("a log segment")
+        };
+
+        sim.kill(&drive);
+        let server = start(&sim, &request).await.expect("it starts without one drive");
+        until("the segment to be retired", || server.shared.directory.get(id).is_none()).await;
+        server.stop().await;
+        sim.revive(&drive);
+        assert_eq!(sim.peek(stale, *at, PAGE), header, "the drive was not told");
+        let (offset, bytes) = old.batches[old.batches.len() / 2];
+        sim.latent_error(stale, at + offset..at + offset + bytes as u64);
+        let server = start(&sim, &request).await.expect("it starts with the drive that was away");
+        server.check(&model).await;
+        server.scrubbed().await;
+        server.stop().await;
+
+        // The drive counts as whole from now on. What it says of the segment is what a power cut leaves.
+        assert!(sim.peek(stale, *at, PAGE) != header, "the drive was told");
+        for damage in ["unreadable", "another"] {
+            sim.poke(stale, *at, &header);
+            match damage {
+                "unreadable" => sim.latent_error(stale, at + offset..at + offset + bytes as u64),
+                _ => sim.poke(stale, at + offset, &vec![0x5a; bytes]),
+            }
+            let server = start(&sim, &request).await.expect("it starts with a header that is out of date");
+            server.check(&model).await;
+            server.stop().await;
+            assert!(sim.peek(stale, *at, PAGE) != header, "the drive was told again");
+        }
     });
 }
