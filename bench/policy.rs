@@ -17,8 +17,8 @@ use basalt::codec::xml::ObjectOwnership;
 use basalt::iam::Caller;
 use basalt::iam::judge::Wish;
 use basalt::iam::rules::Rules;
-use basalt::object::identities::{Identities, IdentityChange};
-use basalt::object::settings::{BucketSettings, Policy};
+use basalt::object::registry::identities::{Identities, IdentityChange};
+use basalt::object::registry::settings::{BucketSettings, Policy};
 
 const ACCOUNT: &str = "111122223333";
 const CANONICAL: &str = "c0ffee";

@@ -15,9 +15,9 @@ use crate::base::limits::ADMIN_BUCKETS_MAX;
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::{Query, encode_component};
 use crate::codec::xml::Quota;
-use crate::object::buckets::Bucket;
 use crate::object::error::ObjectError;
-use crate::object::settings::Kind;
+use crate::object::registry::buckets::Bucket;
+use crate::object::registry::settings::Kind;
 use crate::object::store::Store;
 
 pub const PATH: &str = "/-/admin/v1/buckets";

@@ -2,7 +2,7 @@
 //!
 //! Every request that proves itself by a key may write the word, so it is written only when it would say
 //! something new: another service, or a time that is `KEY_USE_SECONDS` later. Otherwise cores only read it, and
-//! none takes it from another. What is durable lags behind (`object::identities`). Layout: `docs/FORMAT.md`.
+//! none takes it from another. What is durable lags behind (`object::registry::identities`). Layout: `docs/FORMAT.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

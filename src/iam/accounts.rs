@@ -10,7 +10,7 @@ use super::{IamError, Result, secret};
 use crate::base::limits::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::identity::{AccountValue, KeyValue};
-use crate::object::identities::{Account, Identities, IdentityChange};
+use crate::object::registry::identities::{Account, Identities, IdentityChange};
 use crate::object::shard::Shard;
 use crate::object::store::Store;
 

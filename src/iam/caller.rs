@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::catalog::keyuse::KeyUse;
 use crate::codec::policy::Asker;
-use crate::object::identities::{Account, Holder, Identities, User};
+use crate::object::registry::identities::{Account, Holder, Identities, User};
 
 #[derive(Clone, Debug)]
 pub enum Caller {

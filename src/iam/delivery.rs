@@ -14,8 +14,8 @@ use super::rules::Rules;
 use crate::base::time::Nanos;
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::{Action, Context, Key, Name, Values};
-use crate::object::buckets::Bucket;
-use crate::object::identities::Identities;
+use crate::object::registry::buckets::Bucket;
+use crate::object::registry::identities::Identities;
 use crate::upkeep::inventory::Order;
 
 /// Something that is to be written.

@@ -1,6 +1,6 @@
 //! Who is calling and what they may do.
 //!
-//! Accounts and users are records of the catalog (`object::identities`); here is how they are made and
+//! Accounts and users are records of the catalog (`object::registry::identities`); here is how they are made and
 //! changed (`accounts`, `users`), who a request comes from (`caller`), what an ACL says (`acl`), what a
 //! bucket lays down (`rules`), whom its policy names (`principals`), what the server itself may write
 //! (`delivery`), and the one place that decides (`judge`). Policies are `codec::policy`. Groups, roles, managed

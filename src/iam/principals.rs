@@ -5,7 +5,7 @@
 //! one has none of them. Document: "AWS JSON policy elements: Principal" (IAM User Guide).
 
 use crate::codec::policy::{Named, Policy, PolicyError, Principal, named, rename};
-use crate::object::identities::Identities;
+use crate::object::registry::identities::Identities;
 
 /// Why a policy cannot be kept.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::base::time::Nanos;
     use crate::catalog::identity::{AccountValue, UserValue};
-    use crate::object::identities::IdentityChange;
+    use crate::object::registry::identities::IdentityChange;
 
     const ONE: &str = "111122223333";
 

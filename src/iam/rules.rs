@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use crate::codec::policy::Policy;
 use crate::codec::xml::{Grant, LogTarget, ObjectOwnership, Payer, PublicAccessBlock};
-use crate::object::buckets::Bucket;
-use crate::object::identities::Identities;
-use crate::object::settings::BucketSettings;
+use crate::object::registry::buckets::Bucket;
+use crate::object::registry::identities::Identities;
+use crate::object::registry::settings::BucketSettings;
 
 /// What counts for a bucket.
 pub struct Rules {

@@ -19,8 +19,8 @@ use crate::codec::policy::{Action, Context, Key, Values};
 use crate::codec::xml::{
     Acl, AclOwner, Grant, Grantee, Group, ObjectOwnership, Permission, PublicAccessBlock,
 };
-use crate::object::identities::{Account, Identities, IdentityChange};
-use crate::object::settings::{BucketSettings, Policy};
+use crate::object::registry::identities::{Account, Identities, IdentityChange};
+use crate::object::registry::settings::{BucketSettings, Policy};
 
 const ONE: &str = "111111111111";
 const TWO: &str = "222222222222";

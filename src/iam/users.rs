@@ -16,7 +16,7 @@ use crate::base::limits::{
 use crate::catalog::identity::{AccountValue, KeyValue, UserValue};
 use crate::catalog::keyuse::KeyUse;
 use crate::codec::policy::Policy;
-use crate::object::identities::{Account, Holder, Identities, IdentityChange, User};
+use crate::object::registry::identities::{Account, Holder, Identities, IdentityChange, User};
 use crate::object::shard::Shard;
 use crate::object::store::Store;
 

@@ -123,7 +123,7 @@ impl From<LogError> for ObjectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::writer::back_to_pool;
+    use crate::object::content::writer::back_to_pool;
 
     #[test]
     fn what_the_pool_says_keeps_its_meaning_through_every_layer() {

@@ -15,17 +15,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::background::{Background, Duty, Foreman, Pulse};
-use super::board::Board;
-use super::buckets::BUCKET_SHARD;
-use super::cache::BodyCache;
+use super::content::cache::BodyCache;
 use super::core::{Bulletin, Common, Core, Job, Peers, Role};
 use super::error::ObjectError;
-use super::pace::Urgency;
-use super::pressure::Pressure;
+use super::registry::buckets::BUCKET_SHARD;
+use super::repair::board::Board;
+use super::repair::spots::Spots;
 use super::shard::Shard;
-use super::spots::Spots;
-use super::tend;
+use super::tending::background::{Background, Duty, Foreman, Pulse};
+use super::tending::pace::Urgency;
+use super::tending::pressure::Pressure;
+use super::tending::tend;
 use crate::base::budget::BufferBudget;
 use crate::base::ids::ShardId;
 use crate::base::limits::{

@@ -7,18 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::background::Foreman;
+use super::content::pins::Pins;
 use super::core::Bulletin;
+use super::decisions::events::Events;
+use super::decisions::keylock::KeyLocks;
 use super::error::ObjectError;
-use super::events::Events;
-use super::holdings::extent_of;
-use super::keylock::KeyLocks;
 use super::lifecycle::witness::Witness;
-use super::packs::Packs;
-use super::pins::Pins;
-use super::pressure::Pressure;
-use super::runs::ShardRuns;
-use super::usage::Ledger;
+use super::packing::packs::Packs;
+use super::registry::usage::Ledger;
+use super::repair::holdings::extent_of;
+use super::tending::background::Foreman;
+use super::tending::pressure::Pressure;
+use super::tending::runs::ShardRuns;
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::join::join_groups;
 use crate::base::limits::SPACE_MAPS_SAVED_AT_ONCE;

@@ -7,23 +7,23 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::amend::Amendment;
-use super::buckets::{BUCKET_SHARD, Bucket};
-use super::commit::BucketRef;
-use super::condition::Conditions;
+use super::content::deposit::Deposit;
 use super::core::Core;
-use super::deposit::Deposit;
+use super::decisions::amend::Amendment;
+use super::decisions::commit::BucketRef;
+use super::decisions::condition::Conditions;
+use super::decisions::events::{Cause, Origin};
+use super::decisions::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
+use super::decisions::uploads::{self, UploadRef};
+use super::decisions::versions::{self, Named};
 use super::error::ObjectError;
-use super::events::{Cause, Origin};
-use super::identities::{Decision, Identities};
 use super::lifecycle::witness::Listener;
-use super::list::{After, ListedVersion, Merge, Next, Placed, Row, ShardPage, ShardQuery};
 use super::meta::{Attached, Checksum, ChecksumAlgorithm, ChecksumKind, ETag, Headers};
-use super::settings::{Setting, SettingId};
+use super::registry::buckets::{BUCKET_SHARD, Bucket};
+use super::registry::identities::{Decision, Identities};
+use super::registry::settings::{Setting, SettingId};
+use super::registry::usage::Room;
 use super::shard::Shard;
-use super::uploads::{self, UploadRef};
-use super::usage::Room;
-use super::versions::{self, Named};
 use crate::base::ids::ShardId;
 use crate::base::limits::{HASH_STEP_BYTES_MAX, KEY_BYTES_MAX, PART_NUMBER_MAX, VERSIONS_TOLD_MAX};
 use crate::base::rest::Stint;
@@ -34,9 +34,9 @@ pub use crate::catalog::value::Initiator;
 use crate::catalog::value::{BucketValue, Listed, UploadValue};
 use crate::codec::xml::Quota;
 
-pub use super::commit::{Deleted, Deletion, Installed as Committed};
-pub use super::reader::{Object, ObjectStream};
-pub use super::writer::Writer;
+pub use super::content::reader::{Object, ObjectStream};
+pub use super::content::writer::Writer;
+pub use super::decisions::commit::{Deleted, Deletion, Installed as Committed};
 
 pub type Result<T> = std::result::Result<T, ObjectError>;
 

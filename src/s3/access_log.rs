@@ -416,7 +416,7 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::codec::xml::Logging;
-    use crate::object::settings::BucketSettings;
+    use crate::object::registry::settings::BucketSettings;
 
     fn target(prefix: &str, format: Option<LogKeyFormat>) -> Rc<LogTarget> {
         Rc::new(LogTarget { bucket: "logs".into(), prefix: prefix.into(), grants: vec![], format })

@@ -17,10 +17,10 @@ use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Configuration, Grant, Grantee, ObjectOwnership, XmlError};
 use crate::iam::acl::{GRANT_HEADERS, IMAGE_READER, Parties, canned, encode, is_public, parse_grantees};
 use crate::iam::rules::Rules;
-use crate::object::amend::Amendment;
-use crate::object::events::Cause;
+use crate::object::decisions::amend::Amendment;
+use crate::object::decisions::events::Cause;
 use crate::object::meta::Attached;
-use crate::object::settings::Setting;
+use crate::object::registry::settings::Setting;
 
 // ---- Of a bucket ----
 

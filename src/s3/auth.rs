@@ -17,7 +17,7 @@ use crate::codec::sigv4::{
     self, PayloadKind, RequestView, SERVICE, SigningKeyCache, Terms, Verified, payload_kind,
 };
 use crate::iam::Caller;
-use crate::object::identities::Identities;
+use crate::object::registry::identities::Identities;
 
 /// An access key and its secret.
 #[derive(Clone)]

@@ -20,7 +20,7 @@ use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
-use crate::object::settings::Setting;
+use crate::object::registry::settings::Setting;
 use crate::object::store::BucketInfo;
 
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");

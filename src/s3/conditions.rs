@@ -1,4 +1,4 @@
-//! Conditional headers: from HTTP to `object::condition`.
+//! Conditional headers: from HTTP to `object::decisions::condition`.
 //!
 //! Pure. Dates of RFC 9110 that cannot be read are ignored, as its section 13.1.3 asks; the time of
 //! a deletion is S3's own and is refused then, because ignoring it would delete. Entity tags are
@@ -13,7 +13,7 @@ use super::headers;
 use crate::base::time::Nanos;
 use crate::codec::date::{parse_http_date, parse_iso8601};
 use crate::codec::xml::DeleteObject;
-use crate::object::condition::{Conditions, TagMatch};
+use crate::object::decisions::condition::{Conditions, TagMatch};
 
 /// Of GetObject and HeadObject.
 pub(super) fn of_read(headers: &HeaderMap) -> Result<Conditions> {

@@ -31,8 +31,8 @@ use crate::codec::policy::Action;
 use crate::codec::uri::decode_path;
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
 use crate::iam::rules::Rules;
+use crate::object::decisions::events::Cause;
 use crate::object::error::ObjectError;
-use crate::object::events::Cause;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
 use crate::object::store::{Commit, Object, Writer};
 

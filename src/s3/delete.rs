@@ -17,7 +17,7 @@ use crate::base::join::join_all;
 use crate::base::limits::DELETES_AT_ONCE_MAX;
 use crate::base::rest::rest;
 use crate::codec::xml::{self as documents, DeleteObject, DeleteResult, DeletedObject, FailedDelete};
-use crate::object::events::Cause;
+use crate::object::decisions::events::Cause;
 use crate::object::store::{Deleted, Deletion};
 
 pub(super) async fn delete_object(call: Call<'_>) -> Result<Reply> {

@@ -2,7 +2,7 @@
 //!
 //! What is stored is obeyed by `upkeep::inventory`. The reports go to a bucket of the same account: a destination that
 //! is not there, or belongs to somebody else, is refused alike, so that nobody learns what others have. May use
-//! `codec::xml`, `object::settings`.
+//! `codec::xml`, `object::registry::settings`.
 
 use std::ops::Bound;
 
@@ -14,8 +14,8 @@ use super::route::Operation;
 use super::service::Call;
 use crate::base::limits::INVENTORIES_LISTED_MAX;
 use crate::codec::xml::{Configuration, Inventory, XmlWriter};
-use crate::object::buckets::Bucket;
-use crate::object::settings::{Kind, Setting, SettingId};
+use crate::object::registry::buckets::Bucket;
+use crate::object::registry::settings::{Kind, Setting, SettingId};
 
 pub(super) async fn inventory(operation: Operation, call: Call<'_>) -> Result<Reply> {
     let bucket = call.edge.store.settings(call.bucket)?;

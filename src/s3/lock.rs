@@ -17,8 +17,8 @@ use super::versions::asked_version;
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
 use crate::codec::xml::{self as documents, RetentionMode};
-use crate::object::amend::{Amendment, needs_lock};
-use crate::object::events::Origin;
+use crate::object::decisions::amend::{Amendment, needs_lock};
+use crate::object::decisions::events::Origin;
 use crate::object::meta::{Attached, Retention};
 
 const MODE: HeaderName = HeaderName::from_static("x-amz-object-lock-mode");

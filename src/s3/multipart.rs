@@ -28,7 +28,7 @@ use crate::codec::xml::{
     UploadEntry as UploadText, parse_complete_multipart_upload,
 };
 use crate::iam::Caller;
-use crate::object::events::Cause;
+use crate::object::decisions::events::Cause;
 use crate::object::meta::ETag;
 use crate::object::store::{
     Complete, Initiator, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,

@@ -13,7 +13,7 @@ use super::service::Call;
 use crate::base::join::join_all;
 use crate::codec::xml::{Notification, NotificationRule, TargetKind};
 use crate::iam::Caller;
-use crate::object::events::{Asked, Cause, Origin};
+use crate::object::decisions::events::{Asked, Cause, Origin};
 use crate::upkeep::notify::message;
 use crate::upkeep::notify::webhook::{self, Webhook};
 

@@ -2,7 +2,7 @@
 //!
 //! A policy is checked whole before it is stored, and what is stored is enforced from the moment of the
 //! answer on every core. It is kept with the ids of the users it names (`iam::principals`). May use `codec::policy`,
-//! `object::settings`.
+//! `object::registry::settings`.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -14,7 +14,7 @@ use crate::base::limits::POLICY_BYTES_MAX;
 use crate::codec::xml::XmlWriter;
 use crate::iam::acl::is_public;
 use crate::iam::principals::{self, Refused};
-use crate::object::settings::{self, Kind, Setting};
+use crate::object::registry::settings::{self, Kind, Setting};
 
 pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise()?;

@@ -34,8 +34,8 @@ use crate::codec::sigv4::{PayloadKind, SigningKey, Verified};
 use crate::codec::uri::encode_component;
 use crate::codec::xml::{Configuration, Tags, XmlWriter};
 use crate::iam::Caller;
-use crate::object::condition::Conditions;
-use crate::object::events::Cause;
+use crate::object::decisions::condition::Conditions;
+use crate::object::decisions::events::Cause;
 use crate::object::meta::ETag as Tag;
 use crate::object::store::{Commit, Committed, Writer};
 

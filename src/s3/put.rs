@@ -16,7 +16,7 @@ use super::versions::version_header;
 use super::{acl, conditions, headers, lock, tagging};
 use crate::base::limits::{INLINE_BYTES_MAX, PUT_BYTES_MAX};
 use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
-use crate::object::events::Cause;
+use crate::object::decisions::events::Cause;
 use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
 use crate::object::store::{Commit, Writer};
 

@@ -2,7 +2,7 @@
 //!
 //! A document is judged whole before anything is stored, so that what is stored is obeyed.
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
-//! `object::settings`.
+//! `object::registry::settings`.
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -20,7 +20,7 @@ use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Grantee, Lifecycle, Logging, Notification, ObjectOwnership, Payer,
     PublicAccessBlock, Tags, Website, check_tags,
 };
-use crate::object::settings::{BucketSettings, Kind, Setting};
+use crate::object::registry::settings::{BucketSettings, Kind, Setting};
 
 // ---- Reading ----
 

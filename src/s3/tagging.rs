@@ -1,7 +1,7 @@
 //! Tags of objects: as a header of the operations that make one, and as documents of their own.
 //!
 //! Tags are judged here, before anything is stored; they belong to a version and change without
-//! making a new one. May use `codec::{uri, xml}`, `object::amend`.
+//! making a new one. May use `codec::{uri, xml}`, `object::decisions::amend`.
 //! https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -14,8 +14,8 @@ use super::versions::{asked_version, version_header};
 use crate::base::limits::TAGS_MAX;
 use crate::codec::uri::{Pair, Query};
 use crate::codec::xml::{Configuration, Tags, check_tags};
-use crate::object::amend::Amendment;
-use crate::object::events::Cause;
+use crate::object::decisions::amend::Amendment;
+use crate::object::decisions::events::Cause;
 
 const TAGGING: &str = "x-amz-tagging";
 const COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");

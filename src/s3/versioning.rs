@@ -1,7 +1,7 @@
 //! Versioning and object lock of buckets: GetBucketVersioning, PutBucketVersioning,
 //! GetObjectLockConfiguration, PutObjectLockConfiguration, and what CreateBucket sets of them.
 //!
-//! May use `codec::xml`, `object::settings`. Whether the two go together is judged where settings are
+//! May use `codec::xml`, `object::registry::settings`. Whether the two go together is judged where settings are
 //! stored.
 
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,7 @@ use super::response::{Reply, empty, xml};
 use super::service::Call;
 use super::settings::digested_document;
 use crate::codec::xml::{Configuration, ObjectLock, Versioning, XmlWriter};
-use crate::object::settings::Setting;
+use crate::object::registry::settings::Setting;
 
 const LOCK_ENABLED: &str = "x-amz-bucket-object-lock-enabled";
 

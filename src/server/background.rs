@@ -8,8 +8,8 @@ use crate::io::buffer;
 use crate::io::runtime;
 use crate::io::topology;
 use crate::io::world::World;
-use crate::object::background;
 use crate::object::open::BackgroundSeed;
+use crate::object::tending::background;
 
 /// The whole life of the thread.
 pub fn run(facts: Facts, seed: BackgroundSeed, processors: &[usize]) {

@@ -26,11 +26,11 @@ use crate::catalog::value::{UploadValue, Version};
 use crate::codec::prefixes::outermost;
 use crate::codec::xml::{Lifecycle, LifecycleRule};
 use crate::object::core::Core;
+use crate::object::decisions::uploads::UploadRef;
 use crate::object::lifecycle::{Action, Day, Due, Facts, History, KeyRange, Subject, Tally, abort};
 use crate::object::open::Running;
-use crate::object::pace::{GivenUp, Pace, Urgency};
-use crate::object::settings::BucketSettings;
-use crate::object::uploads::UploadRef;
+use crate::object::registry::settings::BucketSettings;
+use crate::object::tending::pace::{GivenUp, Pace, Urgency};
 
 /// Starts it on the one core that does it for all. `day` is how long a day of a rule is.
 pub fn start(running: &mut Running, day: Day) {

@@ -20,8 +20,8 @@ pub mod uses;
 
 use std::time::Duration;
 
-use crate::object::buckets::BUCKET_SHARD;
 use crate::object::open::{Running, Shared};
+use crate::object::registry::buckets::BUCKET_SHARD;
 
 /// Starts what every core does beside serving: repairs of what its readers found, and what belongs to the
 /// identities where they are decided.

@@ -1,9 +1,9 @@
 //! How fast background work that nobody waits for may go: a bound in bytes a second, and at most half of the time.
 //!
-//! Jobs of data cores have a pace of their own (`object::pace`): they run at full speed while there are no clients,
-//! because a client may soon wait for their result. Nobody ever waits for a scrub. Resting as long as each step took
-//! makes it yield: when clients keep the drives busy, each step takes longer, and so does the pause after it. While a
-//! drive is being rebuilt or evacuated the bound in bytes is higher.
+//! Jobs of data cores have a pace of their own (`object::tending::pace`): they run at full speed while there are no
+//! clients, because a client may soon wait for their result. Nobody ever waits for a scrub. Resting as long as each
+//! step took makes it yield: when clients keep the drives busy, each step takes longer, and so does the pause after it.
+//! While a drive is being rebuilt or evacuated the bound in bytes is higher.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use super::pace::Pace;
 use crate::base::ids::ShardId;
 use crate::object::core::Core;
 use crate::object::error::ObjectError;
-use crate::object::holdings::Holding;
-use crate::object::spots::Spot;
+use crate::object::repair::holdings::Holding;
+use crate::object::repair::spots::Spot;
 use crate::pool::mend::{self, Mended};
 
 /// Repairs what readers of this core found, until the server stops.

@@ -15,10 +15,10 @@ use basalt::base::metrics::JobKind;
 use basalt::drive::device::Area;
 use basalt::io::buffer::AlignedBuf;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
+use basalt::object::content::pins::Held;
 use basalt::object::core::Core;
 use basalt::object::error::ObjectError;
-use basalt::object::pace::{Pace, Urgency};
-use basalt::object::pins::Held;
+use basalt::object::tending::pace::{Pace, Urgency};
 
 use crate::harness::{body, fresh_on_cores, paths, request, run, start_on_cores, world};
 

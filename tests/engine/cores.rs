@@ -13,7 +13,7 @@ use basalt::base::limits::CORE_QUEUE_MAX;
 use basalt::codec::xml::Versioning;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::error::ObjectError;
-use basalt::object::settings::Setting;
+use basalt::object::registry::settings::Setting;
 use basalt::object::store::Store;
 use basalt::upkeep::readmit::readmit;
 use bytes::Bytes;
@@ -136,7 +136,7 @@ fn no_core_writes_into_a_bucket_that_another_core_deletes() {
 }
 
 /// Reads a piece of an object through a store; the rest is to come.
-async fn begin(store: &Store, key: &str) -> (basalt::object::reader::ObjectStream, Vec<u8>) {
+async fn begin(store: &Store, key: &str) -> (basalt::object::content::reader::ObjectStream, Vec<u8>) {
     let object = store.open(BUCKET, key).await.expect("it is there");
     let size = object.meta().size;
     let mut stream = object.stream(0..size);

@@ -11,7 +11,7 @@ use basalt::base::ids::ShardId;
 use basalt::catalog::event::{EventKind, EventValue};
 use basalt::codec::xml::{Notification, NotificationRule, TargetKind, Versioning};
 use basalt::object::error::ObjectError;
-use basalt::object::settings::Setting;
+use basalt::object::registry::settings::Setting;
 use basalt::object::shard::Shard;
 use bytes::Bytes;
 

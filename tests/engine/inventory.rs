@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basalt::codec::xml::{Inventory, Quota, Versioning};
-use basalt::object::commit::BucketRef;
+use basalt::object::decisions::commit::BucketRef;
 use basalt::object::error::ObjectError;
-use basalt::object::settings::Setting;
+use basalt::object::registry::settings::Setting;
 use basalt::object::store::{ListEntry, ListQuery};
 use basalt::upkeep::inventory::{Admits, Failure, report_one};
 
@@ -172,7 +172,7 @@ fn a_report_that_fails_leaves_nothing_and_the_next_start_makes_it() {
         let server = start(&sim, &request(4, 2)).await.expect("the same pool");
         let settings = server.store().settings(BUCKET).expect("the bucket").settings.clone();
         assert!(settings.inventories.contains_key("i") && settings.inventory_runs["i"].whole.is_none());
-        let quota = basalt::object::settings::Kind::Quota;
+        let quota = basalt::object::registry::settings::Kind::Quota;
         server.store().remove_setting(LISTS, quota).await.expect("no quota");
         report(&server, inventory(false, None), 200).await.expect("a report");
         assert_eq!(lists(&server).await.iter().map(Vec::len).sum::<usize>(), 600);

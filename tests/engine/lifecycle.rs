@@ -14,9 +14,9 @@ use basalt::catalog::key;
 use basalt::codec::xml::{
     Expiration, Lifecycle, LifecycleFilter, LifecycleRule, NoncurrentExpiration, Versioning,
 };
-use basalt::object::commit::BucketRef;
+use basalt::object::decisions::commit::BucketRef;
 use basalt::object::lifecycle::{Day, Due, KeyRange, Tally};
-use basalt::object::settings::{Kind, Setting};
+use basalt::object::registry::settings::{Kind, Setting};
 use basalt::object::store::{Deletion, VersionEntry, VersionInfo, VersionQuery};
 use basalt::upkeep::lifecycle::{pass, subjects};
 use bytes::Bytes;

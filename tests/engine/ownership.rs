@@ -15,7 +15,7 @@ use basalt::catalog::key;
 use basalt::drive::bitmap::Bitmap;
 use basalt::drive::segment;
 use basalt::io::sim::SimWorld;
-use basalt::object::holdings::extent_of;
+use basalt::object::repair::holdings::extent_of;
 use basalt::object::shard::Shard;
 use basalt::pool::extent::Address;
 use basalt::pool::segments::Slot;

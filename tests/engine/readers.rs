@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use basalt::object::content::reader::ObjectStream;
 use basalt::object::meta::ETag;
-use basalt::object::reader::ObjectStream;
 use basalt::object::store::{Complete, NewUpload, PartClaim};
 use bytes::Bytes;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use basalt::base::limits::PAGE;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::error::ObjectError;
-use basalt::object::holdings::Holding;
+use basalt::object::repair::holdings::Holding;
 use basalt::pool::format::Request;
 use basalt::pool::segments::Slot;
 use bytes::Bytes;

@@ -5,7 +5,7 @@
 
 use basalt::codec::xml::{ObjectLock, ObjectOwnership, Tags, Versioning};
 use basalt::object::error::ObjectError;
-use basalt::object::settings::{BucketSettings, Kind, Setting};
+use basalt::object::registry::settings::{BucketSettings, Kind, Setting};
 
 use crate::harness::{BUCKET, Chance, Server, fresh_on, request, run, start, world};
 

@@ -13,9 +13,9 @@ use basalt::base::metrics::JobKind;
 use basalt::catalog::key;
 use basalt::catalog::value::{PackValue, Storage, Version};
 use basalt::io::sim::{Fault, OpKind};
-use basalt::object::compact;
 use basalt::object::error::ObjectError;
 use basalt::object::open::Running;
+use basalt::object::packing::compact;
 
 use bytes::Bytes;
 

@@ -19,7 +19,7 @@ use basalt::io::sim::SimWorld;
 use basalt::object::error::ObjectError;
 use basalt::object::lifecycle::Day;
 use basalt::object::meta::ETag;
-use basalt::object::settings::Setting;
+use basalt::object::registry::settings::Setting;
 use basalt::object::store::{Commit, Complete, NewUpload, PartClaim};
 use basalt::pool::format::Request;
 use basalt::upkeep::Patience;

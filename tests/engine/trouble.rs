@@ -15,7 +15,7 @@ use basalt::base::limits::PAGE;
 use basalt::base::metrics::DriveState;
 use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::error::ObjectError;
-use basalt::object::holdings::chunks_least;
+use basalt::object::repair::holdings::chunks_least;
 use basalt::pool::format::Request;
 use basalt::upkeep::readmit::readmit;
 

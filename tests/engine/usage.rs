@@ -11,7 +11,7 @@ use basalt::catalog::usage::Usage;
 use basalt::codec::xml::{Quota, Versioning};
 use basalt::object::error::ObjectError;
 use basalt::object::meta::ETag;
-use basalt::object::settings::{Kind, Setting};
+use basalt::object::registry::settings::{Kind, Setting};
 use basalt::object::store::{
     Complete, Deletion, NewUpload, PartClaim, UploadEntry, UploadQuery, VersionEntry, VersionQuery,
 };

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use basalt::codec::xml::Versioning;
 use basalt::io::sim::SimWorld;
 use basalt::object::error::ObjectError;
-use basalt::object::settings::Setting;
+use basalt::object::registry::settings::Setting;
 use basalt::object::store::{
     Deletion, ListEntry, ListQuery, VersionEntry, VersionInfo, VersionPage, VersionQuery,
 };

@@ -22,15 +22,15 @@ use crate::base::time::Nanos;
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::value::Version;
 use crate::codec::xml::{Expiration, LifecycleRule};
-use crate::object::buckets::Bucket;
-use crate::object::commit::{BucketRef, Deletion};
+use crate::object::decisions::commit::{BucketRef, Deletion};
+use crate::object::decisions::events::{Cause, Origin};
+use crate::object::decisions::retention;
+use crate::object::decisions::uploads::UploadRef;
+use crate::object::decisions::versions;
 use crate::object::error::ObjectError;
-use crate::object::events::{Cause, Origin};
-use crate::object::retention;
-use crate::object::settings::BucketSettings;
+use crate::object::registry::buckets::Bucket;
+use crate::object::registry::settings::BucketSettings;
 use crate::object::shard::{Shard, damaged};
-use crate::object::uploads::UploadRef;
-use crate::object::versions;
 
 /// Keys from the first, inclusive, to the second, exclusive.
 pub type KeyRange = (Vec<u8>, Vec<u8>);

@@ -1,7 +1,7 @@
 //! Tells the edge of a core what lifecycle removes there, in memory only.
 //!
 //! This is for access logs, which are best effort: no removal waits for its listener, and each is told once, when it is
-//! durable. What must not be lost is an event in the record itself (`object::events`).
+//! durable. What must not be lost is an event in the record itself (`object::decisions::events`).
 
 use std::cell::RefCell;
 use std::rc::Rc;

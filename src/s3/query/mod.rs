@@ -28,7 +28,7 @@ use crate::codec::sigv4::RequestView;
 use crate::iam::judge::Wish;
 use crate::iam::{Caller, IamError};
 use crate::object::error::ObjectError;
-use crate::object::identities::Account;
+use crate::object::registry::identities::Account;
 use answer::Answer;
 use form::Form;
 

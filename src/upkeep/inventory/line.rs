@@ -8,7 +8,7 @@ use super::Order;
 use crate::catalog::value::Version;
 use crate::codec::date::iso8601_ms;
 use crate::codec::uri::encode_path_into;
-use crate::object::versions;
+use crate::object::decisions::versions;
 
 /// A version and its place.
 pub struct Listed<'v> {
@@ -101,7 +101,7 @@ mod tests {
     use crate::base::time::Nanos;
     use crate::catalog::value::Storage;
     use crate::codec::xml::Inventory;
-    use crate::object::commit::BucketRef;
+    use crate::object::decisions::commit::BucketRef;
     use crate::object::meta::{ETag, ObjectMeta};
 
     fn order(all_versions: bool, fields: &[&str]) -> Order {

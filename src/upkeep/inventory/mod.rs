@@ -24,13 +24,13 @@ use crate::base::rest::Stint;
 use crate::base::time::Nanos;
 use crate::catalog::log::Log;
 use crate::codec::xml::{Inventory, InventoryRun};
-use crate::object::buckets::BUCKET_SHARD;
-use crate::object::commit::BucketRef;
 use crate::object::core::Core;
+use crate::object::decisions::commit::BucketRef;
 use crate::object::error::ObjectError;
 use crate::object::lifecycle::Day;
 use crate::object::open::Running;
-use crate::object::settings::Setting;
+use crate::object::registry::buckets::BUCKET_SHARD;
+use crate::object::registry::settings::Setting;
 
 /// A report that is to be written.
 #[derive(Clone, Debug)]

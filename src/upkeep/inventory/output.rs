@@ -11,9 +11,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::base::limits::INVENTORY_STEP_BYTES;
-use crate::object::commit::BucketRef;
+use crate::object::content::deposit::Deposit;
 use crate::object::core::Core;
-use crate::object::deposit::Deposit;
+use crate::object::decisions::commit::BucketRef;
 use crate::object::error::ObjectError;
 use crate::object::meta::{Attached, Headers};
 use crate::object::store::{Committed, Writer};

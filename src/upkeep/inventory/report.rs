@@ -18,11 +18,11 @@ use crate::base::limits::INVENTORY_FILES_MAX;
 use crate::base::metrics::JobKind;
 use crate::catalog::key;
 use crate::catalog::value::Version;
-use crate::object::commit::Deletion;
 use crate::object::core::Core;
+use crate::object::decisions::commit::Deletion;
 use crate::object::lifecycle::KeyRange;
-use crate::object::pace::{GivenUp, Pace, Urgency};
 use crate::object::shard::damaged;
+use crate::object::tending::pace::{GivenUp, Pace, Urgency};
 use crate::upkeep::ask::ask;
 
 /// Writes the report of an order.

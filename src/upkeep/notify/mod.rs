@@ -1,9 +1,10 @@
 //! Notifications: delivering events to webhooks, at least once, and in order per key.
 //!
-//! Shards hold the events (`object::events`). One background core delivers for the whole server. It has a watcher for
-//! each shard, which is woken by the shard's bell, asks the shard for which targets events wait, and runs one `Queue`
-//! per target and shard, which delivers one event after the other. So a target that is down or slow holds up no other.
-//! May use `object::core`; the only part of the server that opens connections, with hyper over tokio's sockets.
+//! Shards hold the events (`object::decisions::events`). One background core delivers for the whole server. It has a
+//! watcher for each shard, which is woken by the shard's bell, asks the shard for which targets events wait, and runs
+//! one `Queue` per target and shard, which delivers one event after the other. So a target that is down or slow holds
+//! up no other. May use `object::core`; the only part of the server that opens connections, with hyper over tokio's
+//! sockets.
 //!
 //! Invariants: an event is deleted only after its target has taken it, or when its target discards. Everything ends
 //! with the background core, even in the middle of a request, and what was not deleted by then is delivered again.

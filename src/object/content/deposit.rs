@@ -1,0 +1,39 @@
+//! An object that this server itself makes: bytes in, a durable object with ETag and checksum out.
+//!
+//! A `Writer` with the digests that every object has; access logs and inventories are written through it. Nothing is
+//! there before `commit`, and one that is dropped leaves nothing behind. Hashing takes time, so whoever writes gives
+//! pieces of a bounded size, on a background core.
+
+use bytes::Bytes;
+
+use crate::codec::checksum::{ChecksumAlgorithm, Digests};
+use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag, Headers};
+use crate::object::store::{Commit, Committed, Result, Writer};
+
+pub struct Deposit {
+    writer: Writer,
+    digests: Digests,
+}
+
+impl Deposit {
+    pub fn new(writer: Writer) -> Deposit {
+        Deposit { writer, digests: Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme)) }
+    }
+
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.digests.update(&bytes);
+        self.writer.write(bytes).await
+    }
+
+    pub async fn commit(self, headers: Headers, attached: Attached) -> Result<Committed> {
+        let values = self.digests.finish();
+        let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
+        let checksum = values.checksum.map(|found| Checksum {
+            algorithm: found.algorithm(),
+            kind: ChecksumKind::FullObject,
+            value: found.bytes().to_vec(),
+            parts: 0,
+        });
+        self.writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
+    }
+}
