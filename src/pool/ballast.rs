@@ -124,7 +124,7 @@ impl Pool {
 
     /// Takes back what drives let go, as far as there is room, and what they do not hold yet.
     pub async fn restock(&self) {
-        for drive in self.healthy() {
+        for drive in self.in_service() {
             let table = self.table(drive.id());
             for piece in (0..PIECES).filter(|piece| !table.ballast.has(*piece)) {
                 if !self.hold(drive, piece).await {
@@ -165,7 +165,7 @@ impl Pool {
 
     /// Whether what is to be durable would find fewer drives in service with such a table than it needs.
     fn too_few(&self, suits: impl Fn(&SegmentTable) -> bool) -> bool {
-        let suitable = self.healthy().filter(|drive| suits(self.table(drive.id()))).count();
+        let suitable = self.in_service().filter(|drive| suits(self.table(drive.id()))).count();
         self.mirrors_min().is_ok_and(|needed| suitable < needed)
     }
 }

@@ -186,7 +186,9 @@ async fn window_at(
 fn is_beyond_hope(core: &Core, mirrors: &[Mirror]) -> bool {
     let pool = &core.pool;
     !pool.is_beyond_reading()
-        && mirrors.iter().all(|mirror| pool.drives.is_healthy(mirror.drive) || pool.is_given_up(mirror.drive))
+        && mirrors
+            .iter()
+            .all(|mirror| pool.drives.is_in_service(mirror.drive) || pool.is_given_up(mirror.drive))
 }
 
 /// Adds the small object of a record, if it carries one, to its shard's pile.
