@@ -1,0 +1,172 @@
+//! Which records a log takes while segments for it are short.
+//!
+//! Whatever is committed takes room in the log, and only emptying old segments (packing) gives room back, which commits
+//! records itself. So what adds bytes stops first, then what gives space back, and what packing commits never does:
+//!
+//! | what is known ([`Admission`], [`Fill`]) | adds bytes | gives space back | packing |
+//! |---|---|---|---|
+//! | two more segments may be begun, and can be | taken | taken | taken |
+//! | the supply is scarce or denied, or one more may be begun | waits | taken | taken |
+//! | none may be begun beside those there are | waits | waits | taken |
+//! | emptying is stuck, and the log half full, the supply scarce or the reserve spent | refused | taken | taken |
+//! | emptying is stuck, and none may be begun | refused | refused | taken |
+//! | the file systems are full (`Pool::is_short`) | refused | as above | taken |
+//!
+//! With the supply denied even a batch that was taken is refused whole (`log`), as long as nothing of it was written.
+//! Invariant: whoever waits is woken by every change that may let it in (`relieve`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::pool::Pool;
+
+/// What becomes of a record that asks to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Taken,
+    /// Until a segment is emptied.
+    Waits,
+    Refused,
+}
+
+/// Whether a next segment could be begun, when that was last tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Supply {
+    #[default]
+    Ample,
+    /// None, or only one of those that are kept for a core without any.
+    Scarce,
+    /// Not even one of those, and the core has none.
+    Denied,
+}
+
+/// How many segments of one log hold records, of those that may.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    pub live: usize,
+    pub max: usize,
+}
+
+impl Fill {
+    /// Whether fewer segments than that may be begun.
+    fn lacks(self, segments: usize) -> bool {
+        self.live + segments > self.max
+    }
+}
+
+/// What one log knows of the room for it.
+pub struct Admission {
+    pool: Rc<Pool>,
+    supply: Cell<Supply>,
+    /// The reserve of the drives, their last segments, was needed and has not come back.
+    is_spent: Cell<bool>,
+    /// The oldest segment could not be emptied when that was last tried.
+    is_stuck: Cell<bool>,
+    relieved: Notify,
+}
+
+impl Admission {
+    pub fn new(pool: Rc<Pool>) -> Self {
+        let is_spent = pool.is_spent();
+        Admission {
+            pool,
+            supply: Cell::default(),
+            is_spent: Cell::new(is_spent),
+            // Where it may be so, nothing is added before the oldest segment was tried.
+            is_stuck: Cell::new(is_spent),
+            relieved: Notify::new(),
+        }
+    }
+
+    /// For a record that adds bytes to the store.
+    pub fn adding(&self, fill: Fill) -> Verdict {
+        match () {
+            () if self.is_full(fill) => Verdict::Refused,
+            () if self.lacks_two(fill) => Verdict::Waits,
+            () => Verdict::Taken,
+        }
+    }
+
+    /// For a record that gives space back. The last segment is for those that packing commits: without room for them
+    /// nothing is ever emptied.
+    pub fn freeing(&self, fill: Fill) -> Verdict {
+        match () {
+            () if !fill.lacks(1) => Verdict::Taken,
+            () if self.is_stuck.get() => Verdict::Refused,
+            () => Verdict::Waits,
+        }
+    }
+
+    /// Whether records that add bytes are refused.
+    pub fn is_full(&self, fill: Fill) -> bool {
+        let is_crammed = || self.is_spent.get() || self.lacks_two(fill) || self.wants_retiring(fill);
+        self.pool.is_short() || self.is_stuck.get() && is_crammed()
+    }
+
+    /// Whether the oldest segments should be emptied: half of those there may be hold records, or
+    /// there are no more.
+    pub fn wants_retiring(&self, fill: Fill) -> bool {
+        fill.live > fill.max / 2 || self.is_scarce()
+    }
+
+    /// Whether little is left before records that add bytes have to wait.
+    pub fn is_crowded(&self, fill: Fill) -> bool {
+        fill.live > fill.max * 3 / 4 || self.is_scarce() || self.is_stuck.get()
+    }
+
+    /// Whether there was no segment at all to be begun, and is no room for another one yet.
+    pub fn is_at_last(&self) -> bool {
+        self.supply() != Supply::Ample && self.is_spent.get()
+    }
+
+    fn lacks_two(&self, fill: Fill) -> bool {
+        self.is_scarce() || fill.lacks(2)
+    }
+
+    /// Whether no segment could be begun, or only with room that is kept for what gives space back.
+    fn is_scarce(&self) -> bool {
+        self.supply() != Supply::Ample || self.pool.is_short()
+    }
+
+    // ---- What is found out ----
+
+    pub fn supply(&self) -> Supply {
+        self.supply.get()
+    }
+
+    /// What whoever tried to begin a segment found; what it was before.
+    pub fn set_supply(&self, supply: Supply) -> Supply {
+        let before = self.supply.replace(supply);
+        if supply == Supply::Ample {
+            self.relieve();
+        }
+        before
+    }
+
+    /// Whether the oldest segment could be emptied, as whoever tried it found.
+    pub fn set_stuck(&self, is_stuck: bool) {
+        self.is_stuck.set(is_stuck);
+        self.relieve();
+    }
+
+    /// Looks whether the reserve of the drives was needed, or has come back.
+    pub fn look_at_reserve(&self) {
+        let is_spent = self.pool.is_spent();
+        if self.is_spent.replace(is_spent) != is_spent {
+            self.relieve();
+        }
+    }
+
+    /// Wakes whoever waits: something may be taken now, or never will be.
+    pub fn relieve(&self) {
+        self.relieved.notify_waiters();
+    }
+
+    /// Hears of whatever changes from this call on.
+    pub fn relieved(&self) -> Notified<'_> {
+        self.relieved.notified()
+    }
+}
