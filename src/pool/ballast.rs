@@ -154,19 +154,13 @@ impl Pool {
 
     /// Whether too few drives have room beyond what is kept for the system: what adds bytes is refused then.
     pub fn is_short(&self) -> bool {
-        self.too_few(|table| !table.ballast.is_short())
+        self.has_enough(|table| !table.ballast.is_short()) == Ok(false)
     }
 
     /// The same of the segments that are kept: when the last of them were needed, nothing is added before the log can
     /// be emptied as usual, or each start on full drives would find less.
     pub fn is_spent(&self) -> bool {
-        self.too_few(SegmentTable::is_whole)
-    }
-
-    /// Whether what is to be durable would find fewer drives in service with such a table than it needs.
-    fn too_few(&self, suits: impl Fn(&SegmentTable) -> bool) -> bool {
-        let suitable = self.in_service().filter(|drive| suits(self.table(drive.id()))).count();
-        self.mirrors_min().is_ok_and(|needed| suitable < needed)
+        self.has_enough(SegmentTable::is_whole) == Ok(false)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::ballast::Share;
 use crate::pool::error::PoolError;
-use crate::pool::segments::{Claim, Slot};
+use crate::pool::segments::{Claim, SegmentTable, Slot};
 
 pub type Mirrors = Arc<[Mirror]>;
 
@@ -72,8 +72,7 @@ impl Logs {
 
     /// Whether a log segment could be begun on as many drives as is safe.
     pub fn has_room(&self) -> bool {
-        let roomy = self.pool.in_service().filter(|drive| self.pool.table(drive.id()).takes_log()).count();
-        self.pool.mirrors_min().is_ok_and(|needed| roomy >= needed)
+        self.pool.has_enough(SegmentTable::takes_log) == Ok(true)
     }
 
     /// A new log segment on as many drives as are needed, ready to be written behind its header. `at_last` is for

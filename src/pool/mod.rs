@@ -79,6 +79,13 @@ impl Pool {
         Ok(usize::from(self.geometry.data_chunks) + self.margin()?)
     }
 
+    /// Whether enough drives in service have room of some kind for mirrors of what is to be durable; an error when none
+    /// is safe, however much room there is.
+    fn has_enough(&self, has_room: impl Fn(&SegmentTable) -> bool) -> Result<bool, PoolError> {
+        let roomy = self.in_service().filter(|drive| has_room(self.table(drive.id()))).count();
+        Ok(roomy >= self.mirrors_min()?)
+    }
+
     /// Drives that may be written.
     pub fn in_service(&self) -> impl Iterator<Item = &Rc<Drive>> {
         self.drives.iter().filter(|drive| drive.is_in_service())
