@@ -201,17 +201,17 @@ impl Log {
 
     /// Whether records that add bytes are refused.
     pub fn is_full(&self) -> bool {
-        self.admission.is_full(self.fill())
+        self.admission.known().is_full(self.fill())
     }
 
     /// Whether the oldest segments should be emptied.
     pub fn wants_retiring(&self) -> bool {
-        self.admission.wants_retiring(self.fill())
+        self.admission.known().wants_retiring(self.fill())
     }
 
     /// Whether little is left before records that add bytes have to wait.
     pub fn is_crowded(&self) -> bool {
-        self.admission.is_crowded(self.fill())
+        self.admission.known().is_crowded(self.fill())
     }
 
     /// What the log knows of the room for it.
