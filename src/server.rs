@@ -25,7 +25,7 @@ use crate::admin::credentials::{self, CredentialsError, Established};
 use crate::admin::notify;
 use crate::admin::progress::Progress;
 use crate::base::limits::{ACCEPT_QUEUE_MAX, MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, SPACE_MAPS_SHARE};
-use crate::base::metrics::{DriveState, RecoveryMetrics};
+use crate::base::metrics::RecoveryMetrics;
 use crate::base::time::Nanos;
 use crate::catalog::identity::KeyValue;
 use crate::config::{Config, Cores, CredentialsChoice};
@@ -213,7 +213,7 @@ fn root_key(root: &credentials::Credentials) -> KeyValue {
 fn describe(opening: &Opening, started: Instant) {
     let geometry = &opening.shared.geometry;
     let (data, parity) = (geometry.data_chunks, geometry.parity_chunks);
-    let missing = opening.shared.members.iter().filter(|m| m.state != DriveState::Healthy).count();
+    let missing = opening.shared.members.iter().filter(|m| !m.condition.is_in_service()).count();
     let what = if opening.assembly.fresh { "formatted a new pool" } else { "found the pool" };
     tracing::info!(pool = %geometry.pool, drives = geometry.drives, missing, "{what}: {data}+{parity}");
     match parity {

@@ -5,24 +5,27 @@
 //! in order and those who wait are told. When a mirror fails, its drive is latched and the batch is
 //! written again to a new segment on other drives before anybody is told. When no safe set of
 //! drives is left the log stops for good, so that a batch nobody was told about can never be
-//! followed by one that was acknowledged. When its segments run out, records that add bytes wait for
-//! one, and are refused while none can be emptied: what is left is for records that give space back.
+//! followed by one that was acknowledged. When its segments run out, records wait or are refused by
+//! what they are for (`admission`); `next` has the next segment ready.
+
+mod next;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::admission::{Admission, Fill, Verdict};
 use super::batch::{Batch, Failed, Outcome};
 use super::record::{Operation, Sequence};
+use super::unreadable::Unreadable;
 use super::value::LogPosition;
 use crate::base::ids::{LogId, ShardId};
-use crate::base::limits::{BATCH_BYTES, LOG_LOST_SECONDS, LOG_SEGMENTS_RETIRING, PAGE};
+use crate::base::limits::{BATCH_BYTES, LOG_SEGMENTS_RETIRING, PAGE};
 use crate::base::metrics::LogCounters;
-use crate::drive::device::DriveError;
 use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
@@ -85,52 +88,14 @@ pub struct Log {
     room: Notify,
     prepare: Notify,
     ready: Notify,
-    /// No segment could be created when one was last tried.
-    scarce: Cell<bool>,
-    /// Not even one of those that are kept for a core without any could be had when it was last tried.
-    denied: Cell<bool>,
-    /// The last room of the drives was needed and has not come back.
-    spent: Cell<bool>,
-    /// The oldest segment could not be emptied when it was last tried.
-    stuck: Cell<bool>,
-    relieved: Notify,
+    admission: Admission,
     /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
     weak: RefCell<BTreeSet<LogId>>,
-    /// Segments of which something could not be read when they were to be emptied.
-    unreadable: RefCell<BTreeMap<LogId, Silence>>,
+    pub unreadable: Unreadable,
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
     pub counters: LogCounters,
-}
-
-/// Reads that failed, one after the other. After a long pause it begins anew: nobody knows what would have been read
-/// meanwhile, and a drive that stalls twice is no drive that is lost.
-struct Silence {
-    since: tokio::time::Instant,
-    last: tokio::time::Instant,
-}
-
-impl Silence {
-    fn new() -> Self {
-        let now = tokio::time::Instant::now();
-        Silence { since: now, last: now }
-    }
-
-    fn is_broken(&self) -> bool {
-        self.last.elapsed() > Duration::from_secs(LOG_LOST_SECONDS)
-    }
-
-    fn note(&mut self) {
-        if self.is_broken() {
-            *self = Silence::new();
-        }
-        self.last = tokio::time::Instant::now();
-    }
-
-    fn lasts(&self) -> Duration {
-        if self.is_broken() { Duration::ZERO } else { self.since.elapsed() }
-    }
 }
 
 struct Current {
@@ -148,8 +113,7 @@ impl Log {
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
         let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
         Rc::new(Log {
-            spent: Cell::default(),
-            stuck: Cell::default(),
+            admission: Admission::new(pool.clone()),
             pool,
             logs,
             stream,
@@ -167,11 +131,8 @@ impl Log {
             room: Notify::new(),
             prepare: Notify::new(),
             ready: Notify::new(),
-            scarce: Cell::default(),
-            denied: Cell::default(),
-            relieved: Notify::new(),
             weak: RefCell::default(),
-            unreadable: RefCell::default(),
+            unreadable: Unreadable::default(),
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
@@ -212,89 +173,50 @@ impl Log {
 
     /// Asked before a record that adds bytes to the store: returns when the log has room for such.
     pub async fn admit(&self) -> Result<(), LogError> {
+        self.admitted(Admission::adding).await
+    }
+
+    /// The same for a record that gives space back.
+    pub async fn admit_freeing(&self) -> Result<(), LogError> {
+        self.admitted(Admission::freeing).await
+    }
+
+    async fn admitted(&self, verdict: impl Fn(&Admission, Fill) -> Verdict) -> Result<(), LogError> {
         loop {
-            let relieved = self.relieved.notified();
+            let relieved = self.admission.relieved();
             if self.stopped.get() {
                 return Err(LogError::Stopped);
             }
-            if self.is_full() {
-                return Err(LogError::Full);
+            match verdict(&self.admission, self.fill()) {
+                Verdict::Taken => return Ok(()),
+                Verdict::Refused => return Err(LogError::Full),
+                Verdict::Waits => relieved.await,
             }
-            if !self.lacks(2) {
-                return Ok(());
-            }
-            relieved.await;
         }
     }
 
-    /// The same for a record that gives space back. The last segment is for those that packing commits:
-    /// without room for them nothing is ever emptied.
-    pub async fn admit_freeing(&self) -> Result<(), LogError> {
-        loop {
-            let relieved = self.relieved.notified();
-            if self.stopped.get() {
-                return Err(LogError::Stopped);
-            }
-            if self.live_segments() < self.segments_max {
-                return Ok(());
-            }
-            if self.stuck.get() {
-                return Err(LogError::Full);
-            }
-            relieved.await;
-        }
+    fn fill(&self) -> Fill {
+        Fill { live: self.live_segments(), max: self.segments_max }
     }
 
     /// Whether records that add bytes are refused.
     pub fn is_full(&self) -> bool {
-        let is_crammed = || self.spent.get() || self.lacks(2) || self.wants_retiring();
-        self.pool.is_short() || self.stuck.get() && is_crammed()
+        self.admission.known().is_full(self.fill())
     }
 
-    /// Whether fewer segments than that can still be begun.
-    fn lacks(&self, segments: usize) -> bool {
-        self.is_scarce() || self.live_segments() + segments > self.segments_max
-    }
-
-    /// Whether no segment could be begun, or only with room that is kept for what gives space back.
-    fn is_scarce(&self) -> bool {
-        self.scarce.get() || self.pool.is_short()
-    }
-
-    /// Whether the oldest segments should be emptied: half of those there may be hold records, or
-    /// there are no more.
+    /// Whether the oldest segments should be emptied.
     pub fn wants_retiring(&self) -> bool {
-        self.live_segments() > self.segments_max / 2 || self.is_scarce()
-    }
-
-    /// What is free is known from here on. Where the last room of the drives may be spent, nothing is added before the
-    /// oldest segment was tried.
-    pub fn begin(&self) {
-        self.look_at_reserve();
-        self.stuck.set(self.spent.get());
-    }
-
-    /// Looks whether the last room of the drives was needed, or has come back.
-    pub fn look_at_reserve(&self) {
-        if self.spent.replace(self.pool.is_spent()) != self.spent.get() {
-            self.relieved.notify_waiters();
-        }
-    }
-
-    /// Whether there was no segment at all to be begun, and is no room for another one yet.
-    pub fn is_at_last(&self) -> bool {
-        self.scarce.get() && self.spent.get()
+        self.admission.known().wants_retiring(self.fill())
     }
 
     /// Whether little is left before records that add bytes have to wait.
     pub fn is_crowded(&self) -> bool {
-        self.live_segments() > self.segments_max * 3 / 4 || self.is_scarce() || self.stuck.get()
+        self.admission.known().is_crowded(self.fill())
     }
 
-    /// Whether the oldest segment could be emptied, as whoever tried it found.
-    pub fn set_stuck(&self, stuck: bool) {
-        self.stuck.set(stuck);
-        self.relieved.notify_waiters();
+    /// What the log knows of the room for it.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Everything that was pushed before this call is durable and applied when it returns.
@@ -470,105 +392,6 @@ impl Log {
         self.sealed.borrow_mut().push(sealed);
     }
 
-    /// Waits until a segment may be used: packing gives segments back when there are too many.
-    async fn next_segment(&self, full_is_bearable: bool) -> Result<(LogId, Mirrors), PoolError> {
-        loop {
-            let prepared = self.prepared.borrow_mut().take();
-            if let Some((id, mirrors)) = prepared {
-                self.prepare.notify_one();
-                if mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
-                    return Ok((id, mirrors));
-                }
-                self.logs.retire(id).await;
-                continue;
-            }
-            self.pool.mirrors()?;
-            if full_is_bearable && self.denied.get() {
-                return Err(PoolError::Full);
-            }
-            self.prepare.notify_one();
-            self.ready.notified().await;
-        }
-    }
-
-    /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
-    pub async fn prepare_segments(self: Rc<Self>) {
-        let mut failures = 0;
-        while !self.stopped.get() && !self.finishing.get() {
-            if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
-                let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
-                match self.create_next(has_none).await {
-                    Ok((next, at_last)) => {
-                        *self.prepared.borrow_mut() = Some(next);
-                        self.denied.set(false);
-                        self.look_at_reserve();
-                        self.set_scarce(at_last);
-                        failures = 0;
-                    }
-                    // The drive that failed is latched by now, so the next try goes to others.
-                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
-                        tracing::warn!(%error, "a log segment is begun again on other drives");
-                        failures += 1;
-                        continue;
-                    }
-                    // A drive failed under it: the others have room, and nobody is to be told that there is none.
-                    Err(error) if self.pool.failed() > failed => {
-                        tracing::debug!(%error, "a drive failed under a new log segment");
-                        continue;
-                    }
-                    Err(error) => {
-                        // Who waits for a segment where there is none at all is not refused before the last try.
-                        let is_full =
-                            matches!(error, PoolError::Full | PoolError::Drive(DriveError::Full(_)));
-                        self.denied.set(has_none && is_full);
-                        if !self.scarce.replace(true) {
-                            tracing::warn!(%error, "no new log segment now");
-                        }
-                        self.pause().await;
-                    }
-                }
-                self.ready.notify_one();
-                continue;
-            }
-            if self.scarce.get() && self.prepared.borrow().is_some() {
-                self.set_scarce(!self.logs.has_room());
-                self.pause().await;
-                continue;
-            }
-            self.prepare.notified().await;
-        }
-    }
-
-    fn set_scarce(&self, scarce: bool) {
-        self.scarce.set(scarce);
-        if !scarce {
-            self.relieved.notify_waiters();
-        }
-    }
-
-    /// One out of what is kept for that, where there is no other and the core `has_none`; whether it was so.
-    async fn create_next(&self, has_none: bool) -> Result<((LogId, Mirrors), bool), PoolError> {
-        match self.create_segment(false).await {
-            Err(PoolError::Full) if has_none => Ok((self.create_segment(true).await?, true)),
-            created => Ok((created?, false)),
-        }
-    }
-
-    async fn create_segment(&self, at_last: bool) -> Result<(LogId, Mirrors), PoolError> {
-        let number = self.created.get() + 1;
-        let id = log_id(self.pool.epoch, self.stream, number);
-        let created = self.logs.create(id, at_last).await;
-        // No header has the number of a segment that found no room, however often that was tried.
-        if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
-            self.created.set(number);
-        }
-        Ok((id, created?))
-    }
-
-    async fn pause(&self) {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-
     /// Segments that hold records, the current one included.
     pub fn live_segments(&self) -> usize {
         self.sealed.borrow().len() + usize::from(self.current.borrow().is_some())
@@ -603,17 +426,6 @@ impl Log {
         self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
     }
 
-    /// Something of a full segment cannot be read.
-    pub fn note_unreadable(&self, id: LogId) {
-        let mut unreadable = self.unreadable.borrow_mut();
-        unreadable.entry(id).or_insert_with(Silence::new).note();
-    }
-
-    /// For how long nobody could read something of a full segment, whenever it was tried.
-    pub fn unreadable_for(&self, id: LogId) -> Duration {
-        self.unreadable.borrow().get(&id).map(Silence::lasts).unwrap_or_default()
-    }
-
     /// Ends the current segment if `is_weak` says so of its mirrors: only full ones can be emptied. A batch that is
     /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
     /// segment there may be stays: what empties the others is committed to it.
@@ -634,24 +446,14 @@ impl Log {
         }
     }
 
-    /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
-    pub async fn drop_prepared(&self, is_weak: impl Fn(&Mirrors) -> bool) {
-        let is_weak = self.prepared.borrow().as_ref().is_some_and(|(_, mirrors)| is_weak(mirrors));
-        let dropped = if is_weak { self.prepared.borrow_mut().take() } else { None };
-        if let Some((id, _)) = dropped {
-            self.logs.retire(id).await;
-            self.prepare.notify_one();
-        }
-    }
-
     /// Nothing in the segment matters any more: its space may be used again.
     pub async fn retire(&self, id: LogId) {
         self.logs.retire(id).await;
         self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
-        self.unreadable.borrow_mut().remove(&id);
+        self.unreadable.forget(id);
         self.counters.segments_live.set(self.live_segments() as u64);
         self.prepare.notify_one();
-        self.relieved.notify_waiters();
+        self.admission.relieve();
     }
 
     /// Stopped or closed: upkeep ends.
@@ -662,7 +464,7 @@ impl Log {
     /// Returns when `is_over`.
     pub async fn over(&self) {
         loop {
-            let relieved = self.relieved.notified();
+            let relieved = self.admission.relieved();
             if self.is_over() {
                 return;
             }
@@ -677,7 +479,7 @@ impl Log {
     /// Upkeep is to end; what it has begun may still commit.
     pub fn close(&self) {
         self.closing.set(true);
-        self.relieved.notify_waiters();
+        self.admission.relieve();
     }
 
     /// No more records are expected: the writer ends when all are written.
@@ -695,14 +497,8 @@ impl Log {
             lost.outcome.settle(Err(Failed::Lost));
         }
         self.room.notify_waiters();
-        self.relieved.notify_waiters();
+        self.admission.relieve();
     }
-}
-
-/// `epoch << 32 | stream << 24 | number`.
-fn log_id(epoch: u32, stream: u8, number: u32) -> LogId {
-    assert!(number < 1 << 24, "an epoch fits its log segments");
-    LogId(u64::from(epoch) << 32 | u64::from(stream) << 24 | u64::from(number))
 }
 
 /// The buffer again, once no write holds it; a write that was abandoned still may.
@@ -712,25 +508,4 @@ fn reclaim(shared: Arc<AlignedBuf>) -> AlignedBuf {
         copy.copy_from_slice(&held);
         copy
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn two_stalls_long_apart_are_no_loss() {
-        let lost = Duration::from_secs(LOG_LOST_SECONDS);
-        let mut silence = Silence::new();
-        for _ in 0..3 {
-            tokio::time::advance(lost / 2).await;
-            silence.note();
-        }
-        assert!(silence.lasts() >= lost);
-        tokio::time::advance(lost * 2).await;
-        assert_eq!(silence.lasts(), Duration::ZERO);
-        silence.note();
-        tokio::time::advance(lost / 2).await;
-        assert_eq!(silence.lasts(), lost / 2);
-    }
 }

@@ -15,6 +15,8 @@ pub mod event;
 pub mod directory;
 pub mod record;
 pub mod batch;
+pub mod admission;
+pub mod unreadable;
 pub mod log;
 pub mod replay;
 

@@ -205,7 +205,7 @@ impl Found {
         let mut others = self.begun.iter().filter(|mirror| !self.mirrors.contains(mirror));
         others.any(|mirror| {
             let drive = pool.drives.get(mirror.drive);
-            let is_whole = drive.is_ok_and(|drive| drive.is_healthy() && !drive.shared().is_rebuilding());
+            let is_whole = drive.is_ok_and(|drive| drive.condition().is_proven());
             let scan = scans.iter().find(|scan| scan.drive == mirror.drive);
             let slot = scan.and_then(|scan| scan.slots.get(mirror.segment as usize));
             is_whole && slot.is_some_and(|slot| *slot != Slot::Damaged)
@@ -220,7 +220,7 @@ async fn give_up(pool: &Pool, scans: &mut [DriveScan], mirrors: &[Mirror]) {
         let header = pool.header(*drive, *segment, Owner::Spare).encode();
         let offset = segment::offset(*segment, pool.geometry.segment_bytes);
         let is_told =
-            handle.is_healthy() && pool.write_page(handle, Area::Meta, header, offset).await.is_ok();
+            handle.is_in_service() && pool.write_page(handle, Area::Meta, header, offset).await.is_ok();
         let scan = scans.iter_mut().find(|scan| scan.drive == *drive).filter(|_| is_told);
         scan.into_iter().for_each(|scan| scan.slots[*segment as usize] = Slot::Spare);
     }

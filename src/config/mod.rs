@@ -138,7 +138,7 @@ impl Config {
         let options = match options.config.clone() {
             Some(path) => {
                 let file = read_file(&path)?;
-                options.or(file)
+                options.with_fallback(file)
             }
             None => options,
         };

@@ -1,7 +1,7 @@
 //! What a person may say: the command line, the `BASALT_*` environment and the TOML file.
 //!
 //! `ServeOptions` is all three at once: clap fills it from flags and, where a flag is absent, from the
-//! environment; serde fills the same struct from a file; `or` lays one over the other. Every value is
+//! environment; serde fills the same struct from a file; `with_fallback` lays one over the other. Every value is
 //! optional here; defaults and checks belong to `resolve`. This is the only place of the program that
 //! reads the environment, and it does so through clap alone.
 //!
@@ -347,42 +347,42 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// These values, and `other`'s where nothing was said here.
-    pub fn or(self, other: ServeOptions) -> ServeOptions {
+    /// These values, and those of `lower` where nothing was said here. Each is named, so that none is forgotten.
+    pub fn with_fallback(self, lower: ServeOptions) -> ServeOptions {
         ServeOptions {
-            drives: first_said(self.drives, other.drives),
-            config: self.config.or(other.config),
-            parity: self.parity.or(other.parity),
-            capacity: self.capacity.or(other.capacity),
-            adopt: self.adopt.or(other.adopt),
-            shards: self.shards.or(other.shards),
-            scrub_days: self.scrub_days.or(other.scrub_days),
-            lifecycle_day: self.lifecycle_day.or(other.lifecycle_day),
-            evacuate_minutes: self.evacuate_minutes.or(other.evacuate_minutes),
-            io: self.io.or(other.io),
-            listen: self.listen.or(other.listen),
-            region: self.region.or(other.region),
-            domain: first_said(self.domain, other.domain),
-            website_domain: first_said(self.website_domain, other.website_domain),
-            access_log_seconds: self.access_log_seconds.or(other.access_log_seconds),
-            connections_max: self.connections_max.or(other.connections_max),
-            header_timeout: self.header_timeout.or(other.header_timeout),
-            idle_timeout: self.idle_timeout.or(other.idle_timeout),
-            drain_seconds: self.drain_seconds.or(other.drain_seconds),
-            memory: self.memory.or(other.memory),
-            read_cache: self.read_cache.or(other.read_cache),
-            cores: self.cores.or(other.cores),
-            access_key: self.access_key.or(other.access_key),
-            secret_key: self.secret_key.or(other.secret_key),
-            credentials: self.credentials.or(other.credentials),
-            new_buckets: self.new_buckets.or(other.new_buckets),
-            bucket_metrics: self.bucket_metrics.or(other.bucket_metrics),
-            webhook: first_said(self.webhook, other.webhook),
-            webhook_ca: self.webhook_ca.or(other.webhook_ca),
-            webhook_queue: self.webhook_queue.or(other.webhook_queue),
-            log: self.log.or(other.log),
-            log_format: self.log_format.or(other.log_format),
-            notify_socket: self.notify_socket.or(other.notify_socket),
+            drives: first_said(self.drives, lower.drives),
+            config: self.config.or(lower.config),
+            parity: self.parity.or(lower.parity),
+            capacity: self.capacity.or(lower.capacity),
+            adopt: self.adopt.or(lower.adopt),
+            shards: self.shards.or(lower.shards),
+            scrub_days: self.scrub_days.or(lower.scrub_days),
+            lifecycle_day: self.lifecycle_day.or(lower.lifecycle_day),
+            evacuate_minutes: self.evacuate_minutes.or(lower.evacuate_minutes),
+            io: self.io.or(lower.io),
+            listen: self.listen.or(lower.listen),
+            region: self.region.or(lower.region),
+            domain: first_said(self.domain, lower.domain),
+            website_domain: first_said(self.website_domain, lower.website_domain),
+            access_log_seconds: self.access_log_seconds.or(lower.access_log_seconds),
+            connections_max: self.connections_max.or(lower.connections_max),
+            header_timeout: self.header_timeout.or(lower.header_timeout),
+            idle_timeout: self.idle_timeout.or(lower.idle_timeout),
+            drain_seconds: self.drain_seconds.or(lower.drain_seconds),
+            memory: self.memory.or(lower.memory),
+            read_cache: self.read_cache.or(lower.read_cache),
+            cores: self.cores.or(lower.cores),
+            access_key: self.access_key.or(lower.access_key),
+            secret_key: self.secret_key.or(lower.secret_key),
+            credentials: self.credentials.or(lower.credentials),
+            new_buckets: self.new_buckets.or(lower.new_buckets),
+            bucket_metrics: self.bucket_metrics.or(lower.bucket_metrics),
+            webhook: first_said(self.webhook, lower.webhook),
+            webhook_ca: self.webhook_ca.or(lower.webhook_ca),
+            webhook_queue: self.webhook_queue.or(lower.webhook_queue),
+            log: self.log.or(lower.log),
+            log_format: self.log_format.or(lower.log_format),
+            notify_socket: self.notify_socket.or(lower.notify_socket),
         }
     }
 }

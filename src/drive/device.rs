@@ -1,15 +1,15 @@
-//! A drive as the layers above use it: read, write, flush, and the latch.
+//! A drive as the layers above use it: read, write, flush.
 //!
 //! Owns [`Drive`] (one core's handles on one drive), [`DriveShared`] (the little that all cores must agree
-//! on: its state), [`Drives`] (all of a pool, found by id) and [`DriveSet`]. Uses `io` and the figures of
-//! `base::metrics`. A directory drive is two files with one address space; a block device is opened twice.
+//! on: its condition and its faults), [`Drives`] (all of a pool, found by id) and [`DriveSet`]. Uses `io` and the
+//! figures of `base::metrics`. A directory drive is two files with one address space; a block device is opened twice.
+//! What the drive is good for, and how that changes, is `health`: here it is asked, and told of failed writes.
 //!
 //! Invariants: a failed write or flush latches the drive for all cores, and from then on no write or flush
 //! succeeds until an operator readmits it; a full drive is not a failed one; a single failed read never latches; an
 //! address of a drive the pool does not have is an error, not a panic, because it may come from a drive. A flush
 //! covers exactly the writes that were complete when it was asked for: callers that come while one is under way share
-//! the next one. A drive is *doubtful* while it is in service and does not hold what was written to it
-//! (`upkeep::doubt` decides): it is written and mended, and asked last.
+//! the next one.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
@@ -26,7 +26,8 @@ use tokio::time::Instant;
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
-use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, Evacuation, IoCounters};
+use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::drive::health::{Condition, Health};
 use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
 use crate::io::disk::File;
@@ -53,23 +54,11 @@ pub enum DriveError {
 /// What all cores know of one drive.
 #[derive(Debug)]
 pub struct DriveShared {
-    id: DriveId,
-    path: String,
-    state: AtomicU8,
-    cause: ArcSwapOption<String>,
-    /// In service, and not yet known to hold all that it should.
-    rebuilding: AtomicBool,
-    /// In service, and known not to hold what was written to it; and whether that was ever so since the start.
-    doubtful: AtomicBool,
-    was_doubtful: AtomicBool,
-    /// Superblocks and headers that were not what was written, and how many of them a full scrub has answered for.
-    suspicions: AtomicU64,
-    cleared: AtomicU64,
+    pub health: Health,
     /// What tells it from any other drive with its place.
     uuid: ArcSwapOption<u128>,
     /// Blocks that were not what was written, of all cores.
     wrong: AtomicU64,
-    evacuation: AtomicU8,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
 }
@@ -104,51 +93,30 @@ struct Flushes {
 
 impl DriveShared {
     /// `path` is how the operator knows the drive.
-    pub fn new(id: DriveId, path: impl Into<String>, state: DriveState) -> Arc<Self> {
+    pub fn new(id: DriveId, path: impl Into<String>, condition: Condition) -> Arc<Self> {
         Arc::new(DriveShared {
-            id,
-            path: path.into(),
-            state: AtomicU8::new(state as u8),
-            cause: ArcSwapOption::empty(),
-            rebuilding: AtomicBool::new(false),
-            doubtful: AtomicBool::new(false),
-            was_doubtful: AtomicBool::new(false),
-            suspicions: AtomicU64::new(0),
-            cleared: AtomicU64::new(0),
+            health: Health::new(id, path, condition),
             uuid: ArcSwapOption::empty(),
             wrong: AtomicU64::new(0),
-            evacuation: AtomicU8::new(Evacuation::None as u8),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         })
     }
 
     pub fn id(&self) -> DriveId {
-        self.id
+        self.health.id()
     }
 
     pub fn path(&self) -> &str {
-        &self.path
+        self.health.path()
+    }
+
+    pub fn condition(&self) -> Condition {
+        self.health.condition()
     }
 
     pub fn state(&self) -> DriveState {
-        let state = self.state.load(Ordering::Acquire);
-        DriveState::ALL.into_iter().find(|known| *known as u8 == state).unwrap_or(DriveState::Missing)
-    }
-
-    /// Why it was latched.
-    pub fn cause(&self) -> Option<Arc<String>> {
-        self.cause.load_full()
-    }
-
-    /// Whether what it held before must still be checked or written again: it came back, or stands in for a
-    /// drive that was lost, and no full scrub has passed since.
-    pub fn is_rebuilding(&self) -> bool {
-        self.rebuilding.load(Ordering::Acquire)
-    }
-
-    pub fn set_rebuilding(&self, rebuilding: bool) {
-        self.rebuilding.store(rebuilding, Ordering::Release);
+        self.condition().state()
     }
 
     /// What its superblock calls it, as the start found it.
@@ -161,125 +129,14 @@ impl DriveShared {
         self.uuid.load().as_deref().copied()
     }
 
-    /// Whether it is in service and does not hold what was written to it.
-    pub fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Acquire)
-    }
-
-    /// From here on it is asked last, and counts as lost for what was stored before, until a scrub has mended it.
-    pub fn doubt(&self, cause: &str) {
-        self.set_rebuilding(true);
-        self.was_doubtful.store(true, Ordering::Release);
-        self.cause.store(Some(Arc::new(cause.to_owned())));
-        if !self.doubtful.swap(true, Ordering::AcqRel) {
-            tracing::error!(
-                drive = %self.id, path = %self.path, cause,
-                "drive is doubtful: it does not hold what was written to it. A full scrub begins and writes anew what \
-                 can be restored; when it happens again replace the drive: start with an empty one in its place and \
-                 --adopt"
-            );
-        }
-    }
-
-    /// Whether it was doubted before and is trusted again.
-    pub fn was_doubtful(&self) -> bool {
-        self.was_doubtful.load(Ordering::Acquire) && !self.is_doubtful()
-    }
-
-    /// A superblock or a header was not what was written: no doubt yet, since one may be bad luck, but not forgotten
-    /// when it is written again.
-    pub fn suspect(&self, count: usize) {
-        self.suspicions.fetch_add(count as u64, Ordering::AcqRel);
-    }
-
-    /// How often it was suspected since the start.
-    pub fn suspicions(&self) -> u64 {
-        self.suspicions.load(Ordering::Acquire)
-    }
-
-    /// What was suspected up to this count is proven right: all of the drive was looked at since.
-    pub fn clear(&self, suspicions: u64) {
-        self.cleared.fetch_max(suspicions, Ordering::AcqRel);
-    }
-
-    /// Whether it may lack what was written to it: something that stands all over it was wrong, or it came back, and no
-    /// full scrub has answered for it since.
-    pub fn is_suspected(&self) -> bool {
-        self.is_rebuilding() || self.suspicions() > self.cleared.load(Ordering::Acquire)
-    }
-
-    /// Everything on it is right again, as far as it can be. A drive that is out says why it is out, and stays as it
-    /// is.
-    pub fn trust(&self) {
-        if self.state() == DriveState::Healthy && self.doubtful.swap(false, Ordering::AcqRel) {
-            self.cause.store(None);
-            tracing::warn!(drive = %self.id, path = %self.path, "drive holds again what was written to it");
-        }
-    }
-
     /// Blocks that were not what was written, and reads that failed.
     pub fn wrong_reads(&self) -> u64 {
         self.wrong.load(Ordering::Relaxed) + self.read_errors.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody waits for the drive any more: what stands on it is written anew on the others.
-    pub fn evacuation(&self) -> Evacuation {
-        let evacuation = self.evacuation.load(Ordering::Acquire);
-        Evacuation::ALL.into_iter().find(|known| *known as u8 == evacuation).unwrap_or_default()
-    }
-
-    pub fn set_evacuation(&self, evacuation: Evacuation) {
-        self.evacuation.store(evacuation as u8, Ordering::Release);
-    }
-
     /// Failed reads and failed writes or flushes, of all cores.
     pub fn errors(&self) -> (u64, u64) {
         (self.read_errors.load(Ordering::Relaxed), self.write_errors.load(Ordering::Relaxed))
-    }
-
-    /// The drive is not there after all: neither written nor read from now on. Says so once, for all cores.
-    pub fn lose(&self, cause: &str) {
-        if self.state.swap(DriveState::Missing as u8, Ordering::AcqRel) == DriveState::Missing as u8 {
-            return;
-        }
-        self.cause.store(Some(Arc::new(cause.to_owned())));
-        tracing::error!(
-            drive = %self.id, path = %self.path, cause,
-            "drive cannot be opened and counts as missing: start again when it can, or with an empty drive in its place \
-             and --adopt"
-        );
-    }
-
-    /// Puts a latched drive back into service; what it held is doubtful until a scrub has passed. False when
-    /// it was not latched.
-    pub fn readmit(&self) -> bool {
-        if self.state() != DriveState::Latched {
-            return false;
-        }
-        self.set_rebuilding(true);
-        self.doubtful.store(false, Ordering::Release);
-        let (latched, healthy) = (DriveState::Latched as u8, DriveState::Healthy as u8);
-        let change = self.state.compare_exchange(latched, healthy, Ordering::AcqRel, Ordering::Acquire);
-        if change.is_ok() {
-            self.cause.store(None);
-            tracing::warn!(drive = %self.id, path = %self.path, "drive readmitted");
-        }
-        change.is_ok()
-    }
-
-    /// Takes the drive out of service for writes. Says so once.
-    pub fn latch(&self, cause: &str) {
-        let (healthy, latched) = (DriveState::Healthy as u8, DriveState::Latched as u8);
-        let change = self.state.compare_exchange(healthy, latched, Ordering::AcqRel, Ordering::Acquire);
-        if change.is_ok() {
-            self.cause.store(Some(Arc::new(cause.to_owned())));
-            tracing::error!(
-                drive = %self.id, path = %self.path, cause,
-                "drive latched: no more writes to it. When it works again: basalt drive readmit {}; if not, start with \
-                 an empty drive in its place and --adopt",
-                self.id
-            );
-        }
     }
 }
 
@@ -291,35 +148,43 @@ impl Drive {
 
     /// A drive that belongs to the pool and is not there.
     pub fn missing(shared: Arc<DriveShared>) -> Rc<Self> {
-        assert_eq!(shared.state(), DriveState::Missing);
+        assert!(shared.condition().is_missing());
         Rc::new(Self::with(shared, None))
     }
 
     fn with(shared: Arc<DriveShared>, files: Option<Files>) -> Self {
-        assert!(usize::from(shared.id.0) < POOL_DRIVES_MAX);
+        assert!(usize::from(shared.id().0) < POOL_DRIVES_MAX);
         Drive { shared, files, flushes: Flushes::default(), counters: DriveCounters::default() }
     }
 
     pub fn id(&self) -> DriveId {
-        self.shared.id
+        self.shared.id()
     }
 
     pub fn shared(&self) -> &Arc<DriveShared> {
         &self.shared
     }
 
+    pub fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    pub fn condition(&self) -> Condition {
+        self.shared.condition()
+    }
+
     pub fn state(&self) -> DriveState {
-        self.shared.state()
+        self.condition().state()
     }
 
     /// Neither latched nor missing: it may be written.
-    pub fn is_healthy(&self) -> bool {
-        self.state() == DriveState::Healthy
+    pub fn is_in_service(&self) -> bool {
+        self.condition().is_in_service()
     }
 
     /// In service, and not known to hold anything else than was written to it.
     pub fn is_trusted(&self) -> bool {
-        self.is_healthy() && !self.shared.is_doubtful()
+        self.condition().is_trusted()
     }
 
     /// For what no method here does: allocation, zeroing, size. `None` for a missing drive.
@@ -334,12 +199,13 @@ impl Drive {
     /// This core's figures; capacity and use are the caller's to fill in.
     pub fn metrics(&self) -> DriveMetrics {
         let figures = self.counters.snapshot(self.id().0, self.shared.path());
+        let condition = self.condition();
         DriveMetrics {
-            state: self.state(),
-            cause: self.shared.cause().map(|cause| cause.to_string()).unwrap_or_default(),
-            rebuilding: self.shared.is_rebuilding(),
-            doubtful: self.is_healthy() && self.shared.is_doubtful(),
-            evacuation: self.shared.evacuation(),
+            state: condition.state(),
+            cause: self.health().cause().map(|cause| cause.to_string()).unwrap_or_default(),
+            rebuilding: condition.is_rebuilding(),
+            doubtful: condition.is_in_service() && condition.is_doubtful(),
+            evacuation: condition.evacuation(),
             ..figures
         }
     }
@@ -352,7 +218,7 @@ impl Drive {
 
     /// Fills `buf` from `offset`. Tried on a latched drive too.
     pub async fn read(&self, area: Area, buf: AlignedBuf, offset: u64) -> Result<AlignedBuf, DriveError> {
-        let file = self.file(area).filter(|_| self.state() != DriveState::Missing);
+        let file = self.file(area).filter(|_| !self.condition().is_missing());
         let file = file.ok_or(DriveError::Out(self.id()))?;
         let bytes = buf.len() as u64;
         let (result, buf) =
@@ -424,9 +290,9 @@ impl Drive {
     /// Latches a drive whose files were deleted under it. They take writes as before, and are gone when the server
     /// stops.
     pub fn latch_if_deleted(&self) {
-        let Some(files) = self.files.as_ref().filter(|_| self.is_healthy()) else { return };
+        let Some(files) = self.files.as_ref().filter(|_| self.is_in_service()) else { return };
         if [&files.meta, &files.data].into_iter().any(|file| file.is_unlinked().unwrap_or(true)) {
-            self.shared.latch("its files were deleted");
+            self.health().latch("its files were deleted");
         }
     }
 
@@ -453,20 +319,20 @@ impl Drive {
     }
 
     fn writable(&self, area: Area) -> Result<&File, DriveError> {
-        self.file(area).filter(|_| self.is_healthy()).ok_or(DriveError::Out(self.id()))
+        self.file(area).filter(|_| self.is_in_service()).ok_or(DriveError::Out(self.id()))
     }
 
     /// What a finished write or flush means. Success is worth nothing on a drive latched meanwhile: what
     /// it wrote may not become durable any more.
     fn settle(&self, operation: &'static str, result: io::Result<()>) -> Result<(), DriveError> {
         match result {
-            Ok(()) if self.is_healthy() => Ok(()),
+            Ok(()) if self.is_in_service() => Ok(()),
             Ok(()) => Err(DriveError::Out(self.id())),
             // A flush that finds no room has lost writes that were reported complete: that is a failure.
             Err(error) if is_full(&error) && operation != "flush" => Err(DriveError::Full(self.id())),
             Err(error) => {
                 self.shared.write_errors.fetch_add(1, Ordering::Relaxed);
-                self.shared.latch(&format!("{operation}: {error}"));
+                self.health().latch(&format!("{operation}: {error}"));
                 Err(self.failed(operation, &error))
             }
         }
@@ -543,8 +409,8 @@ impl Drives {
         self.0.is_empty()
     }
 
-    pub fn is_healthy(&self, id: DriveId) -> bool {
-        self.get(id).is_ok_and(|drive| drive.is_healthy())
+    pub fn is_in_service(&self, id: DriveId) -> bool {
+        self.get(id).is_ok_and(|drive| drive.is_in_service())
     }
 
     pub fn is_trusted(&self, id: DriveId) -> bool {
@@ -553,7 +419,7 @@ impl Drives {
 
     /// Drives that are latched or missing.
     pub fn out(&self) -> DriveSet {
-        self.iter().filter(|drive| !drive.is_healthy()).map(|drive| drive.id()).collect()
+        self.iter().filter(|drive| !drive.is_in_service()).map(|drive| drive.id()).collect()
     }
 
     /// Flushes every drive of the set, at the same time. Answers those whose flush failed, with the reason.
@@ -628,20 +494,7 @@ mod tests {
     }
 
     fn shared() -> Arc<DriveShared> {
-        DriveShared::new(DriveId(0), "/d", DriveState::Healthy)
-    }
-
-    #[test]
-    fn doubt_ends_when_a_drive_is_mended_and_not_while_it_is_out() {
-        let shared = shared();
-        shared.doubt("headers");
-        assert!(shared.is_doubtful() && shared.is_rebuilding() && !shared.was_doubtful());
-        shared.trust();
-        assert_eq!((shared.is_doubtful(), shared.was_doubtful(), shared.cause()), (false, true, None));
-        shared.doubt("headers");
-        shared.latch("a write failed");
-        shared.trust();
-        assert_eq!(shared.cause().as_deref().map(String::as_str), Some("a write failed"));
+        DriveShared::new(DriveId(0), "/d", Condition::WHOLE)
     }
 
     /// One core's handles.
@@ -671,7 +524,7 @@ mod tests {
             sim.inject("/d", OpKind::Write, 0, Fault::Fail(libc::EIO));
             assert!(matches!(write(&drive, 1, 6).await, Err(DriveError::Failed { .. })));
             assert_eq!(shared.state(), DriveState::Latched);
-            assert!(shared.cause().unwrap().starts_with("write: "));
+            assert!(shared.health.cause().unwrap().starts_with("write: "));
             for core in [&drive, &other_core] {
                 assert_eq!(write(core, 2, 7).await, Err(DriveError::Out(DriveId(0))));
                 assert_eq!(core.flush().await, Err(DriveError::Out(DriveId(0))));
@@ -697,7 +550,7 @@ mod tests {
             assert_eq!(write(&drive, 1, 6).await, Err(DriveError::Full(DriveId(0))));
             sim.inject("/d", OpKind::Read, 0, Fault::Fail(libc::EIO));
             assert!(read(&drive, 0).await.is_err());
-            assert!(drive.is_healthy());
+            assert!(drive.is_in_service());
             assert_eq!(drive.shared().errors(), (1, 0));
             write(&drive, 1, 6).await.unwrap();
             assert_eq!(read(&drive, 1).await, Ok(6));
@@ -713,7 +566,7 @@ mod tests {
             write(&drive, 0, 5).await.unwrap();
             sim.inject("/d", OpKind::Sync, 0, Fault::Fail(libc::ENOSPC));
             assert!(drive.flush().await.is_err());
-            assert!(!drive.is_healthy());
+            assert!(!drive.is_in_service());
         })
         .await;
     }
@@ -778,7 +631,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_missing_drive_answers_at_once() {
-        let drive = Drive::missing(DriveShared::new(DriveId(3), "/gone", DriveState::Missing));
+        let drive = Drive::missing(DriveShared::new(DriveId(3), "/gone", Condition::MISSING));
         assert_eq!(write(&drive, 0, 1).await, Err(DriveError::Out(DriveId(3))));
         assert_eq!(read(&drive, 0).await, Err(DriveError::Out(DriveId(3))));
         assert_eq!(drive.flush().await, Err(DriveError::Out(DriveId(3))));

@@ -1,8 +1,9 @@
 //! One device: superblock, segments, free space, health.
 //!
-//! Owns what stands on one drive and who may write to it: `device` is the only way to its bytes, and the latch is kept
-//! there. Uses `io`. Knows no other drive, so nothing here decides what is safe to write: that is `pool`.
+//! Owns what stands on one drive and who may write to it: `device` is the only way to its bytes, `health` says what
+//! it is good for. Uses `io`. Knows no other drive, so nothing here decides what is safe to write: that is `pool`.
 
+pub mod health;
 pub mod device;
 pub mod segment;
 pub mod spans;

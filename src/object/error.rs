@@ -73,7 +73,7 @@ pub enum ObjectError {
     /// A bounded queue or pool is full: try again.
     #[error("busy")]
     SlowDown,
-    /// Too few healthy drives to write safely.
+    /// Too few drives in service to write safely.
     #[error("no safe set of drives to write to")]
     NotWritable,
     /// Fewer than k intact chunks: the bytes cannot be read now.

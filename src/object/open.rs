@@ -33,7 +33,6 @@ use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
     SYSTEM_SEGMENTS,
 };
-use crate::base::metrics::DriveState;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
 use crate::catalog::record::{Operation, Sequence};
@@ -154,11 +153,10 @@ pub async fn find(
     let drives: Arc<[Arc<DriveShared>]> = assembly
         .members
         .iter()
-        .map(|member| DriveShared::new(member.drive, name(member), member.state))
+        .map(|member| DriveShared::new(member.drive, name(member), member.condition))
         .collect();
     let members: Arc<[Member]> = assembly.members.clone().into();
     for (member, drive) in members.iter().zip(drives.iter()) {
-        drive.set_rebuilding(member.rebuilding);
         member.superblock.iter().for_each(|superblock| drive.identify(superblock.uuid));
     }
     let shared = Shared {
@@ -172,13 +170,13 @@ pub async fn find(
     };
     let pool = open_pool(world, &shared);
     let mut scans = Vec::new();
-    for member in assembly.members.iter().filter(|member| member.state != DriveState::Missing) {
+    for member in assembly.members.iter().filter(|member| !member.condition.is_missing()) {
         let segments = member.superblock.as_ref().map_or(0, |superblock| superblock.segments);
         scans.push(replay::scan_drive(&pool, member.drive, segments, member.is_device).await);
     }
     let recovered = replay::recover(&pool, &mut scans).await?;
     shared.board.remember(assembly.scrubbed);
-    let mirrors = (usize::from(pool.geometry.parity_chunks) + 1).min(pool.healthy().count());
+    let mirrors = (usize::from(pool.geometry.parity_chunks) + 1).min(pool.in_service().count());
     let is_thin = recovered.logs.iter().any(|(_, found)| found.len() < mirrors);
     if is_thin || recovered.is_thin || members_rebuild(&assembly) {
         shared.board.demand();
@@ -189,7 +187,7 @@ pub async fn find(
     let slots = |member: &Member| {
         let scan = scans.iter().find(|scan| scan.drive == member.drive);
         let mut slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
-        if member.rebuilding {
+        if member.condition.is_rebuilding() {
             keep_for_owners(&mut slots);
         }
         SegmentTable::new(member.drive, slots, SYSTEM_SEGMENTS)
@@ -206,14 +204,14 @@ fn keep_for_owners(slots: &mut [Slot]) {
 }
 
 fn members_rebuild(assembly: &Assembly) -> bool {
-    assembly.members.iter().any(|member| member.rebuilding)
+    assembly.members.iter().any(|member| member.condition.is_rebuilding())
 }
 
 /// One core's handles on the drives. A drive that cannot be opened is lost: it was there a moment ago. One that can be
 /// opened for reading alone, as on a file system that has become read-only, is latched and read.
 fn open_pool(world: &World, shared: &Shared) -> Pool {
     let open = |(member, state): (&Member, &Arc<DriveShared>)| {
-        let Some(path) = member.path.as_ref().filter(|_| member.state != DriveState::Missing) else {
+        let Some(path) = member.path.as_ref().filter(|_| !member.condition.is_missing()) else {
             return Drive::missing(state.clone());
         };
         let (meta, data) = format::files(path, member.is_device);
@@ -224,11 +222,11 @@ fn open_pool(world: &World, shared: &Shared) -> Pool {
             Ok((meta, data)) => Drive::new(state.clone(), meta, data),
             Err(error) => match files(Access::ReadOnly, Access::ReadOnly) {
                 Ok((meta, data)) => {
-                    state.latch(&format!("it cannot be opened for writing: {error}"));
+                    state.health.latch(&format!("it cannot be opened for writing: {error}"));
                     Drive::new(state.clone(), meta, data)
                 }
                 Err(_) => {
-                    state.lose(&error.to_string());
+                    state.health.lose(&error.to_string());
                     Drive::missing(state.clone())
                 }
             },
@@ -316,7 +314,7 @@ impl Opened {
     pub async fn begin(self) -> Result<Running, ObjectError> {
         let Opened { core, log, blocks, inbox, news } = self;
         core.pool.tables.iter().for_each(SegmentTable::settle);
-        log.begin();
+        log.admission().begin();
         for shard in core.shards.iter().flatten() {
             shard.begin_epoch().await?;
         }
@@ -381,7 +379,7 @@ fn damage_teller(drives: Drives) -> Box<dyn Fn(&Damage)> {
     let unsaid = Cell::new(0u64);
     Box::new(move |damage| {
         let Damage { address, row, cause, .. } = damage;
-        let is_expected = drives.get(address.drive).is_ok_and(|drive| drive.shared().is_rebuilding());
+        let is_expected = drives.get(address.drive).is_ok_and(|drive| drive.condition().is_rebuilding());
         let is_soon = told.get().is_some_and(|at| at.elapsed() < Duration::from_secs(1));
         if is_expected || is_soon {
             tracing::debug!(?address, row, ?cause, "damaged block");

@@ -124,7 +124,7 @@ impl Pool {
 
     /// Takes back what drives let go, as far as there is room, and what they do not hold yet.
     pub async fn restock(&self) {
-        for drive in self.healthy() {
+        for drive in self.in_service() {
             let table = self.table(drive.id());
             for piece in (0..PIECES).filter(|piece| !table.ballast.has(*piece)) {
                 if !self.hold(drive, piece).await {
@@ -154,19 +154,13 @@ impl Pool {
 
     /// Whether too few drives have room beyond what is kept for the system: what adds bytes is refused then.
     pub fn is_short(&self) -> bool {
-        self.too_few(|table| !table.ballast.is_short())
+        self.has_enough(|table| !table.ballast.is_short()) == Ok(false)
     }
 
     /// The same of the segments that are kept: when the last of them were needed, nothing is added before the log can
     /// be emptied as usual, or each start on full drives would find less.
     pub fn is_spent(&self) -> bool {
-        self.too_few(SegmentTable::is_whole)
-    }
-
-    /// Whether what is to be durable would find fewer drives in service with such a table than it needs.
-    fn too_few(&self, suits: impl Fn(&SegmentTable) -> bool) -> bool {
-        let suitable = self.healthy().filter(|drive| suits(self.table(drive.id()))).count();
-        self.mirrors_min().is_ok_and(|needed| suitable < needed)
+        self.has_enough(SegmentTable::is_whole) == Ok(false)
     }
 }
 

@@ -13,7 +13,7 @@ pub enum PoolError {
     /// No room for the chunks; reads and deletes go on.
     #[error("the pool is full")]
     Full,
-    /// Too few healthy drives to keep the promise of the scheme.
+    /// Too few drives in service to keep the promise of the scheme.
     #[error("{good} of the {needed} chunks that are needed could be written")]
     NotWritable { good: usize, needed: usize },
     #[error("row {row} of the extent has {good} good blocks and needs {needed}")]

@@ -15,9 +15,9 @@ use crate::base::limits::{
     self, DRIVE_BYTES_MIN, MIB, PAGE, POOL_DRIVES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     STRIPE_CHUNKS_MAX,
 };
-use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
 use crate::codec::wire::Broken;
+use crate::drive::health::Condition;
 use crate::drive::segment::{self, SEGMENTS_OFFSET};
 use crate::drive::superblock::{self, Geometry, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
@@ -50,10 +50,8 @@ pub struct Member {
     pub drive: DriveId,
     pub path: Option<PathBuf>,
     pub is_device: bool,
-    pub state: DriveState,
+    pub condition: Condition,
     pub superblock: Option<Superblock>,
-    /// In service, and to be scrubbed before it counts as whole.
-    pub rebuilding: bool,
     /// Why it is latched.
     pub trouble: Option<String>,
 }
@@ -61,7 +59,7 @@ pub struct Member {
 impl Member {
     /// What is written in the epoch that begins may be missing on it, now or when it is back.
     pub fn lacks(&self) -> bool {
-        self.rebuilding || self.state == DriveState::Missing
+        self.condition.is_rebuilding() || self.condition.is_missing()
     }
 }
 
@@ -371,9 +369,8 @@ async fn format(
             drive: superblock.drive,
             path: Some(drive.path),
             is_device: drive.is_device,
-            state: DriveState::Healthy,
+            condition: Condition::WHOLE,
             superblock: Some(superblock),
-            rebuilding: false,
             trouble: None,
         });
     }
@@ -506,7 +503,7 @@ async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
     let chosen = |choose: &dyn Fn(&Member) -> bool| -> Vec<DriveId> {
         assembly.members.iter().filter(|member| choose(member)).map(|member| member.drive).collect()
     };
-    let latched = chosen(&|member| member.state == DriveState::Latched);
+    let latched = chosen(&|member| member.condition.is_latched());
     let rebuilding = chosen(&|member| member.lacks());
     let is_joining = |member: &Member| {
         member.superblock.as_ref().is_some_and(|superblock| superblock.standing == Standing::Joining)
@@ -529,11 +526,11 @@ async fn begin_epoch(world: &World, assembly: &mut Assembly) -> Result<()> {
         let (meta, _) = files(path, member.is_device);
         if let Err(source) = write_superblock(world, &meta, superblock).await {
             tracing::error!(path = %path.display(), error = %source, "cannot be written and counts as latched");
-            member.state = DriveState::Latched;
+            member.condition = member.condition.latched();
             member.trouble = Some(format!("cannot be written: {source}"));
         }
     }
-    join::check_unusable(assembly, &|state| state != DriveState::Healthy)
+    join::check_unusable(assembly, &|condition| !condition.is_in_service())
 }
 
 /// Half of the copies first, then the others, so that two that agree are intact at any moment.

@@ -58,7 +58,7 @@ pub async fn sample(pool: &Pool, drive: &Rc<Drive>) -> Sample {
     }
     tokio::time::sleep(AGAIN).await;
     let wrong = wrong_of(pool, drive, wrong).await.len();
-    drive.shared().suspect(wrong);
+    drive.health().suspect(wrong);
     Sample { checked: count, wrong }
 }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits::{POOL_DRIVES_MAX, SYSTEM_SEGMENTS};
-use crate::base::metrics::DriveState;
+use crate::drive::health::Condition;
 use crate::drive::superblock::{Geometry, Standing, Superblock};
 use crate::io::world::World;
 use crate::pool::format::{
@@ -49,14 +49,14 @@ pub async fn join(
     }
     assembly.strangers = strangers;
     for member in assembly.members.iter_mut().filter(|member| newest.latched.contains(&member.drive)) {
-        if member.state == DriveState::Healthy && !is_replacing(member) {
-            member.state = DriveState::Latched;
+        if member.condition.is_in_service() && !is_replacing(member) {
+            member.condition = member.condition.latched();
             member.trouble =
                 Some("failed a write in an earlier run, and was not readmitted since".to_owned());
             tracing::warn!(drive = %member.drive, "was latched before and stays out of service for writes");
         }
     }
-    check_unusable(&assembly, &|state| state == DriveState::Missing)?;
+    check_unusable(&assembly, &|condition| condition.is_missing())?;
     match request.adopt {
         true => adopt(world, &mut assembly, &newest, blanks, request).await?,
         false => blanks.iter().for_each(|drive| {
@@ -75,9 +75,8 @@ fn empty_seat(index: u16) -> Member {
         drive: DriveId(index),
         path: None,
         is_device: false,
-        state: DriveState::Missing,
+        condition: Condition::MISSING,
         superblock: None,
-        rebuilding: false,
         trouble: None,
     }
 }
@@ -188,10 +187,10 @@ fn seat(
     }
     let was_away = superblock.epoch < served;
     let is_replacing = superblock.standing == Standing::Replacing;
-    seat.rebuilding = was_away || is_replacing || newest.rebuilding.contains(&superblock.drive);
+    let is_rebuilding = was_away || is_replacing || newest.rebuilding.contains(&superblock.drive);
+    seat.condition = if is_rebuilding { Condition::REBUILDING } else { Condition::WHOLE };
     seat.path = Some(drive.path);
     seat.is_device = drive.is_device;
-    seat.state = DriveState::Healthy;
     seat.superblock = Some(superblock);
     Ok(())
 }
@@ -206,8 +205,8 @@ fn is_replacing(member: &Member) -> bool {
 }
 
 /// Refuses, by name and reason, when more drives than there are parity chunks cannot be relied on.
-pub fn check_unusable(assembly: &Assembly, is_out: &dyn Fn(DriveState) -> bool) -> Result<()> {
-    let out = assembly.members.iter().filter(|member| is_out(member.state) || is_replacing(member));
+pub fn check_unusable(assembly: &Assembly, is_out: &dyn Fn(Condition) -> bool) -> Result<()> {
+    let out = assembly.members.iter().filter(|member| is_out(member.condition) || is_replacing(member));
     let out: Vec<String> = out.map(trouble_of).collect();
     let (drives, parity) = (assembly.members.len(), usize::from(assembly.geometry.parity_chunks));
     if out.len() > parity {
@@ -243,7 +242,7 @@ async fn adopt(
         .iter()
         .map(|drive| roomy(capacity(world, drive, &blanks, request)?, drive, &assembly.geometry))
         .collect::<Result<VecDeque<u64>>>()?;
-    let missing = assembly.members.iter().filter(|member| member.state == DriveState::Missing);
+    let missing = assembly.members.iter().filter(|member| member.condition.is_missing());
     let empty: Vec<DriveId> = missing.map(|member| member.drive).collect();
     let further = assembly.geometry.drives..POOL_DRIVES_MAX as u16;
     let seats: Vec<DriveId> = empty.into_iter().chain(further.map(DriveId)).take(blanks.len()).collect();
@@ -264,8 +263,7 @@ async fn adopt(
             drive: seat,
             path: Some(drive.path),
             is_device: drive.is_device,
-            state: DriveState::Healthy,
-            rebuilding: standing == Standing::Replacing,
+            condition: if replaced(seat) { Condition::REBUILDING } else { Condition::WHOLE },
             superblock: Some(superblock),
             trouble: None,
         });

@@ -20,7 +20,7 @@ use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::ballast::Share;
 use crate::pool::error::PoolError;
-use crate::pool::segments::{Claim, Slot};
+use crate::pool::segments::{Claim, SegmentTable, Slot};
 
 pub type Mirrors = Arc<[Mirror]>;
 
@@ -72,8 +72,7 @@ impl Logs {
 
     /// Whether a log segment could be begun on as many drives as is safe.
     pub fn has_room(&self) -> bool {
-        let roomy = self.pool.healthy().filter(|drive| self.pool.table(drive.id()).takes_log()).count();
-        self.pool.mirrors_min().is_ok_and(|needed| roomy >= needed)
+        self.pool.has_enough(SegmentTable::takes_log) == Ok(true)
     }
 
     /// A new log segment on as many drives as are needed, ready to be written behind its header. `at_last` is for
@@ -108,7 +107,7 @@ impl Logs {
 
     /// Healthy drives, beginning with another one each time.
     fn rotation(&self) -> Vec<Rc<Drive>> {
-        let mut drives: Vec<Rc<Drive>> = self.pool.healthy().cloned().collect();
+        let mut drives: Vec<Rc<Drive>> = self.pool.in_service().cloned().collect();
         let mut turn = self.turn.borrow_mut();
         *turn += 1;
         let len = drives.len().max(1);
@@ -182,7 +181,7 @@ impl Logs {
             let claimed = [(drive.clone(), *mirror)];
             // A mirror on a drive that is out keeps its header: recovery sees a segment whose
             // records are all known, and retires it again.
-            if drive.is_healthy() && self.write_headers(&claimed, &Owner::Spare).await.is_ok() {
+            if drive.is_in_service() && self.write_headers(&claimed, &Owner::Spare).await.is_ok() {
                 self.give_up(&claimed);
             }
         }
@@ -206,7 +205,7 @@ pub async fn read(
         let turns = (0..mirrors.len()).map(move |index| mirrors[(turn + index) % mirrors.len()]);
         turns
             .filter_map(|mirror| Some((mirror, pool.drives.get(mirror.drive).ok()?)))
-            .filter(move |(_, drive)| drive.shared().is_doubtful() == doubtful)
+            .filter(move |(_, drive)| drive.condition().is_doubtful() == doubtful)
     };
     for (mirror, drive) in in_turn(false).chain(in_turn(true)) {
         let at = segment::offset(mirror.segment, pool.geometry.segment_bytes) + start as u64;

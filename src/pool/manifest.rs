@@ -1,6 +1,6 @@
 //! The manifest of a shard: which runs make up its catalog, and from where its log is replayed.
 //!
-//! Each drive has two slots a shard, written in turn, O_DSYNC, on every healthy drive; the newest
+//! Each drive has two slots a shard, written in turn, O_DSYNC, on every drive in service; the newest
 //! intact one on any drive counts, by epoch first. What a manifest stops naming may be reused only after the write
 //! has succeeded everywhere it was tried, and what a start finds it puts everywhere first. Layout: `docs/FORMAT.md`,
 //! section Manifest.
@@ -79,7 +79,7 @@ impl Manifest {
         on_enough(pool, write).await
     }
 
-    /// Puts this manifest, which a start found to be the newest, on every healthy drive that does not have it: the
+    /// Puts this manifest, which a start found to be the newest, on every drive in service that does not have it: the
     /// power may have failed when only some did. Else what only the one before it names would be taken for free, and
     /// the next one would be written over that one, while another start may need it: without the drives that have this
     /// one. A drive that has it is not written to.
@@ -130,12 +130,12 @@ impl Manifest {
     }
 }
 
-/// Has every healthy drive take something, and as many of them as is safe.
+/// Has every drive in service take something, and as many of them as is safe.
 async fn on_enough(
     pool: &Pool,
     take: impl AsyncFn(&Rc<Drive>) -> Result<(), PoolError>,
 ) -> Result<(), PoolError> {
-    let healthy: Vec<Rc<Drive>> = pool.healthy().cloned().collect();
+    let healthy: Vec<Rc<Drive>> = pool.in_service().cloned().collect();
     let good = join_all(healthy.iter().map(|drive| take(drive)))
         .await
         .iter()

@@ -3,7 +3,7 @@
 //! Owns `mend`, on the grid of `pool::gather`. A restored block is byte for byte the one that was written
 //! first: frames know their place, so it is only ever right at this one address.
 //!
-//! Invariants: a block is written only to a healthy drive, only when it was found wrong there, and only
+//! Invariants: a block is written only to a drive in service, only when it was found wrong there, and only
 //! when k good blocks of its row vouch for it; what was good is never touched, so a mend that a power cut
 //! tears leaves the hole that was there before. The caller sees to it that the space belongs to the
 //! extent until `mend` returns, and must not stop waiting: a write that goes on would outlive the owner.
@@ -82,14 +82,14 @@ pub async fn mend(path: &Rc<ReadPath>, extent: &Extent, group: Group) -> Mended 
 }
 
 impl Grid<'_> {
-    /// All rows of the columns that were written: those of healthy drives, and the others.
+    /// All rows of the columns that were written: those of drives in service, and the others.
     fn columns_by_health(&self) -> (Vec<Span>, Vec<Span>) {
         let rows = self.group.rows.clone();
         let written = self.columns().filter_map(|column| {
             let chunk = self.extent.stripes[self.group.stripe].address(column)?;
-            Some((column, self.path.drives.is_healthy(chunk.drive)))
+            Some((column, self.path.drives.is_in_service(chunk.drive)))
         });
-        let (sound, doubtful): (Vec<_>, Vec<_>) = written.partition(|(_, is_healthy)| *is_healthy);
+        let (sound, doubtful): (Vec<_>, Vec<_>) = written.partition(|(_, is_in_service)| *is_in_service);
         let spans = |columns: Vec<(usize, bool)>| {
             columns.into_iter().map(|(column, _)| (column, rows.clone())).collect()
         };

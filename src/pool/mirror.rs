@@ -2,7 +2,7 @@
 //!
 //! For what must be durable at once or is too small to stripe: log batches, catalog runs. Writes go to all
 //! copies at the same time; whether too few of them succeeded is for the caller to judge, because the log
-//! and the catalog answer it differently. Reads try one copy after the other, healthy drives first, until
+//! and the catalog answer it differently. Reads try one copy after the other, drives in service first, until
 //! one satisfies the caller's check. Invariant: an extent may come from a drive, so addresses and ranges
 //! are checked, not trusted.
 
@@ -88,13 +88,13 @@ pub async fn mend_mirrored(
     let mut mended = Mended::default();
     for copy in copies {
         let Ok(drive) = drives.get(copy.drive) else { continue };
-        if !drive.is_healthy() && (good.is_some() || bad.is_empty()) {
+        if !drive.is_in_service() && (good.is_some() || bad.is_empty()) {
             continue;
         }
         let at = copy.offset + u64::from(offset);
         let read = drive.read(area, AlignedBuf::uninit_for_read(len), at).await.ok();
         let read = read.filter(|bytes| verify(bytes));
-        if drive.is_healthy() {
+        if drive.is_in_service() {
             mended.checked += 1;
             mended.bytes += len as u64;
             if read.is_none() {
@@ -118,23 +118,23 @@ pub async fn mend_mirrored(
     mended
 }
 
-/// The copies in the order to try them: healthy drives first, doubtful ones behind the others, beginning with another
-/// one for each `turn`.
+/// The copies in the order to try them: drives in service first, doubtful ones behind the others, and beginning with
+/// another one for each `turn`.
 fn by_trust(drives: &Drives, extent: &MirroredExtent, turn: usize) -> SmallVec<[Address; 4]> {
     let mut copies = extent.copies.clone();
     if !copies.is_empty() {
         let turn = turn % copies.len();
         copies.rotate_left(turn);
     }
-    copies.sort_by_key(|copy| (!drives.is_healthy(copy.drive), !drives.is_trusted(copy.drive)));
+    copies.sort_by_key(|copy| (!drives.is_in_service(copy.drive), !drives.is_trusted(copy.drive)));
     copies
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::metrics::DriveState;
     use crate::drive::device::{Drive, DriveShared};
+    use crate::drive::health::Condition;
     use crate::io::disk::Access;
     use crate::io::sim::{Fault, OpKind, SimWorld};
     use tokio::task::LocalSet;
@@ -143,7 +143,7 @@ mod tests {
 
     fn pool(sim: &SimWorld, count: u16) -> (Drives, MirroredExtent) {
         let open = |index: u16| {
-            let shared = DriveShared::new(DriveId(index), "test", DriveState::Healthy);
+            let shared = DriveShared::new(DriveId(index), "test", Condition::WHOLE);
             let file = |access| sim.world().open(format!("/d{index}").as_ref(), true, access).unwrap();
             Drive::new(shared, file(Access::DirectSync), file(Access::Direct))
         };

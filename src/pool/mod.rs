@@ -28,7 +28,6 @@ use std::sync::Arc;
 
 use crate::base::ids::{DriveId, ShardId};
 use crate::base::limits::PAGE;
-use crate::base::metrics::Evacuation;
 use crate::drive::device::{Area, Drive, DriveError, DriveSet, Drives};
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
@@ -50,7 +49,7 @@ pub struct Pool {
 impl Pool {
     /// Drives out of service.
     pub fn failed(&self) -> usize {
-        self.drives.iter().filter(|drive| !drive.is_healthy()).count()
+        self.drives.iter().filter(|drive| !drive.is_in_service()).count()
     }
 
     /// Losses a new write must survive beyond those there are; an error when none is safe.
@@ -80,14 +79,21 @@ impl Pool {
         Ok(usize::from(self.geometry.data_chunks) + self.margin()?)
     }
 
-    pub fn healthy(&self) -> impl Iterator<Item = &Rc<Drive>> {
-        self.drives.iter().filter(|drive| drive.is_healthy())
+    /// Whether enough drives in service have room of some kind for mirrors of what is to be durable; an error when none
+    /// is safe, however much room there is.
+    fn has_enough(&self, has_room: impl Fn(&SegmentTable) -> bool) -> Result<bool, PoolError> {
+        let roomy = self.in_service().filter(|drive| has_room(self.table(drive.id()))).count();
+        Ok(roomy >= self.mirrors_min()?)
+    }
+
+    /// Drives that may be written.
+    pub fn in_service(&self) -> impl Iterator<Item = &Rc<Drive>> {
+        self.drives.iter().filter(|drive| drive.is_in_service())
     }
 
     /// Whether a drive has been out for so long that nobody counts on what stands on it.
     pub fn is_given_up(&self, drive: DriveId) -> bool {
-        let given_up = |drive: &Rc<Drive>| drive.shared().evacuation() != Evacuation::None;
-        self.drives.get(drive).is_ok_and(|drive| !drive.is_healthy() && given_up(drive))
+        self.drives.get(drive).is_ok_and(|drive| drive.condition().is_given_up())
     }
 
     /// Drives that are out, or in service without what was written to them.
@@ -102,8 +108,7 @@ impl Pool {
 
     /// Drives that may lack what was stored before now: those, and the ones that are being rebuilt.
     pub fn unproven(&self) -> DriveSet {
-        let is_proven = |drive: &Rc<Drive>| drive.is_trusted() && !drive.shared().is_rebuilding();
-        self.drives.iter().filter(|drive| !is_proven(drive)).map(|drive| drive.id()).collect()
+        self.drives.iter().filter(|drive| !drive.condition().is_proven()).map(|drive| drive.id()).collect()
     }
 
     /// Whether those are more than the pool survives the loss of: what was stored may be beyond reading, and only a
@@ -154,7 +159,7 @@ impl Pool {
         segment: u32,
         shard: ShardId,
     ) -> Result<(), PoolError> {
-        if !drive.is_healthy() {
+        if !drive.is_in_service() {
             return Err(DriveError::Out(drive.id()).into());
         }
         if let Err(error) =
@@ -182,7 +187,7 @@ impl Pool {
     /// failed write.
     fn latch_unless_full(&self, drive: &Drive, error: &std::io::Error) {
         if !ballast::is_full(error) {
-            drive.shared().latch(&format!("preparing a segment: {error}"));
+            drive.health().latch(&format!("preparing a segment: {error}"));
         } else if self.table(drive.id()).ballast.tells_full() {
             let path = drive.shared().path();
             tracing::warn!(drive = %drive.id(), path, %error, "the file system is full: no new segment on this drive");

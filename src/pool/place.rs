@@ -1,7 +1,7 @@
 //! Where new bytes of a shard go: stripes and mirrored extents on distinct drives, weighted by
 //! free space, from the segments the shard owns, claiming more when they are full.
 //!
-//! Invariants: chunks of a stripe and copies of an extent stand on distinct healthy drives; what is
+//! Invariants: chunks of a stripe and copies of an extent stand on distinct drives in service; what is
 //! handed out is not handed out again before it is released. A drive that is away, or that has lost the headers of its
 //! segments, changes nothing in what records own: a shard that is recovered takes over every segment
 //! its records name, so that the maps are right when the drive comes back.
@@ -134,7 +134,7 @@ impl ShardSpace {
     fn order(&self) -> Vec<Rc<Drive>> {
         let geometry = &self.pool.geometry;
         let mut keyed: Vec<(f64, Rc<Drive>)> = Vec::with_capacity(self.pool.drives.len());
-        for drive in self.pool.healthy() {
+        for drive in self.pool.in_service() {
             let unclaimed = self.pool.table(drive.id()).free_for_objects() as u64 * geometry.segment_bytes;
             let free = unclaimed + self.free_bytes(drive.id());
             let draw = (self.pool.world.random_u64() >> 11) as f64 / (1u64 << 53) as f64;
@@ -449,7 +449,7 @@ impl ShardSpace {
     /// Gives emptied segments back to the drives, so that other shards may have them.
     pub async fn surrender(&self) -> Result<(), PoolError> {
         let _heading = self.heading.lock().await;
-        for drive in self.pool.drives.iter().filter(|drive| drive.is_healthy()) {
+        for drive in self.pool.drives.iter().filter(|drive| drive.is_in_service()) {
             while let Some(segment) = self.surrender_one(drive.id()).await {
                 self.pool.give_back(drive, segment).await?;
             }
@@ -466,11 +466,11 @@ impl ShardSpace {
         self.spaces.borrow_mut()[usize::from(drive.0)].surrender(kept)
     }
 
-    /// Checks the headers of the shard's segments on healthy drives, and writes those again that are wrong: how
+    /// Checks the headers of the shard's segments on drives in service, and writes those again that are wrong: how
     /// many there were on each.
     pub async fn mend_headers(&self) -> Vec<(DriveId, Sample)> {
         let (mut found, mut written) = (Vec::new(), DriveSet::default());
-        for drive in self.pool.healthy() {
+        for drive in self.pool.in_service() {
             let index = usize::from(drive.id().0);
             let segments = self.segments(drive.id());
             let mut sample = Sample::default();
@@ -484,7 +484,7 @@ impl ShardSpace {
                     let mended = self.mend_header(drive, *segment).await;
                     sample.checked += 1;
                     sample.wrong += usize::from(mended.is_some());
-                    drive.shared().suspect(usize::from(mended.is_some()));
+                    drive.health().suspect(usize::from(mended.is_some()));
                     if mended == Some(true) {
                         written.insert(drive.id());
                     }

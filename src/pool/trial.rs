@@ -17,9 +17,9 @@ use tokio::task::LocalSet;
 use crate::base::budget::BufferBudget;
 use crate::base::ids::{DriveId, PoolId};
 use crate::base::limits::{BLOCK_BYTES, BLOCK_PAYLOAD_BYTES, MIB, PAGE};
-use crate::base::metrics::DriveState;
 use crate::codec::erasure::ErasureCoder;
 use crate::drive::device::{Drive, DriveError, DriveShared, Drives};
+use crate::drive::health::Condition;
 use crate::io::disk::Access;
 use crate::io::sim::{Fault, OpKind, SimWorld};
 use crate::io::world::World;
@@ -59,7 +59,7 @@ impl Rig {
         let world = sim.world();
         let open = |index: usize| {
             sim.add_disk(format!("/d{index}"), 1 << 40);
-            let shared = DriveShared::new(DriveId(index as u16), format!("/d{index}"), DriveState::Healthy);
+            let shared = DriveShared::new(DriveId(index as u16), format!("/d{index}"), Condition::WHOLE);
             let meta = world.open(format!("/d{index}/meta").as_ref(), true, Access::DirectSync).unwrap();
             Drive::new(shared, meta, world.open(&path_of(index), true, Access::Direct).unwrap())
         };
@@ -115,7 +115,7 @@ impl Rig {
         let open = |index: usize| {
             let id = DriveId(index as u16);
             if missing.contains(&index) {
-                return Drive::missing(DriveShared::new(id, "gone", DriveState::Missing));
+                return Drive::missing(DriveShared::new(id, "gone", Condition::MISSING));
             }
             self.drives.get(id).unwrap().clone()
         };
@@ -129,7 +129,7 @@ impl Rig {
         self.sim.crash();
         self.world = self.sim.world();
         let open = |index: usize| {
-            let shared = DriveShared::new(DriveId(index as u16), format!("/d{index}"), DriveState::Healthy);
+            let shared = DriveShared::new(DriveId(index as u16), format!("/d{index}"), Condition::WHOLE);
             let meta = self.world.open(format!("/d{index}/meta").as_ref(), true, Access::DirectSync).unwrap();
             Drive::new(shared, meta, self.world.open(&path_of(index), true, Access::Direct).unwrap())
         };
@@ -195,7 +195,7 @@ impl Allocator for Pages {
         let place = |column: usize| {
             let drive = DriveId(((column + self.turn.get()) % self.width) as u16);
             let address = Address { drive, offset };
-            self.drives.is_healthy(drive).then_some(address)
+            self.drives.is_in_service(drive).then_some(address)
         };
         let chunks: SmallVec<[Option<Address>; 4]> = (0..self.width).map(place).collect();
         self.taken.borrow_mut().extend(chunks.iter().flatten().map(|address| (*address, pages)));
@@ -320,7 +320,7 @@ impl Harm {
         let path = path_of(drive);
         match self {
             Harm::Missing => {}
-            Harm::Latched => rig.drives.get(DriveId(drive as u16)).unwrap().shared().latch("test"),
+            Harm::Latched => rig.drives.get(DriveId(drive as u16)).unwrap().health().latch("test"),
             Harm::Dead => rig.sim.kill(format!("/d{drive}")),
             Harm::Wiped => {
                 for (address, pages) in chunks {
@@ -616,7 +616,7 @@ fn a_drive_that_is_out_helps_and_is_not_written() {
         for at in [harmed, latched] {
             rig.sim.flip(path_of(usize::from(at.drive.0)), at.offset + 100, u8::from(at == harmed));
         }
-        rig.drives.get(latched.drive).unwrap().shared().latch("test");
+        rig.drives.get(latched.drive).unwrap().health().latch("test");
         let found = mend_all(&rig, &extent).await;
         assert_eq!((found.damaged, found.repaired), (1, 1));
         assert!(!found.written.contains(latched.drive));

@@ -46,7 +46,7 @@ const SLOW: Duration = Duration::from_secs(SLOW_GROUP_SECONDS);
 /// Where chunks are put. A handle that is cheap to hold; a writer keeps it until its last write ends.
 pub trait Allocator {
     /// Space for one stripe: `chunk_bytes` (a multiple of the page, at most a full chunk) on each of
-    /// k + m distinct healthy drives; `None` in place of a chunk for want of a healthy drive. When the
+    /// k + m distinct drives in service; `None` in place of a chunk for want of a drive in service. When the
     /// caller stops waiting, nothing may stay handed out.
     fn place(&self, chunk_bytes: u32) -> impl Future<Output = Result<Stripe, PoolError>>;
 

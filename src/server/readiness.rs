@@ -7,8 +7,8 @@
 //! since readiness is advice to whoever sends clients here and refuses nothing.
 
 use crate::admin::operator::Unready;
-use crate::base::metrics::DriveState;
 use crate::drive::device::{DriveSet, DriveShared};
+use crate::drive::health::{Condition, Contents};
 use crate::object::core::Core;
 
 /// A log that stopped goes on only with the next start: it alone finds out what the drives have of the last
@@ -81,16 +81,16 @@ fn unproven(core: &Core) -> String {
 fn drives_text(core: &Core, drives: &DriveSet) -> String {
     let text = |id| {
         let shared = core.pool.drives.get(id).ok()?.shared();
-        let cause = shared.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = shared.health.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
         Some(format!("{} ({}{cause})", shared.path(), state(shared)))
     };
     drives.iter().filter_map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn state(drive: &DriveShared) -> &'static str {
-    match drive.state() {
-        _ if drive.is_doubtful() => "doubtful",
-        DriveState::Healthy if drive.is_rebuilding() => "being rebuilt",
-        state => state.as_str(),
+    match drive.condition() {
+        Condition::InService(Contents::Doubtful) => "doubtful",
+        Condition::InService(Contents::Rebuilding) => "being rebuilt",
+        condition => condition.state().as_str(),
     }
 }

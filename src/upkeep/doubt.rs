@@ -51,7 +51,7 @@ pub async fn watch_drives(core: Rc<Core>) {
         passes = core.board.passes();
         for (drive, known) in core.pool.drives.iter().zip(&mut known) {
             // While a drive is filled again, wrong blocks are what it still lacks.
-            if is_scrubbed || drive.shared().is_rebuilding() {
+            if is_scrubbed || drive.condition().is_rebuilding() {
                 known.scrubbed = drive.shared().wrong_reads();
             }
         }
@@ -67,7 +67,7 @@ pub type Doubt = (DriveId, String);
 
 async fn judge(pool: &Pool, (drive, known): (&Rc<Drive>, &mut Known)) -> Option<Doubt> {
     let wrong = drive.shared().wrong_reads();
-    let seen = || drive.shared().wrong_reads() + drive.shared().suspicions();
+    let seen = || drive.shared().wrong_reads() + drive.health().suspicions();
     if !drive.is_trusted() || seen() == known.looked {
         return None;
     }
@@ -102,7 +102,7 @@ pub fn of_mended(drive: DriveId, all: Sample, some: Sample) -> Option<Doubt> {
 /// scrub has read.
 pub async fn blame(core: &Rc<Core>, lost: &DriveSet, is_much: bool) {
     let drives = core.pool.drives.iter().filter(|drive| lost.contains(drive.id()) && drive.is_trusted());
-    let suspects: Vec<_> = drives.filter(|drive| is_much || drive.shared().is_suspected()).collect();
+    let suspects: Vec<_> = drives.filter(|drive| is_much || drive.health().is_suspected()).collect();
     let parity = usize::from(core.pool.geometry.parity_chunks);
     if suspects.is_empty() || core.pool.distrusted().len() + suspects.len() <= parity {
         return;
@@ -111,7 +111,7 @@ pub async fn blame(core: &Rc<Core>, lost: &DriveSet, is_much: bool) {
         true => "many blocks on it are beyond repair",
         false => "blocks on it are beyond repair, and headers or superblocks of it were wrong",
     };
-    suspects.iter().for_each(|drive| drive.shared().doubt(cause));
+    suspects.iter().for_each(|drive| drive.health().doubt(cause));
     mended_by_scrub(core, suspects.iter().map(|drive| drive.id()).collect()).await;
 }
 
@@ -134,10 +134,10 @@ pub async fn doubt(core: &Rc<Core>, doubts: Vec<Doubt>) {
     let mut fresh = DriveSet::default();
     for (id, cause) in doubts {
         let Ok(drive) = core.pool.drives.get(id) else { continue };
-        if drive.shared().was_doubtful() && core.pool.failed() < parity {
-            drive.shared().latch(&format!("{cause}, again after a scrub had mended it"));
+        if drive.health().was_doubtful() && core.pool.failed() < parity {
+            drive.health().latch(&format!("{cause}, again after a scrub had mended it"));
         } else if drive.is_trusted() {
-            drive.shared().doubt(&cause);
+            drive.health().doubt(&cause);
             fresh.insert(id);
         }
     }
@@ -161,7 +161,7 @@ async fn mended_by_scrub(core: &Rc<Core>, drives: DriveSet) {
 
 /// How often each drive was suspected when a pass began.
 pub fn suspicions(pool: &Pool) -> Vec<u64> {
-    pool.drives.iter().map(|drive| drive.shared().suspicions()).collect()
+    pool.drives.iter().map(|drive| drive.health().suspicions()).collect()
 }
 
 /// A full scrub has passed and mended what can be mended. Where something `is_lost` and more than m drives are in
@@ -172,12 +172,8 @@ pub fn settle(pool: &Pool, is_lost: bool, suspicions: &[u64], is_wide: bool) {
     if is_lost && pool.is_unproven() {
         return;
     }
-    for (drive, suspicions) in pool.drives.iter().map(|drive| drive.shared()).zip(suspicions) {
-        drive.clear(*suspicions);
-        if is_wide {
-            drive.set_rebuilding(false);
-        }
-        drive.trust();
+    for (drive, suspicions) in pool.drives.iter().zip(suspicions) {
+        drive.health().scrubbed(*suspicions, is_wide);
     }
 }
 

@@ -7,12 +7,14 @@
 //! It is not remembered over a start; the next start begins to wait anew.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::base::ids::DriveId;
-use crate::base::metrics::{DriveState, Evacuation};
+use crate::base::metrics::Evacuation;
+use crate::drive::device::Drive;
 use crate::object::open::Shared;
 use crate::pool::Pool;
 
@@ -24,15 +26,12 @@ pub async fn give_up_drives(shared: Shared, after: Duration) {
     let mut out: BTreeMap<DriveId, Instant> = BTreeMap::new();
     while !shared.board.is_closing() {
         for drive in shared.drives.iter() {
-            if drive.state() == DriveState::Healthy {
+            if drive.condition().is_in_service() {
                 out.remove(&drive.id());
-                drive.set_evacuation(Evacuation::None);
                 continue;
             }
             let since = *out.entry(drive.id()).or_insert_with(Instant::now);
-            if drive.evacuation() == Evacuation::None && since.elapsed() >= after {
-                tracing::warn!(drive = %drive.id(), path = drive.path(), "drive stays out and is given up");
-                drive.set_evacuation(Evacuation::UnderWay);
+            if since.elapsed() >= after && drive.health.give_up() {
                 shared.board.nudge();
             }
         }
@@ -47,13 +46,13 @@ pub fn is_owed(pool: &Pool) -> bool {
 
 /// Drives whose evacuation is under way.
 pub fn given_up(pool: &Pool) -> Vec<DriveId> {
-    let out = pool.drives.iter().filter(|drive| !drive.is_healthy());
-    let under_way = out.filter(|drive| drive.shared().evacuation() == Evacuation::UnderWay);
+    let is_under_way = |drive: &&Rc<Drive>| drive.condition().evacuation() == Evacuation::UnderWay;
+    let under_way = pool.drives.iter().filter(is_under_way);
     under_way.map(|drive| drive.id()).collect()
 }
 
 /// Everything that stood on these drives has what the others can give it.
 pub fn done(pool: &Pool, drives: &[DriveId]) {
-    let done = pool.drives.iter().filter(|drive| drives.contains(&drive.id()) && !drive.is_healthy());
-    done.for_each(|drive| drive.shared().set_evacuation(Evacuation::Done));
+    let done = pool.drives.iter().filter(|drive| drives.contains(&drive.id()));
+    done.for_each(|drive| drive.health().evacuated());
 }

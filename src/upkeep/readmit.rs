@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::roster;
 use crate::base::ids::DriveId;
-use crate::base::metrics::DriveState;
+use crate::drive::health::Condition;
 use crate::object::core::Core;
 
 /// Tries the drive and puts it back; what was done, or why not, in words.
@@ -20,12 +20,12 @@ pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
         .drives
         .get(id)
         .map_err(|_| format!("the pool has no drive {id}; basalt status lists those it has"))?;
-    match drive.state() {
-        DriveState::Latched => {}
-        DriveState::Healthy => {
+    match drive.condition() {
+        Condition::Latched(..) => {}
+        Condition::InService(_) => {
             return Err(format!("drive {id} is in service, and there is nothing to readmit"));
         }
-        DriveState::Missing => {
+        Condition::Missing(_) => {
             return Err(format!("drive {id} is not there: a start with it, or with --adopt, brings it back"));
         }
     }
@@ -34,7 +34,9 @@ pub async fn readmit(core: &Rc<Core>, id: DriveId) -> Result<String, String> {
     }
     let tried = drive.probe(core.pool.world.random_u64()).await;
     tried.map_err(|error| format!("drive {id} stays out of service: {error}"))?;
-    if !drive.shared().readmit() {
+    // Asked for before as well: a pass that is about to end has not seen what the drive lacks, and settles nothing.
+    core.board.demand();
+    if !drive.health().readmit() {
         return Err(format!("drive {id} changed its state meanwhile"));
     }
     core.board.demand();

@@ -1,7 +1,7 @@
 //! What the superblocks say of the pool's drives, kept true while serving.
 //!
 //! Which drives are latched, which are being filled again, and when the last full scrub ended: looked at on a
-//! slow tick and written to every healthy drive when it has changed, so that the next start goes by it. The
+//! slow tick and written to every drive in service when it has changed, so that the next start goes by it. The
 //! first turn also makes members of the drives that stand in for lost ones: by then recovery has gone through
 //! with them. One task of the process, on one core.
 //!
@@ -18,9 +18,9 @@ use std::time::Duration;
 use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::PAGE;
-use crate::base::metrics::DriveState;
 use crate::base::time::Nanos;
 use crate::drive::device::{Area, Drive};
+use crate::drive::health::Condition;
 use crate::drive::superblock::{COPIES, Standing, Superblock};
 use crate::io::buffer::AlignedBuf;
 use crate::object::core::Core;
@@ -41,7 +41,7 @@ struct Roster {
     rebuilding: Vec<DriveId>,
     scrubbed: Nanos,
     /// Drives that may be written, and so hear of changes.
-    healthy: Vec<DriveId>,
+    in_service: Vec<DriveId>,
 }
 
 /// Writes the roster whenever it changes, until the server stops.
@@ -81,15 +81,15 @@ pub async fn keep_roster(core: Rc<Core>, shared: Shared) {
 }
 
 fn roster(shared: &Shared) -> Roster {
-    let chosen = |choose: &dyn Fn(&crate::drive::device::DriveShared) -> bool| -> Vec<DriveId> {
-        shared.drives.iter().filter(|drive| choose(drive)).map(|drive| drive.id()).collect()
+    let chosen = |choose: &dyn Fn(Condition) -> bool| -> Vec<DriveId> {
+        shared.drives.iter().filter(|drive| choose(drive.condition())).map(|drive| drive.id()).collect()
     };
     Roster {
-        latched: chosen(&|drive| drive.state() == DriveState::Latched),
+        latched: chosen(&|drive| drive.is_latched()),
         // What is missing misses what is written from now on.
-        rebuilding: chosen(&|drive| drive.is_rebuilding() || drive.state() == DriveState::Missing),
+        rebuilding: chosen(&|drive| drive.is_rebuilding() || drive.is_missing()),
         scrubbed: shared.board.last(),
-        healthy: chosen(&|drive| drive.state() == DriveState::Healthy),
+        in_service: chosen(&|drive| drive.is_in_service()),
     }
 }
 
@@ -100,10 +100,10 @@ fn as_started(shared: &Shared) -> Roster {
     };
     let written = shared.members.iter().find_map(|member| member.superblock.as_ref());
     Roster {
-        latched: chosen(&|member| member.state == DriveState::Latched),
+        latched: chosen(&|member| member.condition.is_latched()),
         rebuilding: chosen(&|member| member.lacks()),
         scrubbed: written.map(|superblock| superblock.scrubbed).unwrap_or_default(),
-        healthy: chosen(&|member| member.state == DriveState::Healthy),
+        in_service: chosen(&|member| member.condition.is_in_service()),
     }
 }
 
@@ -129,7 +129,7 @@ fn told<'s>(
     generation: u64,
 ) -> impl Iterator<Item = (&'s Rc<Drive>, Superblock)> {
     let members = shared.members.iter().zip(core.pool.drives.iter());
-    members.filter(|(_, drive)| drive.is_healthy()).filter_map(move |(member, drive)| {
+    members.filter(|(_, drive)| drive.is_in_service()).filter_map(move |(member, drive)| {
         let superblock = member.superblock.as_ref()?;
         let superblock = Superblock {
             generation: superblock.generation + generation,
@@ -159,12 +159,12 @@ async fn differs(core: &Core, drive: &Rc<Drive>, superblock: &Superblock) -> boo
     let each = |found: &[u8]| {
         if Superblock::decode(found).is_err() {
             drive.count_corrupt();
-            drive.shared().suspect(1);
+            drive.health().suspect(1);
         }
         differs |= found != &page[..];
     };
     if let Some(reason) = read_copies(&core.pool, drive, each).await {
-        drive.shared().latch(&reason);
+        drive.health().latch(&reason);
     }
     differs
 }

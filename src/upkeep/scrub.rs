@@ -94,7 +94,8 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
         doubt::settle(&core.pool, unrepairable + unreadable > 0, &suspicions, pass.narrow == 0);
     }
     // What is narrow for want of room is tried again for a drive that waits for it.
-    let is_rebuilt = pass.narrow == 0 || !core.pool.drives.iter().any(|drive| drive.shared().is_rebuilding());
+    let is_rebuilt =
+        pass.narrow == 0 || !core.pool.drives.iter().any(|drive| drive.condition().is_rebuilding());
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
     match is_full {
@@ -288,7 +289,7 @@ impl Pass {
     /// drives that are being filled again, and not when what was lost is beyond mending.
     async fn emptied(&mut self) -> bool {
         let pool = &self.core.pool;
-        if !pool.drives.iter().any(|drive| drive.shared().is_rebuilding()) || pool.is_beyond_reading() {
+        if !pool.drives.iter().any(|drive| drive.condition().is_rebuilding()) || pool.is_beyond_reading() {
             return true;
         }
         let begun = Instant::now();
@@ -314,7 +315,7 @@ impl Pass {
             return;
         }
         // Whose fault that is, nobody knows.
-        let lost = self.core.pool.healthy().map(|drive| drive.id()).collect();
+        let lost = self.core.pool.in_service().map(|drive| drive.id()).collect();
         let lost = Mended { damaged: 1, unrepairable: 1, lost, ..Mended::default() };
         self.core.board.add(&lost);
         self.found += lost;
@@ -360,7 +361,7 @@ impl Pass {
 
     /// Whether the pool can give the extent more chunks than it has.
     fn is_narrow(&self, held: &Extent) -> bool {
-        let healthy = self.core.pool.healthy().count();
+        let healthy = self.core.pool.in_service().count();
         chunks_least(held) < held.layout().columns().min(healthy)
     }
 

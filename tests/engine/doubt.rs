@@ -21,7 +21,7 @@ use crate::harness::{
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
 fn doubtful(server: &Server) -> Vec<usize> {
-    (0..4).filter(|n| server.shared.drives[*n].is_doubtful()).collect()
+    (0..4).filter(|n| server.shared.drives[*n].condition().is_doubtful()).collect()
 }
 
 fn state(server: &Server, drive: usize) -> DriveState {
@@ -38,7 +38,7 @@ fn m_drives_that_were_overwritten_are_whole_again_after_a_scrub() {
         // Nobody reads.
         until("doubt", || doubtful(&server) == [0, 1]).await;
         assert!(!server.core().pool.is_beyond_reading());
-        assert!(server.shared.drives[0].is_rebuilding());
+        assert!(server.shared.drives[0].condition().is_rebuilding());
         server.check(&model).await;
         fill(&server, &mut chance, &mut model, 20).await;
         server.scrubbed().await;
@@ -222,7 +222,7 @@ fn one_damaged_object_is_no_damaged_drive() {
         let later = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         until("time to pass", || tokio::time::Instant::now() > later).await;
         assert!(damaged > 8 && doubtful(&server).is_empty());
-        assert!((0..4).all(|drive| !server.shared.drives[drive].is_rebuilding()));
+        assert!((0..4).all(|drive| !server.shared.drives[drive].condition().is_rebuilding()));
         server
             .check(&{
                 model.insert("large".into(), content);
@@ -268,7 +268,7 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
             writer.await.expect("it ends");
         }
         server.scrubbed().await;
-        assert!(!server.shared.drives[0].is_doubtful());
+        assert!(!server.shared.drives[0].condition().is_doubtful());
         server.stop().await;
     });
 }

@@ -66,7 +66,7 @@ fn state(server: &Server) -> DriveState {
 }
 
 fn evacuation(server: &Server) -> Evacuation {
-    server.shared.drives[1].evacuation()
+    server.shared.drives[1].condition().evacuation()
 }
 
 /// Values whose extents have fewer chunks on drives in service than those could hold.
@@ -191,8 +191,8 @@ fn a_drive_is_evacuated_when_small_objects_have_their_mirrors_again() {
         let lost = mirrors_of(&server, "small/0").await.expect("it is in the log")[0];
         let drive = &server.shared.drives[usize::from(lost.0)];
         sim.kill(&request.paths[usize::from(lost.0)]);
-        drive.latch("it is gone");
-        until("the evacuation", || drive.evacuation() == Evacuation::Done).await;
+        drive.health.latch("it is gone");
+        until("the evacuation", || drive.condition().evacuation() == Evacuation::Done).await;
         for key in model.keys() {
             let mirrors = mirrors_of(&server, key).await;
             assert!(mirrors.as_ref().is_none_or(|mirrors| mirrors.len() >= 3), "{key}: {mirrors:?}");

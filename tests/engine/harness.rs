@@ -255,7 +255,7 @@ impl Server {
         let (board, drives) = (&self.shared.board, &self.shared.drives);
         let is_done = || {
             let is_idle = !board.is_demanded() && !board.is_running();
-            is_idle && !drives.iter().any(|drive| drive.is_rebuilding())
+            is_idle && !drives.iter().any(|drive| drive.condition().is_rebuilding())
         };
         until("the scrub to end", is_done).await;
         let no_spots = || self.cores.iter().all(|running| running.core.spots.is_empty());

@@ -81,7 +81,7 @@ fn a_lost_drive_is_replaced_by_a_blank_one() {
             server.stop().await;
             let server = start(&sim, &adopting).await.expect("with blank ones in their place");
             assert_eq!(server.core().pool.failed(), 0);
-            assert!(lost.iter().all(|n| server.shared.drives[*n].is_rebuilding()));
+            assert!(lost.iter().all(|n| server.shared.drives[*n].condition().is_rebuilding()));
             server.check(&model).await;
             fill(&server, &mut chance, &mut model, 10).await;
             server.scrubbed().await;

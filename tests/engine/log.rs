@@ -85,7 +85,7 @@ fn the_last_segment_is_for_what_empties_the_others() {
             assert_eq!(commit().await.expect("what packing commits finds room"), Ok(()));
         }
         assert!(!log.is_full());
-        log.set_stuck(true);
+        log.admission().set_stuck(true);
         assert!(log.is_full(), "whoever asks whether the server is ready learns of it");
         assert_eq!(
             (log.admit().await, log.admit_freeing().await),

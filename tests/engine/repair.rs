@@ -315,7 +315,7 @@ fn a_drive_that_came_back_counts_as_lacking_until_there_is_room_for_what_it_miss
         cramp(&server, 20);
         let (board, drive) = (&server.shared.board, &server.shared.drives[1]);
         until("a scrub", || board.passes() > 0 && !board.is_running()).await;
-        assert!(drive.is_rebuilding(), "what was written without it has no chunk there");
+        assert!(drive.condition().is_rebuilding(), "what was written without it has no chunk there");
         assert!(
             board.passes() < 3,
             "what is in the way is not tried again at once, {} times",

@@ -88,7 +88,7 @@ fn a_drive_that_missed_a_start_is_filled_again_whatever_epoch_it_has_seen() {
             server.stop().await;
             sim.revive(&paths(2)[0]);
             let server = start(&sim, &request).await.expect("a start with both");
-            assert!(server.shared.drives[0].is_rebuilding(), "cut at write {nth}");
+            assert!(server.shared.drives[0].condition().is_rebuilding(), "cut at write {nth}");
             server.scrubbed().await;
             server.owned().await;
             server.stop().await;

@@ -88,7 +88,7 @@ impl Sailor {
                 _ => self.client.step(server).await,
             }
             if let Some(error) = self.client.unclear.take() {
-                let drives = server.shared.drives.iter().map(|drive| (drive.state(), drive.cause()));
+                let drives = server.shared.drives.iter().map(|drive| (drive.state(), drive.health.cause()));
                 let drives: Vec<_> = drives.collect();
                 let is_excused = !weather.is_fair() || weather.readmitted.get() != readmitted;
                 assert!(is_excused, "a write was answered with {error}: {drives:?}");

@@ -169,7 +169,10 @@ impl Trouble {
     /// What the server says of drives that we know nothing of.
     fn look(&mut self, server: &Server) {
         for drive in server.shared.drives.iter() {
-            if drive.state() != DriveState::Healthy || drive.is_rebuilding() || drive.is_doubtful() {
+            if drive.state() != DriveState::Healthy
+                || drive.condition().is_rebuilding()
+                || drive.condition().is_doubtful()
+            {
                 self.ill.entry(usize::from(drive.id().0)).or_insert(Ill::Lacking);
             }
         }
@@ -278,7 +281,9 @@ impl Trouble {
 async fn is_healed(server: &Server, drive: usize, passes: u64) -> bool {
     let (board, shared) = (&server.shared.board, &server.shared.drives[drive]);
     let is_quiet = !board.is_demanded() && !board.is_running() && board.passes() > passes;
-    let is_well = shared.state() == DriveState::Healthy && !shared.is_rebuilding() && !shared.is_doubtful();
+    let is_well = shared.state() == DriveState::Healthy
+        && !shared.condition().is_rebuilding()
+        && !shared.condition().is_doubtful();
     is_quiet && is_well && is_wide(server).await
 }
 

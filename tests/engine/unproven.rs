@@ -21,7 +21,7 @@ fn cause(server: &Server) -> Option<&'static str> {
 }
 
 fn rebuilding(server: &Server) -> Vec<usize> {
-    (0..server.shared.drives.len()).filter(|n| server.shared.drives[*n].is_rebuilding()).collect()
+    (0..server.shared.drives.len()).filter(|n| server.shared.drives[*n].condition().is_rebuilding()).collect()
 }
 
 async fn put_some(server: &Server, name: &str, model: &mut Model) {
@@ -97,7 +97,7 @@ fn it_is_ready_when_a_scrub_has_shown_that_nothing_is_lost() {
         let (sim, before, since) = two_were_away(2).await;
         let server = start(&sim, &request(4, 2)).await.expect("all are there");
         assert_eq!((rebuilding(&server), cause(&server)), (vec![0, 1], None), "m may be missing");
-        server.shared.drives[2].latch("a test");
+        server.shared.drives[2].health.latch("a test");
         assert_eq!(cause(&server), Some("drives_rebuilding"));
         readmit(server.core(), DriveId(2)).await.expect("it works again");
         assert_eq!(cause(&server), Some("drives_rebuilding"));

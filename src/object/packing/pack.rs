@@ -90,9 +90,9 @@ pub async fn retire(
         .await?;
     }
     let how = How {
-        gives_up: log.unreadable_for(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS),
+        gives_up: log.unreadable.lasts(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS),
         // Where the log has no room, or the file system, emptying it is worth what is kept for the system.
-        purpose: match log.is_at_last() {
+        purpose: match log.admission().is_at_last() {
             true => Purpose::Emptying,
             false if core.pool.is_short() => Purpose::Moves,
             false => Purpose::Objects,
@@ -100,7 +100,7 @@ pub async fn retire(
     };
     let lost = match pack_away(core, sealed.clone(), urgency.clone(), how).await {
         Err(error @ ObjectError::Unreadable(_)) => {
-            log.note_unreadable(sealed.id);
+            log.unreadable.note(sealed.id);
             return Err(error);
         }
         packed => packed?,
@@ -186,7 +186,9 @@ async fn window_at(
 fn is_beyond_hope(core: &Core, mirrors: &[Mirror]) -> bool {
     let pool = &core.pool;
     !pool.is_beyond_reading()
-        && mirrors.iter().all(|mirror| pool.drives.is_healthy(mirror.drive) || pool.is_given_up(mirror.drive))
+        && mirrors
+            .iter()
+            .all(|mirror| pool.drives.is_in_service(mirror.drive) || pool.is_given_up(mirror.drive))
 }
 
 /// Adds the small object of a record, if it carries one, to its shard's pile.

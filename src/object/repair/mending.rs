@@ -70,8 +70,8 @@ impl Shard {
         Ok(self.log.leave(stands_there).await?)
     }
 
-    /// Writes the manifest anew, into both slots of every healthy drive: nothing else looks at what stands there before
-    /// the next start.
+    /// Writes the manifest anew, into both slots of every drive in service: nothing else looks at what stands there
+    /// before the next start.
     pub async fn renew_manifest(self: Rc<Self>) -> Result<(), ObjectError> {
         self.write_manifest().await?;
         self.write_manifest().await
@@ -110,7 +110,7 @@ impl Shard {
     }
 
     fn in_service<'m>(&self, mirrors: &'m [Mirror]) -> impl Iterator<Item = &'m Mirror> {
-        mirrors.iter().filter(|mirror| self.pool.drives.is_healthy(mirror.drive))
+        mirrors.iter().filter(|mirror| self.pool.drives.is_in_service(mirror.drive))
     }
 
     /// Whether the pool can give a segment more mirrors than it has.

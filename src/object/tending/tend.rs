@@ -105,14 +105,14 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
             return;
         }
         if ticks.is_due(RESERVE_TICKS) {
-            log.look_at_reserve();
+            log.admission().look_at_reserve();
         }
         let stuck = log.wants_retiring() && !retire_oldest(&core, &log, &urgency, !was_stuck).await;
         if stuck && Instant::now() >= younger_next {
             retire_younger(&core, &log, &urgency).await;
             younger_next = Instant::now() + Duration::from_millis(RETIRE_YOUNGER_PAUSE_MS);
         }
-        log.set_stuck(stuck);
+        log.admission().set_stuck(stuck);
         if Instant::now() >= weak_next && !retire_weak(&core, &log, &urgency).await {
             weak_next = Instant::now() + Duration::from_millis(RETIRE_WEAK_PAUSE_MS);
         }
@@ -134,7 +134,7 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: 
             }
             return false;
         }
-        log.set_stuck(false);
+        log.admission().set_stuck(false);
     }
     true
 }

@@ -1,0 +1,125 @@
+//! The next segment of a log: one is kept ready, so that a batch never waits for zeros.
+//!
+//! Owns the task that begins segments, what it finds of their supply (`admission`), and their ids. When none can be
+//! begun it tries again and again; a core without any gets one out of the drives' reserve. Invariant: no two segments
+//! whose header may stand on a drive have the same id.
+
+use std::rc::Rc;
+
+use super::Log;
+use crate::base::ids::LogId;
+use crate::catalog::admission::Supply;
+use crate::drive::device::DriveError;
+use crate::pool::error::PoolError;
+use crate::pool::logs::Mirrors;
+
+impl Log {
+    /// Waits until a segment may be used: packing gives segments back when there are too many.
+    pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<(LogId, Mirrors), PoolError> {
+        loop {
+            let prepared = self.prepared.borrow_mut().take();
+            if let Some((id, mirrors)) = prepared {
+                self.prepare.notify_one();
+                if mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
+                    return Ok((id, mirrors));
+                }
+                self.logs.retire(id).await;
+                continue;
+            }
+            self.pool.mirrors()?;
+            if full_is_bearable && self.admission.supply() == Supply::Denied {
+                return Err(PoolError::Full);
+            }
+            self.prepare.notify_one();
+            self.ready.notified().await;
+        }
+    }
+
+    /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
+    pub async fn prepare_segments(self: Rc<Self>) {
+        let mut failures = 0;
+        while !self.stopped.get() && !self.finishing.get() {
+            if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
+                let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
+                match self.create_next(has_none).await {
+                    Ok((next, at_last)) => {
+                        *self.prepared.borrow_mut() = Some(next);
+                        self.admission.look_at_reserve();
+                        self.admission.set_supply(if at_last { Supply::Scarce } else { Supply::Ample });
+                        failures = 0;
+                    }
+                    // The drive that failed is latched by now, so the next try goes to others.
+                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
+                        tracing::warn!(%error, "a log segment is begun again on other drives");
+                        failures += 1;
+                        continue;
+                    }
+                    // A drive failed under it: the others have room, and nobody is to be told that there is none.
+                    Err(error) if self.pool.failed() > failed => {
+                        tracing::debug!(%error, "a drive failed under a new log segment");
+                        continue;
+                    }
+                    Err(error) => {
+                        // Who waits for a segment where there is none at all is not refused before the last try.
+                        let is_full =
+                            matches!(error, PoolError::Full | PoolError::Drive(DriveError::Full(_)));
+                        let supply = if has_none && is_full { Supply::Denied } else { Supply::Scarce };
+                        if self.admission.set_supply(supply) == Supply::Ample {
+                            tracing::warn!(%error, "no new log segment now");
+                        }
+                        self.pause().await;
+                    }
+                }
+                self.ready.notify_one();
+                continue;
+            }
+            if self.admission.supply() != Supply::Ample && self.prepared.borrow().is_some() {
+                if self.logs.has_room() {
+                    self.admission.set_supply(Supply::Ample);
+                }
+                self.pause().await;
+                continue;
+            }
+            self.prepare.notified().await;
+        }
+    }
+
+    /// One out of what is kept for that, where there is no other and the core `has_none`; whether it was so.
+    async fn create_next(&self, has_none: bool) -> Result<((LogId, Mirrors), bool), PoolError> {
+        match self.create_segment(false).await {
+            Err(PoolError::Full) if has_none => Ok((self.create_segment(true).await?, true)),
+            created => Ok((created?, false)),
+        }
+    }
+
+    async fn create_segment(&self, at_last: bool) -> Result<(LogId, Mirrors), PoolError> {
+        let number = self.created.get() + 1;
+        let id = log_id(self.pool.epoch, self.stream, number);
+        let created = self.logs.create(id, at_last).await;
+        // No header has the number of a segment that found no room, however often that was tried.
+        if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
+            self.created.set(number);
+        }
+        Ok((id, created?))
+    }
+
+    async fn pause(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
+    pub async fn drop_prepared(&self, is_weak: impl Fn(&Mirrors) -> bool) {
+        let is_weak = self.prepared.borrow().as_ref().is_some_and(|(_, mirrors)| is_weak(mirrors));
+        let dropped = if is_weak { self.prepared.borrow_mut().take() } else { None };
+        if let Some((id, _)) = dropped {
+            self.logs.retire(id).await;
+            self.prepare.notify_one();
+        }
+    }
+}
+
+/// `epoch << 32 | stream << 24 | number`.
+fn log_id(epoch: u32, stream: u8, number: u32) -> LogId {
+    assert!(number < 1 << 24, "an epoch fits its log segments");
+    LogId(u64::from(epoch) << 32 | u64::from(stream) << 24 | u64::from(number))
+}
