@@ -115,6 +115,11 @@ impl Condition {
         matches!(self.contents(), Some(Contents::Rebuilding | Contents::Doubtful))
     }
 
+    /// In service and rebuilding: a scrub fills it.
+    pub fn is_being_filled(self) -> bool {
+        self.is_in_service() && self.is_rebuilding()
+    }
+
     /// Known not to hold what was written to it; a drive that was latched then stays so.
     #[inline]
     pub fn is_doubtful(self) -> bool {
@@ -199,9 +204,14 @@ impl Health {
         self.record().condition
     }
 
-    /// Why it is latched, missing or doubtful, where that happened since the start.
+    /// Why it is latched, missing or doubtful, as far as anybody knows.
     pub fn cause(&self) -> Option<Arc<String>> {
         self.cause.load_full()
+    }
+
+    /// Says why the start found it in this condition.
+    pub fn explain(&self, cause: &str) {
+        self.cause.store(Some(Arc::new(cause.to_owned())));
     }
 
     // ---- Out of service and back ----

@@ -158,6 +158,7 @@ pub async fn find(
     let members: Arc<[Member]> = assembly.members.clone().into();
     for (member, drive) in members.iter().zip(drives.iter()) {
         member.superblock.iter().for_each(|superblock| drive.identify(superblock.uuid));
+        member.trouble.iter().for_each(|trouble| drive.health.explain(trouble));
     }
     let shared = Shared {
         geometry: assembly.geometry,

@@ -33,7 +33,7 @@ impl Pace {
             .drives
             .iter()
             .map(|drive| drive.condition())
-            .any(|drive| drive.is_rebuilding() || drive.evacuation() == Evacuation::UnderWay);
+            .any(|drive| drive.is_being_filled() || drive.evacuation() == Evacuation::UnderWay);
         let rate = if is_urgent { REBUILD_BYTES_PER_SECOND } else { SCRUB_BYTES_PER_SECOND };
         let due = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
         tokio::time::sleep(due.max(self.since.elapsed())).await;

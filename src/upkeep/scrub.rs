@@ -95,7 +95,7 @@ async fn scrub(core: Rc<Core>) -> Option<Duration> {
     }
     // What is narrow for want of room is tried again for a drive that waits for it.
     let is_rebuilt =
-        pass.narrow == 0 || !core.pool.drives.iter().any(|drive| drive.condition().is_rebuilding());
+        pass.narrow == 0 || !core.pool.drives.iter().any(|drive| drive.condition().is_being_filled());
     let now: Nanos = core.pool.world.now();
     core.board.end(is_full.then_some(now));
     match is_full {
@@ -289,7 +289,7 @@ impl Pass {
     /// drives that are being filled again, and not when what was lost is beyond mending.
     async fn emptied(&mut self) -> bool {
         let pool = &self.core.pool;
-        if !pool.drives.iter().any(|drive| drive.condition().is_rebuilding()) || pool.is_beyond_reading() {
+        if !pool.drives.iter().any(|drive| drive.condition().is_being_filled()) || pool.is_beyond_reading() {
             return true;
         }
         let begun = Instant::now();

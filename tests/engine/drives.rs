@@ -89,6 +89,13 @@ fn a_write_that_fails_latches_the_drive_and_nothing_else() {
         assert_eq!(server.core().pool.failed(), 2);
         server.check(&model).await;
         server.stop().await;
+        let server = start(&sim, &request(4, 2)).await.expect("it starts with two latched");
+        let cause = |n: usize| server.shared.drives[n].health.cause().map(|cause| cause.to_string());
+        let causes: Vec<Option<String>> = (0..4).map(cause).collect();
+        let told = |n: usize| causes[n].as_deref().is_some_and(|cause| cause.contains("earlier run"));
+        assert!(told(1) && told(2) && causes[0].is_none() && causes[3].is_none(), "{causes:?}");
+        server.check(&model).await;
+        server.stop().await;
     });
 }
 
