@@ -126,6 +126,18 @@ pub fn object_of(version: &[u8]) -> &[u8] {
     version.split_last_chunk::<8>().map_or(version, |(object, _)| object)
 }
 
+/// The order in the key of a version.
+pub fn order_of(version: &[u8]) -> Option<u64> {
+    version.last_chunk::<8>().map(|order| !u64::from_be_bytes(*order))
+}
+
+/// In front of all versions of the object of this one, and behind everything before it.
+pub fn front_of(version: &[u8]) -> Vec<u8> {
+    let mut front = version.to_vec();
+    front.iter_mut().rev().take(8).for_each(|byte| *byte = 0);
+    front
+}
+
 /// Behind exactly this version, in front of the next older one.
 pub fn version_after(bucket: u64, key: &str, order: u64) -> Vec<u8> {
     match order.checked_sub(1) {

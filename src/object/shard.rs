@@ -11,6 +11,7 @@ use super::content::pins::Pins;
 use super::core::Bulletin;
 use super::decisions::events::Events;
 use super::decisions::keylock::KeyLocks;
+use super::decisions::traffic::Traffic;
 use super::error::ObjectError;
 use super::lifecycle::witness::Witness;
 use super::packing::packs::Packs;
@@ -54,8 +55,8 @@ pub struct Shard {
     flushed: Cell<Sequence>,
     /// What was applied when the memtable being flushed was frozen.
     frozen_at: Cell<Sequence>,
-    /// Versions that records have taken away since the start.
-    removals: Cell<u64>,
+    /// What records have put and taken away since the start.
+    pub traffic: Traffic,
     pub pressure: Rc<Pressure>,
     /// One checkpoint at a time, one merge beside it, and one of them at a time writes the manifest.
     flushing: tokio::sync::Mutex<()>,
@@ -99,7 +100,7 @@ impl Shard {
             applied: Cell::new(flushed),
             flushed: Cell::new(flushed),
             frozen_at: Cell::new(flushed),
-            removals: Cell::default(),
+            traffic: Traffic::default(),
             pressure,
             flushing: tokio::sync::Mutex::new(()),
             merging: tokio::sync::Mutex::new(()),
@@ -218,6 +219,7 @@ impl Shard {
             Operation::Put { key, mut value } => {
                 if key::is_version(&key) {
                     Version::patch_location(&mut value, body);
+                    self.traffic.come(&key);
                 }
                 self.own(&key, &value);
                 if key::is_event(&key) {
@@ -228,7 +230,7 @@ impl Shard {
             }
             Operation::Delete { key } => {
                 if key::is_version(&key) {
-                    self.removals.set(self.removals.get() + 1);
+                    self.traffic.go(&key);
                 } else if key::is_event(&key) {
                     self.events.forget(&key);
                 }
@@ -283,12 +285,6 @@ impl Shard {
             None => Ok(None),
             Some(value) => Version::decode(&value).map(Some).ok_or_else(|| damaged("version")),
         }
-    }
-
-    /// Grows when a version goes away: a scan that sees another number than when it began may have
-    /// missed that a key had a version throughout, because one came and another one went.
-    pub fn removals(&self) -> u64 {
-        self.removals.get()
     }
 
     pub fn applied(&self) -> Sequence {

@@ -7,7 +7,10 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
+use basalt::base::limits::SCAN_STEPS_MAX;
+use basalt::catalog::key::{self, shard_of};
 use basalt::codec::xml::Versioning;
 use basalt::io::sim::SimWorld;
 use basalt::object::error::ObjectError;
@@ -375,6 +378,69 @@ async fn change(
             perform(&server, &Step::DeleteVersion(key.clone(), id)).await.expect("a deletion");
         }
     }
+}
+
+#[test]
+fn a_key_whose_newer_versions_are_gone_is_read_and_listed_while_others_go() {
+    run(read_beyond_removals());
+}
+
+/// More of them than a scan passes without a rest.
+async fn read_beyond_removals() {
+    let sim = world(7, 3);
+    let server = Rc::new(start(&sim, &request(3, 1)).await.expect("a fresh pool"));
+    server.store().create_bucket(BUCKET, "r", "o").await.expect("a bucket");
+    perform(&server, &Step::State(Versioning::Enabled)).await.expect("a state");
+    let bucket = server.core().common.buckets.get(BUCKET).expect("the bucket").value.id;
+    let shards = server.shards().count() as u16;
+    let home = shard_of(bucket, b"k", shards);
+    let same = |name: &String| shard_of(bucket, name.as_bytes(), shards) == home;
+    let others: Vec<String> = (0..).map(|n| format!("o/{n}")).filter(same).take(24).collect();
+    let id = perform(&server, &Step::Put("k".into(), body("k", 0, 10))).await.expect("a put");
+    let order = u64::from_str_radix(&id[..16], 16).expect("the order of a version");
+    let shard = server.owner(home).1.clone();
+    let bury = move || {
+        let newer = 1..=12 * SCAN_STEPS_MAX as u64;
+        newer.for_each(|newer| shard.index.apply(&key::version(bucket, "k", order + newer), None));
+    };
+    bury();
+    let stop = Rc::new(Cell::new(false));
+    let changes: Vec<_> = others
+        .into_iter()
+        .map(|name| tokio::task::spawn_local(come_and_go(server.clone(), name, stop.clone())))
+        .collect();
+    // Again and again, because merges drop what marks a removed version.
+    let digging = tokio::task::spawn_local(async move {
+        let mut clock = tokio::time::interval(Duration::from_millis(4));
+        loop {
+            clock.tick().await;
+            bury();
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(read(&server, "k", None).await, Ok(body("k", 0, 10)));
+        assert_eq!(all_keys(&server, "k", "", "", 10).await, [Line::Key("k".into())]);
+        let line = Line::Version("k".into(), id.clone(), true, false);
+        assert_eq!(all_versions(&server, "k", "", "", 10).await, [line]);
+    }
+    digging.abort();
+    assert!(digging.await.is_err_and(|end| end.is_cancelled()));
+    stop.set(true);
+    for change in changes {
+        assert!(change.await.expect("the changes go on to the end") > 0);
+    }
+    Rc::try_unwrap(server).ok().expect("nobody else holds it").stop().await;
+}
+
+/// Puts an object and deletes it for good, and says how often.
+async fn come_and_go(server: Rc<Server>, key: String, stop: Rc<Cell<bool>>) -> u64 {
+    let mut turn = 0;
+    while !stop.get() {
+        let id = perform(&server, &Step::Put(key.clone(), body(&key, turn, 10))).await.expect("a put");
+        perform(&server, &Step::DeleteVersion(key.clone(), id)).await.expect("a deletion");
+        turn += 1;
+    }
+    turn
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::commit::BucketRef;
+use super::traffic::{Moment, Traffic};
 use crate::base::ids::ShardId;
 use crate::base::limits::{LISTED_PARTS_MAX, SCAN_RETRIES_MAX, VERSIONS_STEPPED_MAX};
 use crate::base::rest::Stint;
@@ -131,33 +132,33 @@ fn group_of<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> 
     Some(&key[..prefix.len() + at + delimiter.len()])
 }
 
-/// The versions of a bucket in one shard, from some place on. While versions go away it begins anew
-/// from the place that its user has reached, so that it misses no key that had one throughout.
+/// The versions of a bucket in one shard, from some place on. Where versions of a key were gone when it passed them
+/// and others came, it looks at that key once more, so that it misses no key that had one throughout. A version that
+/// went and was not seen gone was shown, and what the memtable and the runs of a scan show is from one moment on.
 struct Walk<'s> {
     shard: &'s Shard,
     scan: Scan<ShardRuns>,
     /// Everything before is dealt with; kept only where there are versions.
     reached: Vec<u8>,
     end: Vec<u8>,
-    removals: u64,
+    since: Moment,
     versioned: bool,
 }
 
 impl<'s> Walk<'s> {
     fn new(shard: &'s Shard, start: Vec<u8>, end: Vec<u8>, versioned: bool) -> Self {
-        let removals = shard.removals();
+        let since = shard.traffic.now();
         let scan = shard.index.scan(start.clone(), end.clone());
-        Walk { shard, scan, reached: start, end, removals, versioned }
+        Walk { shard, scan, reached: start, end, since, versioned }
     }
 
     async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ObjectError> {
         for _ in 0..SCAN_RETRIES_MAX {
-            let found = self.scan.next().await?;
-            if !self.versioned || self.shard.removals() == self.removals {
-                return Ok(found);
-            }
-            let reached = std::mem::take(&mut self.reached);
-            *self = Walk::new(self.shard, reached, std::mem::take(&mut self.end), true);
+            let (traffic, reached) = (&self.shard.traffic, &self.reached[..]);
+            let mut gone = Gone { traffic, since: self.since, reached, last: Vec::new(), doubtful: None };
+            let found = self.scan.next_beyond(|version| gone.pass(version)).await?;
+            let Some(front) = gone.doubtful() else { return Ok(found) };
+            *self = Walk::new(self.shard, front, std::mem::take(&mut self.end), self.versioned);
         }
         Err(ObjectError::SlowDown)
     }
@@ -169,6 +170,40 @@ impl<'s> Walk<'s> {
     fn seek(&mut self, place: Vec<u8>) {
         self.scan.seek(&place);
         self.reached = place;
+    }
+}
+
+/// What a walk passed that was gone.
+struct Gone<'s> {
+    traffic: &'s Traffic,
+    since: Moment,
+    /// An object in front of this is dealt with.
+    reached: &'s [u8],
+    /// The last of it.
+    last: Vec<u8>,
+    /// In front of the first object that may have got a version behind the walk's back.
+    doubtful: Option<Vec<u8>>,
+}
+
+impl Gone<'_> {
+    fn pass(&mut self, version: &[u8]) {
+        if key::object_of(version) != key::object_of(&self.last) {
+            self.judge();
+            self.last.clear();
+            self.last.extend_from_slice(version);
+        }
+    }
+
+    /// When the walk has left the object.
+    fn judge(&mut self) {
+        if self.doubtful.is_none() && !self.last.is_empty() && self.traffic.has_come(&self.last, self.since) {
+            self.doubtful = Some(key::front_of(&self.last)).filter(|front| front[..] >= *self.reached);
+        }
+    }
+
+    fn doubtful(mut self) -> Option<Vec<u8>> {
+        self.judge();
+        self.doubtful
     }
 }
 

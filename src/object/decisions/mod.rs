@@ -6,6 +6,7 @@
 pub mod keylock;
 pub mod condition;
 pub mod commit;
+pub mod traffic;
 pub mod versions;
 pub mod amend;
 pub mod retention;

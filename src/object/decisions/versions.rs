@@ -138,12 +138,12 @@ impl Shard {
 
     async fn newest_of_many(&self, bucket: u64, key: &str) -> Result<Option<Found>, ObjectError> {
         for _ in 0..SCAN_RETRIES_MAX {
-            let removals = self.removals();
+            let since = self.traffic.now();
             let (start, end) =
                 (key::version(bucket, key, u64::MAX), key::versions_after(bucket, key.as_bytes()));
-            let entry = self.index.scan(start, end).next().await?;
+            let entry = self.index.scan(start.clone(), end).next().await?;
             // A version that came and one that went while the scan waited could both be missed.
-            if self.removals() != removals {
+            if self.traffic.has_come(&start, since) && self.traffic.has_gone(&start, since) {
                 continue;
             }
             let Some((at, value)) = entry else { return Ok(None) };
@@ -170,9 +170,10 @@ impl Shard {
             return self.exact(id, key, ORDER_UNVERSIONED).await;
         }
         for _ in 0..SCAN_RETRIES_MAX {
-            let removals = self.removals();
-            let found = self.exact(id, key, self.order_of_null(id, key).await?).await?;
-            if found.is_some() || self.removals() == removals {
+            let since = self.traffic.now();
+            let order = self.order_of_null(id, key).await?;
+            let found = self.exact(id, key, order).await?;
+            if found.is_some() || !self.traffic.has_gone(&key::version(id, key, order), since) {
                 return Ok(found);
             }
         }
