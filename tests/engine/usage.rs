@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use basalt::base::join::join_all;
 use basalt::catalog::usage::Usage;
 use basalt::codec::xml::{Quota, Versioning};
 use basalt::object::error::ObjectError;
@@ -262,6 +263,53 @@ fn parts_count_while_they_wait_and_once_when_they_are_an_object() {
         server.owned().await;
         server.stop().await;
     });
+}
+
+#[test]
+fn parts_of_an_upload_and_versions_of_a_key_share_the_batches_of_the_log_and_each_counts_once() {
+    run(async {
+        let (sim, request) = (world(8, 4), request(4, 2));
+        let server = fresh_on_cores(&sim, &request, 1).await;
+        server.store().set_setting(BUCKET, Setting::Versioning(Versioning::Enabled)).await.expect("versions");
+        let log = server.shards().next().expect("a shard").log.clone();
+        let batches = || log.counters.snapshot().batches;
+        let upload =
+            server.store().create_upload(BUCKET, "u", NewUpload::default()).await.expect("an upload");
+        let before = batches();
+        // Each number twice: the later one takes the place of the other.
+        let parts = (0..64).map(|n| part(&server, "u", &upload.upload_id, 1 + n / 2, 100 + usize::from(n)));
+        assert!(join_all(parts).await.iter().all(Result::is_ok));
+        check(&server).await;
+        let taken = batches() - before;
+        assert!(taken < 40, "{taken} batches for 64 parts at once");
+
+        for turn in 0..64 {
+            assert_eq!(put(&server, "k", 20_000 * (turn % 2) + turn).await, Ok(()));
+        }
+        let page = server.store().list_versions(versions_of(BUCKET, 1000)).await.expect("versions");
+        let ids: Vec<String> = page.entries.into_iter().map(version_id).collect();
+        let before = batches();
+        // All of them at once, every one twice.
+        let gone = ids.iter().chain(&ids).map(async |id| {
+            let deletion = Deletion { version_id: Some(id.clone()), ..Deletion::default() };
+            server.store().delete(BUCKET, "k", deletion).await.map(drop)
+        });
+        assert!(join_all(gone).await.iter().all(Result::is_ok));
+        let taken = batches() - before;
+        assert!(taken < 40, "{taken} batches for 64 versions at once");
+        check(&server).await;
+        assert_eq!(server.store().abort_upload(BUCKET, "u", &upload.upload_id).await, Ok(()));
+        check(&server).await;
+        server.owned().await;
+        server.stop().await;
+    });
+}
+
+fn version_id(entry: VersionEntry) -> String {
+    match entry {
+        VersionEntry::Version(version) => version.version_id,
+        VersionEntry::Prefix(_) => panic!("no delimiter was given"),
+    }
 }
 
 #[test]

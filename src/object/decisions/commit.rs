@@ -13,8 +13,9 @@ use bytes::Bytes;
 
 use super::condition::Conditions;
 use super::events::{Origin, Subject};
+use super::keylock::KeyGuard;
 use super::retention;
-use super::versions::{self, Found};
+use super::versions::{self, Found, Named};
 use crate::catalog::key::{self, ORDER_UNVERSIONED};
 use crate::catalog::record::Operation;
 use crate::catalog::usage::Usage;
@@ -156,12 +157,28 @@ impl Shard {
         deletion: &Deletion,
     ) -> Result<Deleted, ObjectError> {
         self.log.admit_freeing().await?;
-        let _guard = self.locks.lock(&key::version(named.id, name, ORDER_UNVERSIONED)).await;
+        let _guard = self.lock_to_delete(named.id, name, deletion.version_id.as_deref()).await?;
         loop {
             let bucket = self.bucket(named)?;
             if let Some(deleted) = self.delete_under(named, &bucket, name, deletion).await? {
                 return Ok(deleted);
             }
+        }
+    }
+
+    /// What is deleted by its id is nothing to the other versions, so that many of a key go together.
+    async fn lock_to_delete(
+        &self,
+        bucket: u64,
+        name: &str,
+        id: Option<&str>,
+    ) -> Result<Vec<KeyGuard>, ObjectError> {
+        match id.map(|id| versions::parse_id(bucket, name, id)).transpose()? {
+            Some(Named::Order(order)) if order != ORDER_UNVERSIONED => {
+                Ok(self.locks.lock_version(&key::version(bucket, name, order)).await.into())
+            }
+            // The null version may stand anywhere, and the current one is what the others make it.
+            _ => Ok(vec![self.locks.lock(&key::version(bucket, name, ORDER_UNVERSIONED)).await]),
         }
     }
 

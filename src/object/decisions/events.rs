@@ -4,7 +4,8 @@
 //! without the other. Which rule wants it is decided by the owner of the key under the settings that hold at
 //! commit. The catalog holds the events; [`Events`] knows which there are, by target, and follows from records
 //! like everything else (`Shard::apply`, and a scan at start).
-//! Invariants: events of a key have ascending sequences in the order of their changes, over restarts too; nobody
+//! Invariants: events of a key have ascending sequences in the order of their changes, over restarts too (versions
+//! that are deleted by their ids at the same time are in no order); nobody
 //! is shown an event while one with a lower sequence may still come; no
 //! target has more events waiting in a shard than its bound, places of changes under way ([`Ticket`])
 //! included, and whoever finds none is refused before anything changes.

@@ -78,7 +78,8 @@ impl Shard {
         part: PartValue,
     ) -> Result<(), ObjectError> {
         self.admit().await?;
-        let _guard = self.locks.lock(&upload.catalog_key()).await;
+        // Beside other parts, so that they share the batches of the log.
+        let _guard = self.locks.share(&upload.catalog_key()).await;
         self.upload_value(upload).await?;
         let at = key::part(upload.upload, number);
         let _part = self.locks.lock(&at).await;
