@@ -43,6 +43,7 @@ pub struct CacheStats {
     pub misses: u64,
     pub bytes: u64,
     pub capacity: u64,
+    pub entries: u64,
 }
 
 /// Memory of a cached block beyond its pages: the handle and the cache's own slot.
@@ -79,6 +80,7 @@ impl BlockCache {
             misses: self.misses.get(),
             bytes: blocks.weight(),
             capacity: blocks.capacity(),
+            entries: blocks.len() as u64,
         }
     }
 
@@ -203,6 +205,7 @@ mod tests {
         }
         let stats = cache.stats();
         assert!(stats.bytes <= 1 << 20 && stats.bytes > 1 << 19, "{stats:?}");
+        assert_eq!(stats.entries, stats.bytes / (sealed_len(16_000) + SLOT_BYTES) as u64);
         cache.set_capacity(1 << 17);
         assert!(cache.stats().bytes <= 1 << 17);
     }

@@ -354,7 +354,7 @@ fn report_into(
             misses: found.misses,
             bytes: found.bytes,
             bytes_max: found.capacity,
-            entries: 0,
+            entries: found.entries,
         };
         log.counters.segments_live.set(log.live_segments() as u64);
         CoreSnapshot {
