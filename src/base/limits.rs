@@ -549,6 +549,9 @@ pub const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 pub const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
 /// Parts of an upload looked at in one step: 200 bytes each, and one record when they are freed.
 pub const PARTS_AT_ONCE: usize = 64;
+/// Parts that are freed together, so that they share a batch of the log. The extent of each may be as large as a
+/// record (`RECORD_BYTES_MAX`) where k = 1, and is in memory twice: 16 MiB.
+pub const PARTS_FREED_AT_ONCE: usize = 8;
 
 const _: () =
     assert!(POLICY_BYTES_MAX <= SETTING_BYTES_MAX && SETTING_BYTES_MAX + 4 * KIB <= RECORD_BYTES_MAX);

@@ -298,9 +298,12 @@ fn parts_of_an_upload_and_versions_of_a_key_share_the_batches_of_the_log_and_eac
         let taken = batches() - before;
         assert!(taken < 40, "{taken} batches for 64 versions at once");
         check(&server).await;
+        let before = batches();
         assert_eq!(server.store().abort_upload(BUCKET, "u", &upload.upload_id).await, Ok(()));
         check(&server).await;
         server.owned().await;
+        let taken = batches() - before;
+        assert!(taken < 16, "{taken} batches to free 32 parts");
         server.stop().await;
     });
 }

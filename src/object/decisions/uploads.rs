@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::commit::{BucketRef, Installed};
 use super::events::Subject;
-use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_AT_ONCE};
+use crate::base::join::join_groups;
+use crate::base::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_AT_ONCE, PARTS_FREED_AT_ONCE};
 use crate::base::rest::{Stint, rest};
 use crate::base::time::Nanos;
 use crate::catalog::event::EventKind;
@@ -261,16 +262,17 @@ impl Shard {
             after = *last;
             // Where none of them is unwanted nothing else waits.
             stint.step(parts.len()).await;
-            for (number, _) in parts.into_iter().filter(|(number, _)| unwanted(*number)) {
-                // A part of many stripes is as large as a record should be: each has one of its own.
-                self.log.admit_freeing().await?;
-                self.free_part(&key::part(upload, number)).await?;
-            }
+            let numbers = parts.into_iter().map(|(number, _)| number).filter(|number| unwanted(*number));
+            let numbers: Vec<u16> = numbers.collect();
+            join_groups(&numbers, PARTS_FREED_AT_ONCE, |number| self.free_part(upload, *number)).await?;
         }
     }
 
-    /// Under its lock, since a part may be on its way to another place.
-    async fn free_part(&self, at: &[u8]) -> Result<(), ObjectError> {
+    /// Under its lock, since a part may be on its way to another place. A part of many stripes is as large as a
+    /// record should be: each has one of its own.
+    async fn free_part(&self, upload: u128, number: u16) -> Result<(), ObjectError> {
+        self.log.admit_freeing().await?;
+        let at = &key::part(upload, number);
         let _guard = self.locks.lock(at).await;
         let Some(part) = self.part(at).await? else { return Ok(()) };
         let mut operations = vec![Operation::Delete { key: at.to_vec() }];
