@@ -445,10 +445,16 @@ impl From<FormError> for S3Error {
 
 impl From<ChunkError> for S3Error {
     fn from(error: ChunkError) -> Self {
+        if let ChunkError::TooSmall { chunk, size } = error {
+            return S3Error::with(Code::InvalidChunkSizeError, error.to_string())
+                .field("Chunk", chunk.to_string())
+                .field("BadChunkSize", size.to_string());
+        }
         let code = match error {
             ChunkError::Malformed(_) | ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => {
                 Code::IncompleteBody
             }
+            ChunkError::TooSmall { .. } => Code::InvalidChunkSizeError,
             ChunkError::MalformedTrailer(_) => Code::MalformedTrailerError,
             ChunkError::SignatureMismatch => Code::SignatureDoesNotMatch,
         };
