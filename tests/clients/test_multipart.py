@@ -294,6 +294,22 @@ def test_a_composite_checksum_is_made_of_what_the_client_sends(s3, wire, bucket)
         400, "InvalidRequest")
 
 
+def test_a_part_tells_the_checksum_that_it_came_with(s3, wire, bucket):
+    """The whole is summed up all the same."""
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")
+    place = object_path(bucket, "k")
+    query = [("partNumber", "1"), ("uploadId", upload["UploadId"])]
+    sums = lambda answer: {name for name in answer.headers if name.startswith("x-amz-checksum")}
+    header = {"x-amz-checksum-crc64nvme": checksum("CRC64NVME", b"v")}
+    assert sums(wire.request("PUT", place, query, header, b"v").expect(200)) == set(header)
+    part = wire.request("PUT", place, query, body=b"v").expect(200)
+    assert sums(part) == set()
+    whole = s3.complete_multipart_upload(
+        Bucket=bucket, Key="k", UploadId=upload["UploadId"],
+        MultipartUpload={"Parts": [{"ETag": part.etag, "PartNumber": 1}]})
+    assert whole["ChecksumCRC64NVME"] == checksum("CRC64NVME", b"v")
+
+
 def test_an_abort_may_say_when_the_upload_began(s3, bucket):
     upload = Upload(s3, bucket)
     began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]
