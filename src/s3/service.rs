@@ -18,7 +18,7 @@ use super::auth::{Proof, service_of};
 use super::body::{Intake, Payload, Promise};
 use super::error::{Code, Place, Result, S3Error};
 use super::link::Link;
-use super::response::{Body, Reply, empty, failure};
+use super::response::{BUCKET_REGION, Body, Reply, empty, failure, set};
 use super::route::{Access, Operation, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
@@ -256,6 +256,11 @@ impl Shared {
         let mut reply = failure(error, (parts.method != Method::HEAD).then(|| error.to_xml(&place)));
         if matches!(error.code(), Code::SlowDown | Code::ServiceUnavailable) {
             reply.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // Whoever asks for a bucket is told where it is, also when it is not for them.
+        let asks_for_bucket = parts.method == Method::HEAD && place.key.is_none();
+        if asks_for_bucket && place.bucket.is_some_and(|bucket| self.store.settings(bucket).is_ok()) {
+            set(reply.headers_mut(), BUCKET_REGION, &self.settings.region);
         }
         reply
     }
