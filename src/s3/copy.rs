@@ -182,12 +182,15 @@ fn replaces_metadata(call: &Call<'_>) -> Result<bool> {
 pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let (upload_id, number) = (upload_id(call.query), part_number(call.query)?);
     let source = source(&call)?;
+    let asked = headers::text(call.headers, "x-amz-copy-source-range")?;
+    // What no source could satisfy is told before one is looked for.
+    asked.map(|text| copied_range(text, u64::MAX)).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let object = source.open(&call, PART_COPY_SOURCE).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
-    let range = match headers::text(call.headers, "x-amz-copy-source-range")? {
+    let range = match asked {
         Some(text) => copied_range(text, size)?,
         None => 0..size,
     };

@@ -227,7 +227,9 @@ impl Shared {
             verified: &identified.verified,
             trace,
         };
-        authorize::admit(operation, &call).await?;
+        if let Err(refusal) = authorize::admit(operation, &call).await {
+            return Err(Box::pin(lock::told_first(operation, call, refusal)).await);
+        }
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
         let mut reply = dispatch(operation, call).await?;
         if charged {

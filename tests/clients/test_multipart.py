@@ -257,6 +257,9 @@ def test_parts_may_be_copied(s3, bucket):
     assert whole["ETag"] == f'"{hashlib.md5(source).hexdigest()}"'
     with refused("InvalidArgument", 400):
         s3.upload_part_copy(**copy, PartNumber=3, CopySourceRange=f"bytes=0-{len(source)}")
+    for source_range in ("0-2", "bytes=0-", "bytes=-5", "bytes=2-1", "bytes=0-1,3-4", "bytes=a-b"):
+        with refused("InvalidArgument", 400):
+            s3.upload_part_copy(**{**copy, "CopySource": f"{bucket}/none"}, PartNumber=3, CopySourceRange=source_range)
     upload.parts = {n: {"PartNumber": n, "ETag": r["ETag"]} for n, r in ((1, whole), (2, ranged))}
     upload.part(3, b"end")
     upload.complete()
