@@ -76,7 +76,10 @@ fn listed(numbers: &[usize]) -> String {
 /// Where the life of the server stands; every core follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    Starting,
+    /// Each core finds what is its own.
+    Opening,
+    /// All have; each begins its epoch.
+    Beginning,
     Serving,
     /// No new requests; those in flight are finished.
     Draining,
@@ -110,6 +113,7 @@ struct CoreHandle {
     index: usize,
     streams: mpsc::Sender<std::net::TcpStream>,
     opened: oneshot::Receiver<Result<(), String>>,
+    begun: oneshot::Receiver<Result<(), String>>,
     announced: oneshot::Receiver<Result<(), String>>,
     drained: oneshot::Receiver<()>,
     thread: std::thread::JoinHandle<()>,
@@ -134,7 +138,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     describe(&opening, started);
     let recovery = recovery_metrics(&opening, started);
     let open::Dealt { assembly, cores, background } = open::deal(opening, processors.len());
-    let (phase, follow) = watch::channel(Phase::Starting);
+    let (phase, follow) = watch::channel(Phase::Opening);
     let facts = Facts {
         memory: plan(&config, processors.len(), usize::from(assembly.geometry.shards)),
         config: Arc::new(config),
@@ -259,16 +263,22 @@ fn start_cores(
         let index = seed.index;
         let (streams, incoming) = mpsc::channel(ACCEPT_QUEUE_MAX);
         let (tell_opened, opened) = oneshot::channel();
+        let (tell_begun, begun) = oneshot::channel();
         let (tell_announced, announced) = oneshot::channel();
         let (tell_drained, drained) = oneshot::channel();
-        let links =
-            core::Links { incoming, opened: tell_opened, announced: tell_announced, drained: tell_drained };
+        let links = core::Links {
+            incoming,
+            opened: tell_opened,
+            begun: tell_begun,
+            announced: tell_announced,
+            drained: tell_drained,
+        };
         let facts = facts.clone();
         let thread = std::thread::Builder::new()
             .name(format!("core-{index}"))
             .spawn(move || core::run(facts, seed, links, processor))
             .map_err(StartError::Thread)?;
-        handles.push(CoreHandle { index, streams, opened, announced, drained, thread });
+        handles.push(CoreHandle { index, streams, opened, begun, announced, drained, thread });
     }
     Ok(handles)
 }
@@ -295,6 +305,10 @@ async fn serve(
 ) -> Result<(), StartError> {
     for handle in &mut cores.handles {
         hear(handle.index, &mut handle.opened).await?;
+    }
+    cores.phase.send_replace(Phase::Beginning);
+    for handle in &mut cores.handles {
+        hear(handle.index, &mut handle.begun).await?;
     }
     cores.phase.send_replace(Phase::Serving);
     for handle in &mut cores.handles {

@@ -73,7 +73,8 @@ fn reads_stay_quick_while_runs_are_flushed_and_merged() {
 
 /// The 99th percentiles of the rounds in which merges ended, until one is good.
 async fn serve_and_measure(world: World, seed: CoreSeed) -> Vec<Duration> {
-    let running = open::open_core(&world, seed, MEMORY).await.expect("a core");
+    let opened = open::open_core(&world, seed, MEMORY).await.expect("a core");
+    let running = opened.begin().await.expect("an epoch");
     running.announce_buckets().await.expect("no buckets yet");
     let store = Rc::new(Store::new(running.core.clone()));
     store.create_bucket(BUCKET, "r", "o").await.expect("a bucket");

@@ -147,11 +147,9 @@ impl Log {
     /// fewer cores than the one before: then room is left for those that emptying the old ones takes.
     pub fn new(pool: Rc<Pool>, logs: Logs, stream: u8, sealed: Vec<Sealed>, segments_max: usize) -> Rc<Self> {
         let segments_max = segments_max.max(sealed.len() + LOG_SEGMENTS_RETIRING);
-        let spent = pool.is_spent();
         Rc::new(Log {
-            spent: Cell::new(spent),
-            // Where it may be so, nothing is added before the oldest segment was tried.
-            stuck: Cell::new(spent),
+            spent: Cell::default(),
+            stuck: Cell::default(),
             pool,
             logs,
             stream,
@@ -267,6 +265,13 @@ impl Log {
     /// there are no more.
     pub fn wants_retiring(&self) -> bool {
         self.live_segments() > self.segments_max / 2 || self.is_scarce()
+    }
+
+    /// What is free is known from here on. Where the last room of the drives may be spent, nothing is added before the
+    /// oldest segment was tried.
+    pub fn begin(&self) {
+        self.look_at_reserve();
+        self.stuck.set(self.spent.get());
     }
 
     /// Looks whether the last room of the drives was needed, or has come back.

@@ -155,7 +155,7 @@ pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, 
     }
     let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0, is_thin: false };
     for (id, found) in log_segments(scans) {
-        let (mirrors, wanted) = (found.mirrors(), recovered.wanted());
+        let (mirrors, wanted) = (found.mirrors.clone(), recovered.wanted());
         let (sealed, last) = match read_log(pool, id, &mirrors, &mut recovered.shards).await {
             Ok(read) => read,
             Err(error) if recovered.wanted() == wanted && found.is_void(pool, scans) => {
@@ -178,10 +178,10 @@ pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, 
 /// A log segment as the headers have it.
 #[derive(Default)]
 struct Found {
-    /// All mirrors that it was begun with.
+    /// Mirrors that still name it.
+    mirrors: Vec<Mirror>,
+    /// All that any of them names.
     begun: Vec<Mirror>,
-    /// Drives whose header names it.
-    named_by: Vec<DriveId>,
 }
 
 /// Log segments in the order in which they were written.
@@ -190,24 +190,19 @@ fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Found> {
     for scan in scans {
         for (id, mirrors) in &scan.logs {
             let found = segments.entry(*id).or_default();
-            found.begun.clone_from(mirrors);
-            found.named_by.push(scan.drive);
+            found.mirrors.extend(mirrors.iter().filter(|mirror| mirror.drive == scan.drive));
+            found.begun.extend(mirrors);
         }
     }
     segments
 }
 
 impl Found {
-    /// The mirrors that still name it.
-    fn mirrors(&self) -> Vec<Mirror> {
-        self.begun.iter().filter(|mirror| self.named_by.contains(&mirror.drive)).copied().collect()
-    }
-
     /// Whether a drive that was never away has the segment for something else. All headers stand before the first batch
     /// is acknowledged, and the first one goes when no record counts any more: what is left of the segment was never
     /// told to be begun, or to have been retired.
     fn is_void(&self, pool: &Pool, scans: &[DriveScan]) -> bool {
-        let mut others = self.begun.iter().filter(|mirror| !self.named_by.contains(&mirror.drive));
+        let mut others = self.begun.iter().filter(|mirror| !self.mirrors.contains(mirror));
         others.any(|mirror| {
             let drive = pool.drives.get(mirror.drive);
             let is_whole = drive.is_ok_and(|drive| drive.is_healthy() && !drive.shared().is_rebuilding());

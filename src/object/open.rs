@@ -1,7 +1,8 @@
 //! From drives to running cores: finds the pool, deals out shards and logs, opens each core.
 //!
 //! `find` runs once; what it gives is dealt into one seed a core, sent to the cores, and opened
-//! there. The number of cores may be another one at each start: shards and old log segments are
+//! there. Only when all are open does any begin: a shard that claims space must not meet one that has not yet said what
+//! is its own. The number of cores may be another one at each start: shards and old log segments are
 //! dealt out anew, nothing is rewritten.
 
 use std::cell::{Cell, RefCell};
@@ -114,6 +115,15 @@ pub struct Dealt {
     pub background: Vec<BackgroundSeed>,
 }
 
+/// A core whose shards have said which space is theirs, and have written nothing yet.
+pub struct Opened {
+    pub core: Rc<Core>,
+    log: Rc<Log>,
+    blocks: Rc<BlockCache>,
+    inbox: mpsc::Receiver<Job>,
+    news: mpsc::UnboundedReceiver<Job>,
+}
+
 /// A core at work.
 pub struct Running {
     pub core: Rc<Core>,
@@ -180,7 +190,7 @@ pub async fn find(
         let scan = scans.iter().find(|scan| scan.drive == member.drive);
         let mut slots = scan.map(|scan| scan.slots.clone()).unwrap_or_default();
         if member.rebuilding {
-            keep_for_owners(&mut slots, usize::from(assembly.geometry.shards));
+            keep_for_owners(&mut slots);
         }
         SegmentTable::new(member.drive, slots, SYSTEM_SEGMENTS)
     };
@@ -189,17 +199,10 @@ pub async fn find(
     Ok(Opening { assembly, shared, recovered })
 }
 
-/// On a drive that is filled again headers are missing from segments that shards own. Until all shards have
-/// said what is theirs, only the last ones may be claimed, which the lost drive hardly came to use: a few for
-/// each shard and log.
-fn keep_for_owners(slots: &mut [Slot], shards: usize) {
-    let open = (2 * shards + 4 * SYSTEM_SEGMENTS).min(slots.len() / 4);
-    let kept = slots.len() - open;
-    slots
-        .iter_mut()
-        .take(kept)
-        .filter(|slot| **slot == Slot::Untouched)
-        .for_each(|slot| *slot = Slot::Damaged);
+/// On a drive that is filled again headers are missing from segments that shards own. Nobody may claim one before all
+/// shards have said what is theirs.
+fn keep_for_owners(slots: &mut [Slot]) {
+    slots.iter_mut().filter(|slot| **slot == Slot::Untouched).for_each(|slot| *slot = Slot::Damaged);
 }
 
 fn members_rebuild(assembly: &Assembly) -> bool {
@@ -269,8 +272,9 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     for (shard, replay) in recovered.shards {
         seeds[peers.owners[usize::from(shard.0)]].shards.push(replay);
     }
+    // A core without shards is asked for nothing, so nobody would learn what its log segments lack.
     for (index, (sealed, _)) in recovered.logs.into_iter().enumerate() {
-        seeds[index % cores].sealed.push(sealed);
+        seeds[peers.owners[index % shards]].sealed.push(sealed);
     }
     let background = |(index, jobs)| {
         let (shared, peers) = (shared.clone(), peers.clone());
@@ -280,8 +284,8 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     Dealt { assembly, cores: seeds, background }
 }
 
-/// Opens the shards of a core and starts its log and its upkeep.
-pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Result<Running, ObjectError> {
+/// Opens the shards of a core, as the drives and the log have them.
+pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Result<Opened, ObjectError> {
     let pool = Rc::new(open_pool(world, &seed.shared));
     let geometry = pool.geometry;
     let logs = Logs::new(pool.clone(), seed.shared.directory.clone());
@@ -303,22 +307,36 @@ pub async fn open_core(world: &World, seed: CoreSeed, memory: MemoryPlan) -> Res
     }
     let home = Home { index, role: Role::Data, peers, foreman, shards, common };
     let core = build_core(home, pool, &seed.shared, memory.buffers, memory.bodies, 0);
-    let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone()));
-    let peers = tokio::task::spawn_local(core.clone().serve_peers(seed.inbox, seed.news));
-    let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
-    let packing = Urgency::default();
-    let mut upkeep = vec![
-        tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
-        tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
-    ];
-    upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone())));
-    for shard in core.shards.iter().flatten() {
-        upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
-        upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
-        upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
+    Ok(Opened { core, log, blocks, inbox: seed.inbox, news: seed.news })
+}
+
+impl Opened {
+    /// Begins the epoch and starts the log and its upkeep. All cores must be opened by then: what is written here takes
+    /// space that belongs to nobody, so all shards must have said what is theirs.
+    pub async fn begin(self) -> Result<Running, ObjectError> {
+        let Opened { core, log, blocks, inbox, news } = self;
+        core.pool.tables.iter().for_each(SegmentTable::settle);
+        log.begin();
+        for shard in core.shards.iter().flatten() {
+            shard.begin_epoch().await?;
+        }
+        let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone()));
+        let peers = tokio::task::spawn_local(core.clone().serve_peers(inbox, news));
+        let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
+        let packing = Urgency::default();
+        let mut upkeep = vec![
+            tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
+            tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
+        ];
+        upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone())));
+        for shard in core.shards.iter().flatten() {
+            upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
+            upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
+            upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
+        }
+        core.foreman.open();
+        Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
     }
-    core.foreman.open();
-    Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
 }
 
 /// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
@@ -446,8 +464,6 @@ impl Running {
         if !self.has_buckets() {
             return Ok(());
         }
-        // Every shard is open, so every shard has taken over what its records name.
-        self.core.pool.tables.iter().for_each(SegmentTable::settle);
         let shard = self.core.local(BUCKET_SHARD).expect("asked above").clone();
         shard.announce_identities().await?;
         // No bucket is known yet, so nothing changes meanwhile.

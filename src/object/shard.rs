@@ -64,7 +64,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Opens a shard as the drives have it, applies the tail of its log and begins a new epoch.
+    /// Opens a shard as the drives have it, applies the tail of its log and takes over all space that it then names.
+    /// Claims none and writes no record: that comes with `begin_epoch`.
     pub async fn open(
         pool: Rc<Pool>,
         log: Rc<Log>,
@@ -110,8 +111,11 @@ impl Shard {
         for record in replay.records {
             shard.apply_replayed(record.sequence, record.operations, record.body);
         }
-        shard.begin_epoch().await?;
-        Ok(shard)
+        shard.space.settle();
+        match shard.index.extents().iter().all(|extent| shard.space.occupy(extent)) {
+            true => Ok(shard),
+            false => Err(damaged("run extent")),
+        }
     }
 
     /// Reads free space out of the catalog.
@@ -130,13 +134,7 @@ impl Shard {
     /// From here on only records of this epoch follow; older ones that nobody has seen are void. What
     /// was replayed goes into runs first: a record that was found on one mirror only is then as safe
     /// as any, and one that turns up later with a drive that was away is behind what is flushed.
-    async fn begin_epoch(&self) -> Result<(), ObjectError> {
-        self.space.settle();
-        for extent in self.index.extents() {
-            if !self.space.occupy(&extent) {
-                return Err(damaged("run extent"));
-            }
-        }
+    pub async fn begin_epoch(&self) -> Result<(), ObjectError> {
         self.space.end_recovery().await;
         let applied = self.applied.get();
         {

@@ -44,6 +44,7 @@ use crate::upkeep::{self, Patience};
 pub struct Links {
     pub incoming: mpsc::Receiver<std::net::TcpStream>,
     pub opened: oneshot::Sender<Result<(), String>>,
+    pub begun: oneshot::Sender<Result<(), String>>,
     pub announced: oneshot::Sender<Result<(), String>>,
     pub drained: oneshot::Sender<()>,
 }
@@ -59,10 +60,22 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
 
 async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let (index, shared) = (seed.index, seed.shared.clone());
-    let mut running = match open::open_core(&world, seed, facts.memory).await {
-        Ok(running) => running,
+    let mut phase = facts.phase.clone();
+    let opened = match open::open_core(&world, seed, facts.memory).await {
+        Ok(opened) => opened,
         Err(error) => {
             let _ = links.opened.send(Err(error.to_string()));
+            return;
+        }
+    };
+    let _ = links.opened.send(Ok(()));
+    if phase.wait_for(|phase| *phase >= Phase::Beginning).await.is_err() {
+        return;
+    }
+    let mut running = match opened.begin().await {
+        Ok(running) => running,
+        Err(error) => {
+            let _ = links.begun.send(Err(error.to_string()));
             return;
         }
     };
@@ -71,8 +84,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     running.core.common.buckets.bound_settings(settings_bytes(&facts));
     let events = facts.config.webhook_queue.div_ceil(usize::from(running.core.shard_count()));
     running.core.shards.iter().flatten().for_each(|shard| shard.events.set_bound(events));
-    let _ = links.opened.send(Ok(()));
-    let mut phase = facts.phase.clone();
+    let _ = links.begun.send(Ok(()));
     if phase.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
         return;
     }

@@ -103,6 +103,12 @@ def new_basalt(tmp_path):
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+@pytest.fixture
+def new_small(new_basalt):
+    """Like `new_basalt`, with drives small enough to be overwritten from one end to the other."""
+    return lambda options=(), **more: new_basalt(options=["--capacity", "1GiB", *options], **more)
+
+
 @pytest.fixture(scope="session")
 def s3(shared):
     return shared.s3()

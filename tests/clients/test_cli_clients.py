@@ -158,6 +158,7 @@ def test_aws_with_a_file_of_two_gibibytes(aws, large_file, tmp_path, bucket):
         [str(large_file.stat().st_size), "moved.bin"]]
     aws("s3", "cp", "--quiet", f"s3://{bucket}/moved.bin", tmp_path / "back")
     assert digest(tmp_path / "back") == digest(large_file)
+    (tmp_path / "back").unlink()
     aws("s3", "rm", f"s3://{bucket}/moved.bin")
     aws("s3", "rb", f"s3://{bucket}")
 

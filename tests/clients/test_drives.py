@@ -93,8 +93,8 @@ each_damage = pytest.mark.parametrize("damage", DAMAGES)
 
 @each_damage
 @pytest.mark.parametrize("lost", [(0, 1), (1, 3)], ids=["first two", "two others"])
-def test_any_two_of_four_may_be_lost_while_stopped(new_basalt, damage, lost):
-    server = new_basalt().start()
+def test_any_two_of_four_may_be_lost_while_stopped(new_small, damage, lost):
+    server = new_small().start()
     bodies = fill(server)
     server.stop() if lost == (0, 1) else server.kill()
     for n in lost:
@@ -106,9 +106,9 @@ def test_any_two_of_four_may_be_lost_while_stopped(new_basalt, damage, lost):
 
 
 @each_damage
-def test_any_two_of_four_may_be_lost_while_serving(new_basalt, damage):
+def test_any_two_of_four_may_be_lost_while_serving(new_small, damage):
     """Clients are reading and writing while it happens, and none of them sees an error."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     wrong, stop = [], threading.Event()
 
@@ -139,9 +139,9 @@ def test_any_two_of_four_may_be_lost_while_serving(new_basalt, damage):
     everything_works(server, bodies, "after")
 
 
-def test_silent_damage_is_never_served(new_basalt):
+def test_silent_damage_is_never_served(new_small):
     """Bits flip on two drives at places by chance; readers get the right bytes all the same."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     dice = random.Random(3)
     for n in (1, 2):
@@ -159,9 +159,9 @@ def test_silent_damage_is_never_served(new_basalt):
     everything_works(server, bodies, "flipped")
 
 
-def test_one_of_two_and_one_of_three(new_basalt):
+def test_one_of_two_and_one_of_three(new_small):
     for count in (2, 3):
-        server = new_basalt(drives=count).start()
+        server = new_small(drives=count).start()
         bodies = fill(server)
         server.kill()
         remove(server.drives[1])
@@ -170,8 +170,8 @@ def test_one_of_two_and_one_of_three(new_basalt):
         server.kill()
 
 
-def test_drives_may_be_named_in_any_order(new_basalt):
-    server = new_basalt().start()
+def test_drives_may_be_named_in_any_order(new_small):
+    server = new_small().start()
     bodies = fill(server)
     server.stop()
     server.drives.reverse()
@@ -179,8 +179,8 @@ def test_drives_may_be_named_in_any_order(new_basalt):
     everything_works(server, bodies, "reversed")
 
 
-def test_one_drive_too_many_lost_is_refused_at_start(new_basalt):
-    server = new_basalt().start()
+def test_one_drive_too_many_lost_is_refused_at_start(new_small):
+    server = new_small().start()
     fill(server)
     server.stop()
     for n in (0, 1, 2):
@@ -199,9 +199,9 @@ def check_refused(server):
     assert not any(p.stat().st_size > 0 and p.name != "lock" for p in with_new), "no new pool over the rest of the old one"
 
 
-def test_one_drive_too_many_lost_while_serving_fails_clean(new_basalt):
+def test_one_drive_too_many_lost_while_serving_fails_clean(new_small):
     """Reads fail with an error of S3, writes get 503, nothing wrong is ever served, and the server lives."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     for n in (0, 1, 2):
         overwrite(server.drives[n])
@@ -212,8 +212,8 @@ def test_one_drive_too_many_lost_while_serving_fails_clean(new_basalt):
     assert server.health("live") == 200
 
 
-def test_a_drive_of_another_pool_is_refused_by_name(new_basalt):
-    ours, other = new_basalt().start(), new_basalt().start()
+def test_a_drive_of_another_pool_is_refused_by_name(new_small):
+    ours, other = new_small().start(), new_small().start()
     bodies = fill(ours)
     ours.stop()
     other.stop()
@@ -225,18 +225,18 @@ def test_a_drive_of_another_pool_is_refused_by_name(new_basalt):
     verify(ours, bodies)
 
 
-def test_a_directory_with_other_things_in_it_is_left_alone(new_basalt, tmp_path):
+def test_a_directory_with_other_things_in_it_is_left_alone(new_small, tmp_path):
     place = tmp_path / "mine"
     place.mkdir()
     (place / "thesis.txt").write_text("years of work")
-    server = new_basalt(drives=[place])
+    server = new_small(drives=[place])
     server.spawn()
     until(server.is_ready_or_dead, 60, "a start or a refusal")
     assert (place / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_second_server_on_the_same_drives_is_refused(new_basalt, tmp_path):
-    server = new_basalt().start()
+def test_a_second_server_on_the_same_drives_is_refused(new_small, tmp_path):
+    server = new_small().start()
     bodies = fill(server)
     second = Basalt(server.drives, tmp_path / "second.log")
     status, said = second.refused()
@@ -251,8 +251,8 @@ def test_too_little_room_is_refused_by_name(new_basalt):
     assert status != 0 and ("capacity" in said.lower() or "small" in said.lower()), said
 
 
-def test_parity_is_part_of_the_pool(new_basalt):
-    server = new_basalt(drives=5, parity=1).start()
+def test_parity_is_part_of_the_pool(new_small):
+    server = new_small(drives=5, parity=1).start()
     bodies = fill(server)
     server.kill()
     remove(server.drives[4])
@@ -260,8 +260,8 @@ def test_parity_is_part_of_the_pool(new_basalt):
     everything_works(server, bodies, "degraded")
 
 
-def test_the_metrics_tell_of_a_lost_drive(new_basalt):
-    server = new_basalt(options=["--read-cache", "0"]).start()
+def test_the_metrics_tell_of_a_lost_drive(new_small):
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     server.kill()
     remove(server.drives[3])
@@ -275,9 +275,9 @@ def ill(server):
     return [labels for labels, value in server.metrics()["basalt_drive_state"].items() if value and "healthy" not in labels]
 
 
-def test_a_drive_deleted_while_serving_is_noticed(new_basalt):
+def test_a_drive_deleted_while_serving_is_noticed(new_small):
     """Its files take writes as before, and are gone with the server: that is not storing anything."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     remove(server.drives[1])
     until(lambda: ill(server), 30, "the loss of a drive to be noticed")
@@ -299,9 +299,9 @@ def bytes_at(path, offset, length):
         return file.read(length)
 
 
-def test_a_superblock_written_over_while_serving_is_written_again(new_basalt):
+def test_a_superblock_written_over_while_serving_is_written_again(new_small):
     """Nobody reads it before the next start, which would miss the drive."""
-    server = new_basalt().start()
+    server = new_small().start()
     bodies = fill(server)
     places = [(server.drives[n] / "basalt.meta", copy * MIB) for n in (0, 1, 3) for copy in range(4)]
     magic = {bytes_at(*place, 8) for place in places}
@@ -320,9 +320,9 @@ def doubtful(server):
     return [labels for labels, value in server.metrics()["basalt_drive_doubtful"].items() if value]
 
 
-def test_drives_overwritten_while_serving_are_noticed_and_mended(new_basalt):
+def test_drives_overwritten_while_serving_are_noticed_and_mended(new_small):
     """Nobody reads. Afterwards the other two may be lost, which held everything alone meanwhile."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     bodies = fill(server)
     for n in (0, 1):
         overwrite(server.drives[n], seed=n)
@@ -338,8 +338,8 @@ def test_drives_overwritten_while_serving_are_noticed_and_mended(new_basalt):
     verify(server, bodies)
 
 
-def test_with_one_overwritten_too_many_the_server_is_not_ready_and_says_why(new_basalt):
-    server = new_basalt(options=["--read-cache", "0"]).start()
+def test_with_one_overwritten_too_many_the_server_is_not_ready_and_says_why(new_small):
+    server = new_small(options=["--read-cache", "0"]).start()
     fill(server)
     # At one moment, as far as the server can tell: a scrub that begins for the first would mend while the others go.
     os.kill(server.pid, signal.SIGSTOP)

@@ -73,8 +73,8 @@ def check_calm(text, seconds):
         assert lines <= AT_ONCE + SLACK + seconds, (place, lines, seconds)
 
 
-def test_damage_in_every_block_is_said_about_once_a_second(new_basalt):
-    server = new_basalt(options=["--read-cache", "0"]).start()
+def test_damage_in_every_block_is_said_about_once_a_second(new_small):
+    server = new_small(options=["--read-cache", "0"]).start()
     put_all(server)
     seen, begun = len(server.text()), time.monotonic()
     damage(server.drives[0])
@@ -88,9 +88,9 @@ def test_damage_in_every_block_is_said_about_once_a_second(new_basalt):
     check_calm(text, int(time.monotonic() - begun))
 
 
-def test_objects_that_cannot_be_read_are_said_about_once_a_second(new_basalt):
+def test_objects_that_cannot_be_read_are_said_about_once_a_second(new_small):
     """A client that tries again and again gets its error each time, and the log a line a second."""
-    server = new_basalt(options=["--read-cache", "0"]).start()
+    server = new_small(options=["--read-cache", "0"]).start()
     put_all(server)
     seen, begun = len(server.text()), time.monotonic()
     for n in (0, 1, 2):

@@ -19,7 +19,9 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("refusals")
+    place = tmp_path_factory.mktemp("refusals")
+    yield place
+    shutil.rmtree(place)
 
 
 @pytest.fixture(scope="module")

@@ -72,8 +72,8 @@ def corrupt(drive):
     return changed
 
 
-def test_what_readers_and_a_scrub_find_is_repaired(new_basalt):
-    server = new_basalt(options=NO_CACHE).start()
+def test_what_readers_and_a_scrub_find_is_repaired(new_small):
+    server = new_small(options=NO_CACHE).start()
     bodies = fill(server)
     damaged = corrupt(server.drives[0]) + corrupt(server.drives[1])
     assert damaged > 10
@@ -89,8 +89,8 @@ def test_what_readers_and_a_scrub_find_is_repaired(new_basalt):
     without(server, (2, 3), bodies)
 
 
-def test_an_emptied_drive_is_replaced(new_basalt):
-    server = new_basalt(options=NO_CACHE).start()
+def test_an_emptied_drive_is_replaced(new_small):
+    server = new_small(options=NO_CACHE).start()
     bodies = fill(server)
     server.stop()
     empty(server.drives[1])
@@ -100,22 +100,22 @@ def test_an_emptied_drive_is_replaced(new_basalt):
     assert len(ill) == 1, "nothing is adopted without a word"
     bodies |= everything_works(server, bodies, "degraded")
     server.stop()
-    server.options = [*NO_CACHE, "--adopt"]
+    server.options.append("--adopt")
     server.start()
     verify(server, bodies)
     rebuilt(server)
     server.stop()
-    server.options = NO_CACHE
+    server.options.remove("--adopt")
     without(server, (0, 2), bodies)
     everything_works(server, bodies, "after")
 
 
-def test_a_pool_grows_and_uses_what_it_got(new_basalt):
-    server = new_basalt(options=NO_CACHE).start()
+def test_a_pool_grows_and_uses_what_it_got(new_small):
+    server = new_small(options=NO_CACHE).start()
     bodies = fill(server)
     server.stop()
     server.drives.append(server.drives[0].parent / "d4")
-    server.options = [*NO_CACHE, "--adopt"]
+    server.options.append("--adopt")
     server.start()
     assert len([v for v in server.metrics()["basalt_drive_state"].values() if v]) == 5
     with server.wire() as wire:
@@ -126,7 +126,7 @@ def test_a_pool_grows_and_uses_what_it_got(new_basalt):
     with open(server.drives[4] / "basalt.data", "rb") as file:
         assert next(blocks(file), None), "the new drive holds data"
     server.kill()
-    server.options = NO_CACHE
+    server.options.remove("--adopt")
     server.start()
     verify(server, bodies)
     rebuilt(server)
@@ -168,8 +168,8 @@ def state(server, n):
     return next(labels for labels, v in states.items() if v and f'drive="{n}"' in labels)
 
 
-def test_a_latched_drive_is_readmitted(new_basalt):
-    server = new_basalt(options=NO_CACHE).start()
+def test_a_latched_drive_is_readmitted(new_small):
+    server = new_small(options=NO_CACHE).start()
     bodies = fill(server)
     server.stop()
     latch(server, 1)
@@ -191,9 +191,9 @@ def test_a_latched_drive_is_readmitted(new_basalt):
     without(server, (2, 3), bodies)
 
 
-def test_with_more_than_m_drives_stale_it_is_not_ready_and_reads_what_it_can(new_basalt, tmp_path):
+def test_with_more_than_m_drives_stale_it_is_not_ready_and_reads_what_it_can(new_small, tmp_path):
     """What a start with two of four drives stored stands on those two. One of them is away next time."""
-    server = new_basalt(options=NO_CACHE).start()
+    server = new_small(options=NO_CACHE).start()
     bodies = fill(server)
     server.stop()
     away = {n: tmp_path / f"away{n}" for n in (0, 1, 2)}
@@ -241,8 +241,8 @@ def test_with_more_than_m_drives_stale_it_is_not_ready_and_reads_what_it_can(new
     without(server, (1, 3), bodies)
 
 
-def test_orders_want_the_root_signature(new_basalt):
-    server = new_basalt().start()
+def test_orders_want_the_root_signature(new_small):
+    server = new_small().start()
     for path in ("/-/admin/v1/scrub", "/-/admin/v1/drives/1/readmit"):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.request("POST", path)
@@ -254,20 +254,20 @@ def test_orders_want_the_root_signature(new_basalt):
     assert done.returncode == 1 and "root" in done.stderr, done.stderr
 
 
-def test_a_drive_that_lost_its_directory_is_told_from_a_new_pool(new_basalt):
+def test_a_drive_that_lost_its_directory_is_told_from_a_new_pool(new_small):
     """With more drives blank than may be lost there is nothing to adopt them into: nothing is formatted."""
-    server = new_basalt().start()
+    server = new_small().start()
     bodies = fill(server)
     server.stop()
     kept = {n: server.drives[n].with_name(f"kept{n}") for n in (0, 1, 2)}
     for n, place in kept.items():
         server.drives[n].rename(place)
-    server.options = ["--adopt"]
+    server.options.append("--adopt")
     status, said = server.refused()
     assert status != 0 and "missing" in said, said
     for n, place in kept.items():
         shutil.rmtree(server.drives[n], ignore_errors=True)
         place.rename(server.drives[n])
-    server.options = []
+    server.options.remove("--adopt")
     server.start()
     verify(server, bodies)

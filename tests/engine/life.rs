@@ -9,7 +9,10 @@ use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::pool::format::Request;
 use basalt::upkeep::readmit::readmit;
 
-use crate::harness::{BUCKET, Chance, Server, body, fresh_on, paths, request, run, start, until, world};
+use crate::harness::{
+    BUCKET, CORES_MAX, Chance, Server, body, fresh_on, paths, request, run, start, start_on_cores, until,
+    world,
+};
 use crate::repair::{Model, any_pair_may_be_lost, fill, holdings};
 
 fn adopting(drives: usize, parity: u8) -> Request {
@@ -95,6 +98,31 @@ fn a_lost_drive_is_replaced_by_a_blank_one() {
             }
         });
     }
+}
+
+/// Some cores have no shard then. Log segments that lack a mirror must not be left to them.
+#[test]
+fn a_drive_is_replaced_where_there_are_more_cores_than_shards() {
+    run(async {
+        let sim = world(52, 2);
+        let (plain, mut chance, mut model) = (request(2, 1), Chance(18), Model::new());
+        fresh_on(&sim, &plain).await.stop().await;
+        // Each core with shards leaves a log segment behind each time.
+        for _ in 0..3 {
+            let server = start_on_cores(&sim, &plain, 2).await.expect("a start");
+            fill(&server, &mut chance, &mut model, 10).await;
+            server.stop().await;
+        }
+        sim.wipe(&plain.paths[1]);
+        let server = start_on_cores(&sim, &adopting(2, 1), CORES_MAX).await.expect("with a blank one");
+        assert!(server.cores.iter().any(|running| running.core.shards.iter().flatten().count() == 0));
+        server.scrubbed().await;
+        server.stop().await;
+        sim.kill(&plain.paths[0]);
+        let server = start(&sim, &plain).await.expect("the new drive holds everything");
+        server.check(&model).await;
+        server.stop().await;
+    });
 }
 
 #[test]

@@ -47,7 +47,8 @@ async fn device() -> SimWorld {
     };
     let opening = open::find(&sim.world(), &request, &|_, _| {}).await.expect("a new pool");
     let mut dealt = open::deal(opening, 1);
-    let running = open::open_core(&sim.world(), dealt.cores.remove(0), MEMORY).await.expect("a core");
+    let opened = open::open_core(&sim.world(), dealt.cores.remove(0), MEMORY).await.expect("a core");
+    let running = opened.begin().await.expect("an epoch");
     running.announce_buckets().await.expect("no buckets yet");
     let store = Store::new(running.core.clone());
     store.create_bucket("bucket", "region", "owner").await.expect("a bucket");
