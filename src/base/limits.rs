@@ -94,6 +94,9 @@ pub const XML_STEP_BYTES: usize = 512 * KIB;
 pub const REST_MS: u64 = 1;
 /// One chunk header line of an aws-chunked body: size, signature and slack.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// The least data of a chunk of an aws-chunked body that is not the last. S3 asks for it, so that the lines between
+/// chunks and their signatures stay below 2 % of a body.
+pub const CHUNK_BYTES_MIN: u64 = 8 * KIB as u64;
 /// The trailer section of an aws-chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Derived signing keys that one core keeps: one for each active access key and day, about 3 KiB

@@ -170,9 +170,9 @@ fn unsigned_body(request: &RequestView<'_>) -> Result<Verified> {
 
 /// The service a request to `/` is signed for.
 pub(super) fn service_of(request: &RequestView<'_>) -> &'static str {
-    match sigv4::parse(request) {
-        Ok(Some(claim)) if claim.service == "iam" => "iam",
-        Ok(Some(claim)) if claim.service == "sts" => "sts",
+    match sigv4::claimed_service(request) {
+        Some("iam") => "iam",
+        Some("sts") => "sts",
         _ => SERVICE,
     }
 }

@@ -5,10 +5,10 @@
 //! for a bucket on which they were never set: that is the truth, and clients ask for it.
 
 use http::StatusCode;
-use http::header::{HeaderName, LOCATION};
+use http::header::LOCATION;
 
 use super::error::{Code, Result, S3Error};
-use super::response::{Reply, empty, set, xml};
+use super::response::{BUCKET_REGION, Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
 use super::{NewBuckets, acl, headers, versioning};
@@ -22,8 +22,6 @@ use crate::codec::xml::{
 };
 use crate::object::registry::settings::Setting;
 use crate::object::store::BucketInfo;
-
-const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 
 /// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 pub(super) fn is_valid_name(name: &str) -> bool {

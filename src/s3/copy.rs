@@ -28,7 +28,7 @@ use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::Action;
-use crate::codec::uri::decode_path;
+use crate::codec::uri::{decode_path, decode_query};
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
 use crate::iam::rules::Rules;
 use crate::object::decisions::events::Cause;
@@ -45,7 +45,7 @@ struct Source {
 }
 
 impl Source {
-    /// `[/]bucket/key[?versionId=id]`, percent-encoded.
+    /// `[/]bucket/key[?versionId=id]`, percent-encoded as in a query: a `+` is a space, as S3 has it.
     fn read(value: &str) -> Result<Source> {
         let bad = || {
             let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
@@ -61,7 +61,7 @@ impl Source {
         if path.starts_with("arn:") {
             return Err(S3Error::not_implemented("access points"));
         }
-        let path = decode_path(path).map_err(|_| bad())?;
+        let path = decode_query(path).map_err(|_| bad())?;
         let (bucket, key) = path.strip_prefix('/').unwrap_or(&path).split_once('/').ok_or_else(bad)?;
         if !bucket::is_valid_name(bucket) || key.is_empty() {
             return Err(bad());
@@ -182,12 +182,15 @@ fn replaces_metadata(call: &Call<'_>) -> Result<bool> {
 pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let (upload_id, number) = (upload_id(call.query), part_number(call.query)?);
     let source = source(&call)?;
+    let asked = headers::text(call.headers, "x-amz-copy-source-range")?;
+    // What no source could satisfy is told before one is looked for.
+    asked.map(|text| copied_range(text, u64::MAX)).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let object = source.open(&call, PART_COPY_SOURCE).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
-    let range = match headers::text(call.headers, "x-amz-copy-source-range")? {
+    let range = match asked {
         Some(text) => copied_range(text, size)?,
         None => 0..size,
     };
@@ -374,6 +377,7 @@ mod tests {
         assert_eq!(read("buck/key"), of("buck", "key"));
         assert_eq!(read("/buck/a//b%20%C3%BC%3F"), of("buck", "a//b ü?"));
         assert_eq!(read("buck%2Fkey"), of("buck", "key"));
+        assert_eq!(read("buck/a+b%2Bc"), of("buck", "a b+c"));
         assert_eq!(read("buck/key?versionId=null"), at("buck", "key", Some("null")));
         assert_eq!(read("buck/key?versionId="), Err(Code::InvalidArgument));
         assert_eq!(read("arn:aws:s3:us-east-1:1:accesspoint/a/object/k"), Err(Code::NotImplemented));

@@ -14,6 +14,7 @@ use std::fmt;
 use http::StatusCode;
 use http::header::{ALLOW, LAST_MODIFIED};
 
+use super::response::BUCKET_REGION;
 use super::versions::{DELETE_MARKER, VERSION_ID};
 use crate::base::limits::CLOCK_SKEW_SECONDS_MAX;
 use crate::base::time::Nanos;
@@ -423,7 +424,7 @@ fn mismatched(mismatch: Mismatch) -> S3Error {
 
 fn with_region(error: S3Error, expected: Option<Box<str>>) -> S3Error {
     match expected {
-        Some(region) => error.field("Region", region),
+        Some(region) => error.header(BUCKET_REGION, &*region).field("Region", region),
         None => error,
     }
 }
@@ -445,10 +446,16 @@ impl From<FormError> for S3Error {
 
 impl From<ChunkError> for S3Error {
     fn from(error: ChunkError) -> Self {
+        if let ChunkError::TooSmall { chunk, size } = error {
+            return S3Error::with(Code::InvalidChunkSizeError, error.to_string())
+                .field("Chunk", chunk.to_string())
+                .field("BadChunkSize", size.to_string());
+        }
         let code = match error {
             ChunkError::Malformed(_) | ChunkError::TooLong { .. } | ChunkError::Incomplete { .. } => {
                 Code::IncompleteBody
             }
+            ChunkError::TooSmall { .. } => Code::InvalidChunkSizeError,
             ChunkError::MalformedTrailer(_) => Code::MalformedTrailerError,
             ChunkError::SignatureMismatch => Code::SignatureDoesNotMatch,
         };

@@ -12,7 +12,7 @@ use super::auth::{Proof, Scheme};
 use crate::base::time::Nanos;
 use crate::codec::date::iso8601_ms;
 use crate::codec::policy::{Context, Key, Name, Values};
-use crate::codec::uri::{Query, decode_path, decode_query};
+use crate::codec::uri::{Query, decode_query};
 use crate::iam::Caller;
 
 /// A request as policies see it.
@@ -83,7 +83,7 @@ impl<'r> Facts<'r> {
     fn copy_source(&self) -> Option<Cow<'_, str>> {
         let text = self.headers.get("x-amz-copy-source")?.to_str().ok()?;
         let path = text.split_once("?versionId=").map_or(text, |(path, _)| path);
-        let path = decode_path(path).unwrap_or(Cow::Borrowed(path));
+        let path = decode_query(path).unwrap_or(Cow::Borrowed(path));
         Some(match path.strip_prefix('/') {
             Some(rest) => Cow::Owned(rest.to_owned()),
             None => path,

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::{Result, S3Error};
-use super::response::{Reply, etag_text, xml};
+use super::response::{BUCKET_REGION, Reply, etag_text, set, xml};
 use super::service::Call;
 use crate::base::limits::LIST_KEYS_MAX;
 use crate::base::rest::rest;
@@ -79,7 +79,7 @@ pub(super) async fn list_objects(mut call: Call<'_>) -> Result<Reply> {
     let result = result(&call, &options, &contents, &prefixes, page.truncated);
     // S3 tells version 1 where to go on only when there is a delimiter; otherwise it is the last key.
     let next_marker = last_place(&page).filter(|_| page.truncated && options.delimiter.is_some());
-    Ok(xml(document_v1(&result, &ListBucketV1 { marker, next_marker }, rest).await))
+    Ok(listed(&call, document_v1(&result, &ListBucketV1 { marker, next_marker }, rest).await))
 }
 
 pub(super) async fn list_objects_v2(mut call: Call<'_>) -> Result<Reply> {
@@ -102,7 +102,13 @@ pub(super) async fn list_objects_v2(mut call: Call<'_>) -> Result<Reply> {
     let next = next.map(|place| call.edge.tokens.seal(call.bucket, place));
     let v2 =
         ListBucketV2 { continuation_token: token, next_continuation_token: next.as_deref(), start_after };
-    Ok(xml(document_v2(&result, &v2, rest).await))
+    Ok(listed(&call, document_v2(&result, &v2, rest).await))
+}
+
+fn listed(call: &Call<'_>, document: Vec<u8>) -> Reply {
+    let mut reply = xml(document);
+    set(reply.headers_mut(), BUCKET_REGION, &call.edge.settings.region);
+    reply
 }
 
 async fn fetch(call: &Call<'_>, options: &Options<'_>, after: &str) -> Result<ListPage> {

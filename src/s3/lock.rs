@@ -11,6 +11,7 @@ use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::headers;
 use super::response::{Reply, empty, set, xml};
+use super::route::Operation;
 use super::service::Call;
 use super::settings::digested_document;
 use super::versions::asked_version;
@@ -131,21 +132,43 @@ async fn attached(call: &Call<'_>) -> Result<Attached> {
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
-    let bypass = bypasses(&call)?;
+    let wanted = wanted_retention(&mut call).await?;
+    amend(&call, wanted).await
+}
+
+pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
+    let wanted = wanted_hold(&mut call).await?;
+    amend(&call, wanted).await
+}
+
+/// S3 reads the document before it looks for the version: to whom may know that the key is not there, what is wrong
+/// with the document is told first.
+pub(super) async fn told_first(operation: Operation, mut call: Call<'_>, refusal: S3Error) -> S3Error {
+    let read = match operation {
+        _ if refusal.code() != Code::NoSuchKey => return refusal,
+        Operation::PutObjectRetention => wanted_retention(&mut call).await,
+        Operation::PutObjectLegalHold => wanted_hold(&mut call).await,
+        _ => return refusal,
+    };
+    read.err().unwrap_or(refusal)
+}
+
+async fn wanted_retention(call: &mut Call<'_>) -> Result<Amendment> {
+    let bypass = bypasses(call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let document = digested_document(&mut call).await?;
+    let document = digested_document(call).await?;
     let retention = documents::parse_retention(&document)?;
     let retention = retention.map(|(mode, until)| Retention { mode, until });
     if let Some(retention) = &retention {
         check_future(retention.until, call.edge.store.now())?;
     }
-    amend(&call, Amendment::Retention { retention, bypass }).await
+    Ok(Amendment::Retention { retention, bypass })
 }
 
-pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
+async fn wanted_hold(call: &mut Call<'_>) -> Result<Amendment> {
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let document = digested_document(&mut call).await?;
-    amend(&call, Amendment::LegalHold(documents::parse_legal_hold(&document)?)).await
+    let document = digested_document(call).await?;
+    Ok(Amendment::LegalHold(documents::parse_legal_hold(&document)?))
 }
 
 async fn amend(call: &Call<'_>, amendment: Amendment) -> Result<Reply> {

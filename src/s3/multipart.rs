@@ -129,6 +129,7 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let wanted = algorithm_of_part(&upload, &promise)?;
+    let is_asked = promise.algorithm().is_some();
     let mut writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(size)).await?;
     let mut payload = call.payload(promise, wanted);
     fill(&mut writer, &mut payload).await?;
@@ -139,8 +140,9 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     let part = writer.commit_part(etag, kept).await?;
     let mut reply = empty(StatusCode::OK);
     reply.headers_mut().insert(ETAG, etag_value(&part.etag));
-    if let Some(sent) = &sent {
-        checksum_headers(reply.headers_mut(), sent);
+    // One that the client did not send is kept for the whole, and not told.
+    if let Some(sent) = sent.filter(|_| is_asked) {
+        checksum_headers(reply.headers_mut(), &sent);
         // Only whole objects have a type.
         reply.headers_mut().remove(TYPE);
     }

@@ -83,6 +83,9 @@ pub(super) fn failure(error: &S3Error, document: Option<Vec<u8>>) -> Reply {
     reply
 }
 
+/// Where the bucket is, by which clients that took it to be elsewhere find it.
+pub(super) const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+
 /// Sets a header, or leaves it out when HTTP cannot carry the value.
 pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {

@@ -14,11 +14,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::{Body as _, Incoming};
 
 use super::access_log::{self, Trace};
-use super::auth::Proof;
+use super::auth::{Proof, service_of};
 use super::body::{Intake, Payload, Promise};
 use super::error::{Code, Place, Result, S3Error};
 use super::link::Link;
-use super::response::{Body, Reply, empty, failure};
+use super::response::{BUCKET_REGION, Body, Reply, empty, failure, set};
 use super::route::{Access, Operation, host_bucket, route, target};
 use super::stats::Ticket;
 use super::{
@@ -28,7 +28,7 @@ use super::{
 use crate::base::budget::Permit;
 use crate::base::limits::{ANSWER_BYTES, LIST_ENTRY_BYTES};
 use crate::codec::checksum::ChecksumAlgorithm;
-use crate::codec::sigv4::{RequestView, Verified};
+use crate::codec::sigv4::{RequestView, SERVICE, Verified};
 use crate::codec::uri::Query;
 use crate::iam::Caller;
 use crate::iam::rules::Rules;
@@ -180,15 +180,19 @@ impl Shared {
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
         let target = target(trace.host, path, &self.settings.domains)?;
         let asked = hoisted::effective(&parts.headers, &query)?;
-        let operation = route(&parts.method, &target, &query, &asked);
+        let view =
+            RequestView { method: &parts.method, raw_path: path, query: &query, headers: &parts.headers };
+        let operation = match route(&parts.method, &target, &query, &asked) {
+            // IAM and STS answer GET too, at the same address.
+            Ok(Operation::ListBuckets) if service_of(&view) != SERVICE => Ok(Operation::IamQuery),
+            operation => operation,
+        };
         if let Ok(operation) = operation {
             ticket.is_for(operation);
         }
         if let Ok(Operation::Preflight) = operation {
             return cors::preflight(&self.store, target.bucket.as_deref(), &parts.headers);
         }
-        let view =
-            RequestView { method: &parts.method, raw_path: path, query: &query, headers: &parts.headers };
         if let Ok(Operation::IamQuery) = operation {
             return Box::pin(query::answer(self, &view, intake, link, request_id)).await;
         }
@@ -223,7 +227,9 @@ impl Shared {
             verified: &identified.verified,
             trace,
         };
-        authorize::admit(operation, &call).await?;
+        if let Err(refusal) = authorize::admit(operation, &call).await {
+            return Err(Box::pin(lock::told_first(operation, call, refusal)).await);
+        }
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
         let mut reply = dispatch(operation, call).await?;
         if charged {
@@ -252,6 +258,11 @@ impl Shared {
         let mut reply = failure(error, (parts.method != Method::HEAD).then(|| error.to_xml(&place)));
         if matches!(error.code(), Code::SlowDown | Code::ServiceUnavailable) {
             reply.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // Whoever asks for a bucket is told where it is, also when it is not for them.
+        let asks_for_bucket = parts.method == Method::HEAD && place.key.is_none();
+        if asks_for_bucket && place.bucket.is_some_and(|bucket| self.store.settings(bucket).is_ok()) {
+            set(reply.headers_mut(), BUCKET_REGION, &self.settings.region);
         }
         reply
     }

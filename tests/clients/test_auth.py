@@ -52,6 +52,10 @@ def test_the_clock_of_the_client_must_be_near(wire, bucket):
     assert wire.get(bucket, "k").body == b"v"
 
 
+def test_a_year_that_no_clock_here_holds_is_far_away(wire, bucket):
+    wire.put(bucket, "k", b"w", at=datetime.datetime(9999, 7, 7)).expect(403, "RequestTimeTooSkewed")
+
+
 def test_region_and_service_are_part_of_the_scope(wire, bucket):
     wire.get(bucket, "k", region="eu-central-1").expect(400, "AuthorizationHeaderMalformed")
     answer = wire.get(bucket, "k", service="sqs")

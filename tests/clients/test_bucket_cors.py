@@ -32,7 +32,8 @@ def plain(wire, method, path, headers):
 def test_a_configuration_comes_and_goes(s3, open_origins):
     found = s3.get_bucket_cors(Bucket=open_origins)["CORSRules"]
     assert [sorted(rule.items()) for rule in found] == [sorted(rule.items()) for rule in RULES]
-    for bad in ({"AllowedMethods": ["PATCH"]}, {"AllowedOrigins": ["*.*"]}, {"ExposeHeaders": ["x-*"]}):
+    for bad in ({"AllowedMethods": ["PATCH"]}, {"AllowedOrigins": ["*.*"]}, {"ExposeHeaders": ["x-*"]},
+                {"ExposeHeaders": ["x y"]}, {"AllowedHeaders": ["*-*"]}, {"AllowedHeaders": ["x-ok", "x y"]}):
         with refused("InvalidRequest", 400):
             s3.put_bucket_cors(Bucket=open_origins, CORSConfiguration={"CORSRules": [{**RULES[0], **bad}]})
     s3.delete_bucket_cors(Bucket=open_origins)

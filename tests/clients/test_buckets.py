@@ -75,6 +75,23 @@ def test_location_is_the_region(s3, bucket):
         s3.head_bucket(Bucket=bucket + "-far")
 
 
+def test_a_client_in_the_wrong_region_finds_the_bucket(basalt, s3, bucket):
+    """The SDK looks for the region in the document of an error, and where there is none, in a header."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    for call, more in (("head_object", {"Key": "k"}), ("head_bucket", {}), ("get_object", {"Key": "k"}), ("list_objects_v2", {})):
+        lost = basalt.s3(region="eu-central-1")
+        assert getattr(lost, call)(Bucket=bucket, **more)["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_whoever_asks_for_a_bucket_is_told_its_region(basalt, s3, wire, bucket):
+    region = lambda answer: (answer.status, answer.headers.get("x-amz-bucket-region"))
+    host = {"host": wire.host}
+    assert region(wire.send("HEAD", f"/{bucket}", host)) == (403, "us-east-1")
+    assert region(wire.send("HEAD", f"/{bucket}-none", host)) == (404, None)
+    for query in ([], [("list-type", "2")]):
+        assert region(wire.request("GET", f"/{bucket}", query)) == (200, "us-east-1")
+
+
 def test_buckets_are_listed_in_order_with_their_dates_and_owner(s3, bucket):
     for name in ("zz-last", "aa-first"):
         s3.create_bucket(Bucket=name)

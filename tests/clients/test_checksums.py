@@ -95,6 +95,21 @@ def test_a_signed_stream_without_trailer(wire, bucket):
             assert wire.get(bucket, "k").body == body
 
 
+@pytest.mark.parametrize("payload", [STREAM, STREAM_TRAILER, STREAM_UNSIGNED_TRAILER])
+def test_only_the_last_chunk_may_be_small(wire, bucket, payload):
+    trailers = lambda body: [] if payload == STREAM else [("x-amz-checksum-crc32", checksum("CRC32", body))]
+    for size, chunk in ((8191, 8191), (8192, 8192), (16383, 8192), (1, 1)):
+        body = content(size)
+        wire.stream(object_path(bucket, "k"), body, payload, trailers(body), size=chunk).expect(200)
+        assert wire.get(bucket, "k").body == body
+    for size, chunk in ((8192, 8191), (30000, 1000), (2, 1)):
+        body = content(size)
+        answer = wire.stream(object_path(bucket, "n"), body, payload, trailers(body), size=chunk)
+        answer.expect(400, "InvalidChunkSizeError")
+        assert f"<Chunk>1</Chunk><BadChunkSize>{chunk}</BadChunkSize>".encode() in answer.body
+        absent(wire, bucket, "n")
+
+
 def test_an_encoding_beside_aws_chunked_is_kept(wire, bucket):
     wire.stream(object_path(bucket, "k"), b"v" * 9000, STREAM, headers={"content-encoding": "gzip,aws-chunked"}).expect(200)
     assert wire.get(bucket, "k").headers["content-encoding"] == "gzip"

@@ -19,6 +19,17 @@ def test_a_copy_has_the_bytes_and_outlives_its_source(s3, bucket, size):
     assert (answer["ContentType"], answer["Metadata"], answer["ETag"]) == ("text/x", {"m": "1"}, etag)
 
 
+def test_a_plus_in_a_source_is_a_space(s3, wire, bucket):
+    """Go's QueryEscape writes it so, and S3 reads it so: of a copy and of a part of one."""
+    s3.put_object(Bucket=bucket, Key="a b+c", Body=b"v")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="to")["UploadId"]
+    source = {"x-amz-copy-source": f"{bucket}%2Fa+b%2Bc"}
+    wire.put(bucket, "to", b"", source).expect(200)
+    assert s3.get_object(Bucket=bucket, Key="to")["Body"].read() == b"v"
+    part = [("partNumber", "1"), ("uploadId", upload)]
+    wire.request("PUT", object_path(bucket, "to"), part, source).expect(200)
+
+
 def test_a_copy_of_a_copy_of_a_copy(s3, bucket):
     body = content(3 * MIB)
     s3.put_object(Bucket=bucket, Key="c0", Body=body)
@@ -93,7 +104,7 @@ def test_an_unknown_directive_is_refused(wire, bucket):
     wire.request("PUT", object_path(bucket, "to"), headers=headers).expect(400, "InvalidArgument")
 
 
-@pytest.mark.parametrize("form", ["/{}/a%20b%2Bc", "{}/a%20b%2Bc", "/{}/a%20b+c"])
+@pytest.mark.parametrize("form", ["/{}/a%20b%2Bc", "{}/a%20b%2Bc", "/{}/a+b%2Bc", "{}%2Fa+b%2Bc"])
 def test_the_source_is_percent_encoded(wire, bucket, form):
     wire.put(bucket, "a b+c", b"v").expect(200)
     answer = wire.request("PUT", object_path(bucket, "to"), headers={"x-amz-copy-source": form.format(bucket)})

@@ -1,11 +1,14 @@
 """The IAM query API: users, access keys, inline policies; and what they let a user do."""
+import http.client
 import json
+import urllib.parse
 from datetime import datetime, timezone
 
 import pytest
 
 from .errors import refused
 from .identities import Who, account, allow, both, deny, objects, policy
+from .wire import EMPTY_SHA256, Signer
 
 
 @pytest.fixture
@@ -75,6 +78,49 @@ def test_keys_open_and_close(one):
         iam.delete_access_key(UserName=user.name, AccessKeyId=user.access_key)
     with refused("DeleteConflict", 409):
         iam.delete_user(UserName=user.name)
+
+
+def said(url):
+    """Status and document of a GET that says all in its URL."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    try:
+        connection.request("GET", f"/?{parts.query}")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_queries_may_stand_in_the_url(one):
+    """By GET, presigned: the way in which a client shows another service who it is."""
+    one.iam.create_user(UserName="ann+b")
+    whom = one.client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
+    status, body = said(whom)
+    assert status == 200 and f"<Arn>{one.arn}</Arn>" in body
+    get = one.iam.generate_presigned_url("get_user", Params={"UserName": "ann+b"}, HttpMethod="GET")
+    status, body = said(get)
+    assert status == 200 and "<UserName>ann+b</UserName>" in body
+    for url, status, code in [
+        (get.replace("ann%2Bb", "nobody"), 403, "SignatureDoesNotMatch"),
+        (whom.replace("X-Amz-Credential=", "X-Amz-Credential=A"), 403, "InvalidClientTokenId"),
+        (one.iam.generate_presigned_url("get_user", Params={"UserName": "x"}, HttpMethod="GET"), 404, "NoSuchEntity"),
+    ]:
+        found, body = said(url)
+        assert (found, f"<Code>{code}</Code>" in body, "<ErrorResponse " in body) == (status, True, True), body
+    with one.basalt.wire() as wire:
+        signer = Signer(one.access_key, one.secret_key, service="iam", at=datetime(2020, 1, 1))
+        answer = wire.send("GET", signer.presigned("GET", wire.host, "/", [("Action", "ListUsers")]), {"host": wire.host})
+        assert answer.status == 403 and b"<Code>SignatureDoesNotMatch</Code>" in answer.body
+        signer = Signer(one.access_key, one.secret_key, service="iam")
+        answer = wire.send("GET", signer.presigned("GET", wire.host, "/", seconds=-1), {"host": wire.host})
+        assert answer.status == 400 and b"<Code>IncompleteSignature</Code>" in answer.body
+        signed = dict(access_key=one.access_key, secret_key=one.secret_key, service="iam")
+        query = [("Action", "ListUsers"), ("Version", "2010-05-08")]
+        listed = wire.request("GET", "/", query, payload=EMPTY_SHA256, **signed)
+        assert listed.status == 200 and b"<UserName>ann+b</UserName>" in listed.body
+        query.append(("Unknown", "1"))
+        assert b"<Code>ValidationError</Code>" in wire.request("GET", "/", query, payload=EMPTY_SHA256, **signed).body
 
 
 def test_the_last_use_of_a_key(one):

@@ -257,6 +257,9 @@ def test_parts_may_be_copied(s3, bucket):
     assert whole["ETag"] == f'"{hashlib.md5(source).hexdigest()}"'
     with refused("InvalidArgument", 400):
         s3.upload_part_copy(**copy, PartNumber=3, CopySourceRange=f"bytes=0-{len(source)}")
+    for source_range in ("0-2", "bytes=0-", "bytes=-5", "bytes=2-1", "bytes=0-1,3-4", "bytes=a-b"):
+        with refused("InvalidArgument", 400):
+            s3.upload_part_copy(**{**copy, "CopySource": f"{bucket}/none"}, PartNumber=3, CopySourceRange=source_range)
     upload.parts = {n: {"PartNumber": n, "ETag": r["ETag"]} for n, r in ((1, whole), (2, ranged))}
     upload.part(3, b"end")
     upload.complete()
@@ -292,6 +295,22 @@ def test_a_composite_checksum_is_made_of_what_the_client_sends(s3, wire, bucket)
     upload.complete()
     wire.request("POST", object_path(bucket, "k"), [("uploads", "")], {"x-amz-checksum-type": "FULL_OBJECT"}).expect(
         400, "InvalidRequest")
+
+
+def test_a_part_tells_the_checksum_that_it_came_with(s3, wire, bucket):
+    """The whole is summed up all the same."""
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")
+    place = object_path(bucket, "k")
+    query = [("partNumber", "1"), ("uploadId", upload["UploadId"])]
+    sums = lambda answer: {name for name in answer.headers if name.startswith("x-amz-checksum")}
+    header = {"x-amz-checksum-crc64nvme": checksum("CRC64NVME", b"v")}
+    assert sums(wire.request("PUT", place, query, header, b"v").expect(200)) == set(header)
+    part = wire.request("PUT", place, query, body=b"v").expect(200)
+    assert sums(part) == set()
+    whole = s3.complete_multipart_upload(
+        Bucket=bucket, Key="k", UploadId=upload["UploadId"],
+        MultipartUpload={"Parts": [{"ETag": part.etag, "PartNumber": 1}]})
+    assert whole["ChecksumCRC64NVME"] == checksum("CRC64NVME", b"v")
 
 
 def test_an_abort_may_say_when_the_upload_began(s3, bucket):

@@ -265,6 +265,25 @@ def test_words_and_dates_that_cannot_be(s3, wire, locking):
             call()
 
 
+def test_what_is_wrong_with_a_document_is_told_before_that_the_key_is_missing(one, two):
+    """In a bucket whose objects have ACLs, so that the key is looked for to know who may."""
+    bucket = f"documents-{one.id}"
+    one.s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    for until, code in ((hence(days=-1), "InvalidArgument"), (hence(days=1), "NoSuchKey")):
+        with refused(code, 400 if code == "InvalidArgument" else 404):
+            retain(one.s3, bucket, "GOVERNANCE", until, key="missing")
+    for mode in ("governance", ""):
+        with refused("MalformedXML", 400):
+            retain(one.s3, bucket, mode, hence(days=1), key="missing")
+    for status, code in (("on", 400), ("ON", 404)):
+        with refused("MalformedXML" if code == 400 else "NoSuchKey", code):
+            hold(one.s3, bucket, status, key="missing")
+    for attempt in (lambda: retain(two.s3, bucket, "governance", hence(days=1), key="missing"),
+                    lambda: hold(two.s3, bucket, "on", key="missing")):
+        with refused("AccessDenied", 403):
+            attempt()
+
+
 def test_locks_outlive_the_process(new_basalt):
     server = new_basalt(drives=3, parity=1).start()
     s3 = server.s3()

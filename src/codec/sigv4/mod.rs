@@ -17,7 +17,7 @@ mod sign;
 mod verify;
 
 pub use canonical::RequestView;
-pub use claim::{Claim, has_query_claim, parse};
+pub use claim::{Claim, claimed_service, has_query_claim, parse};
 pub use error::{AuthError, Mismatch};
 pub use key::{ChunkSeed, KeyScope, SigningKey, SigningKeyCache};
 pub use sign::{Presign, SignError, Signer};

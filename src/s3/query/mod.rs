@@ -1,7 +1,8 @@
-//! IAM and STS: the AWS query protocol on `POST /`.
+//! IAM and STS: the AWS query protocol on `POST /` and `GET /`.
 //!
 //! The body is a form that names an action and its parameters; it is bounded, read first, and its hash is
-//! what the signature covers. Each action is judged by the caller's own policies before it is done; what is
+//! what the signature covers. What the URL says besides its signature belongs to the form: that is all of it in a
+//! GET, presigned or not. Each action is judged by the caller's own policies before it is done; what is
 //! done is `iam`. Answers and errors have the shape of the IAM API of 2010-05-08 and the STS API of
 //! 2011-06-15, which `aws iam`, `aws sts` and boto3 expect. A parameter that is not known is refused.
 
@@ -24,7 +25,7 @@ use super::link::Link;
 use super::response::Reply;
 use crate::base::limits::FORM_BYTES_MAX;
 use crate::codec::policy::Action;
-use crate::codec::sigv4::RequestView;
+use crate::codec::sigv4::{RequestView, SERVICE};
 use crate::iam::judge::Wish;
 use crate::iam::{Caller, IamError};
 use crate::object::error::ObjectError;
@@ -53,6 +54,10 @@ impl From<S3Error> for Failure {
         let (code, message) = (error.code(), error.message().to_owned());
         let code = match code {
             Code::InvalidAccessKeyId => "InvalidClientTokenId",
+            // A presigned query that is too old, or not yet valid.
+            Code::AccessDenied if error.fields().iter().any(|(name, _)| *name == "ServerTime") => {
+                "SignatureDoesNotMatch"
+            }
             Code::AccessDenied => "MissingAuthenticationToken",
             Code::AuthorizationHeaderMalformed | Code::AuthorizationQueryParametersError => {
                 "IncompleteSignature"
@@ -91,7 +96,7 @@ struct Query<'r> {
     form: Form,
 }
 
-/// Answers a POST to `/`.
+/// Answers a POST to `/`, and a GET that is signed for another service than S3.
 pub(super) async fn answer(
     edge: &Shared,
     view: &RequestView<'_>,
@@ -104,7 +109,7 @@ pub(super) async fn answer(
     let is_form = view.headers.get(CONTENT_TYPE).is_some_and(|value| {
         value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
     });
-    if service == "s3" && !is_form {
+    if service == SERVICE && !is_form {
         return Err(Code::MethodNotAllowed.into());
     }
     let result = run(edge, view, intake, link, service).await;
@@ -120,12 +125,12 @@ async fn run(
 ) -> Result<Answer> {
     let body = read(intake).await?;
     let hash = hex::encode(digest::digest(&digest::SHA256, &body));
-    if service == "s3" {
+    if service == SERVICE {
         let message = "Sign this request for the service iam or sts.";
         return Err(Failure::new("MissingAuthenticationToken", 403, message));
     }
     let identified = edge.authenticator.verify_query(view, edge.store.now(), service, &hash)?;
-    let form = Form::parse(&body)?;
+    let form = Form::parse(view.query, &body)?;
     let query = Query { edge, view, source: link.peer, identified, form };
     operations::dispatch(service, query).await
 }

@@ -112,8 +112,9 @@ fn check(rule: &CorsRule) -> Result<(), XmlError> {
             "ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader."
         ));
     }
-    if let Some(header) = rule.exposed.iter().find(|header| !is_header_name(header)) {
-        return invalid(format!("ExposeHeader \"{header}\" is not the name of a header."));
+    let headers = named("AllowedHeader", &rule.headers).chain(named("ExposeHeader", &rule.exposed));
+    if let Some((name, header)) = headers.into_iter().find(|(_, header)| !is_header_name(header)) {
+        return invalid(format!("{name} \"{header}\" contains invalid character."));
     }
     if rule.id.as_ref().is_some_and(|id| id.chars().count() > RULE_ID_CHARS_MAX) {
         return Err(XmlError::Invalid(Fault::Argument, "The ID of a rule is too long".into()));
@@ -168,6 +169,7 @@ mod tests {
             (rule(&format!("{origin}<AllowedMethod>PATCH</AllowedMethod>")), "InvalidRequest"),
             (rule(&format!("{method}<AllowedOrigin>http://*.*</AllowedOrigin>")), "InvalidRequest"),
             (rule(&format!("{method}{origin}<AllowedHeader>*-*</AllowedHeader>")), "InvalidRequest"),
+            (rule(&format!("{method}{origin}<AllowedHeader>a b</AllowedHeader>")), "InvalidRequest"),
             (rule(&format!("{method}{origin}<ExposeHeader>x-*</ExposeHeader>")), "InvalidRequest"),
             (rule(&format!("{method}{origin}<ExposeHeader>a b</ExposeHeader>")), "InvalidRequest"),
             (rule(&format!("{method}{origin}<ID>{}</ID>", "i".repeat(256))), "InvalidArgument"),
