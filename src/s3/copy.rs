@@ -184,7 +184,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let asked = headers::text(call.headers, "x-amz-copy-source-range")?;
     // What no source could satisfy is told before one is looked for.
-    asked.map(|text| copied_range(text, u64::MAX)).transpose()?;
+    asked.map(asked_range).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let object = source.open(&call, PART_COPY_SOURCE).await?;
@@ -214,20 +214,31 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
 
 /// `bytes=first-last`, both there and within the source.
 fn copied_range(text: &str, size: u64) -> Result<Range<u64>> {
-    let bad = |message: String| S3Error::argument("x-amz-copy-source-range", text, message);
+    let (first, last) = asked_range(text)?;
+    if last >= size {
+        return Err(bad_range(
+            text,
+            format!("Range specified is not valid for source object of size: {size}"),
+        ));
+    }
+    Ok(first..last + 1)
+}
+
+/// The first and the last byte that are asked for.
+fn asked_range(text: &str) -> Result<(u64, u64)> {
     let number =
         |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     let bounds = text.strip_prefix("bytes=").and_then(|spec| spec.split_once('-'));
     let bounds = bounds.and_then(|(first, last)| Some((number(first)?, number(last)?)));
-    let (first, last) = bounds.filter(|(first, last)| first <= last).ok_or_else(|| {
-        bad("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
-             zero-based offsets of the first and last bytes to copy"
-            .to_owned())
-    })?;
-    if last >= size {
-        return Err(bad(format!("Range specified is not valid for source object of size: {size}")));
-    }
-    Ok(first..last + 1)
+    bounds.filter(|(first, last)| first <= last).ok_or_else(|| {
+        let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last \
+                       are the zero-based offsets of the first and last bytes to copy";
+        bad_range(text, message.to_owned())
+    })
+}
+
+fn bad_range(text: &str, message: String) -> S3Error {
+    S3Error::argument("x-amz-copy-source-range", text, message)
 }
 
 fn check_source_size(size: u64) -> Result<()> {

@@ -145,7 +145,7 @@ pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
 /// with the document is told first.
 pub(super) async fn told_first(operation: Operation, mut call: Call<'_>, refusal: S3Error) -> S3Error {
     let read = match operation {
-        _ if refusal.code() != Code::NoSuchKey => return refusal,
+        _ if !matches!(refusal.code(), Code::NoSuchKey | Code::NoSuchVersion) => return refusal,
         Operation::PutObjectRetention => wanted_retention(&mut call).await,
         Operation::PutObjectLegalHold => wanted_hold(&mut call).await,
         _ => return refusal,

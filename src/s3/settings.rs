@@ -82,7 +82,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
     };
     let setting = match operation {
         Operation::PutBucketTagging => Setting::Tags(bucket_tags(Tags::parse(&document)?)?),
-        Operation::PutBucketCors => Setting::Cors(Cors::parse(&document)?),
+        Operation::PutBucketCors => Setting::Cors(Cors::parse(&document)?.judge()?),
         Operation::PutBucketWebsite => Setting::Website(Website::parse(&document)?),
         Operation::PutBucketEncryption => Setting::Encryption(Encryption::parse(&document)?),
         Operation::PutPublicAccessBlock => Setting::PublicAccess(PublicAccessBlock::parse(&document)?),
