@@ -684,7 +684,7 @@ pub const INDEX_BACKLOG_MAX: usize = 6 * INDEX_FANOUT;
 pub const MERGE_SMALL_BYTES: u64 = 64 << 20;
 /// Deletions that justify merging everything, when they are also a quarter of all entries.
 pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
-/// How often a look at the versions of a key begins anew because one came and one went while it waited. The second
+/// How often a look at the versions of a key begins anew because one came and one went since it began. The second
 /// time it finds the one that came in front, and the blocks in the cache.
 pub const SCAN_RETRIES_MAX: u32 = 64;
 /// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek

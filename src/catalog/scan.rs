@@ -48,18 +48,19 @@ impl<S: RunStore> Scan<S> {
 
     /// The next key and its value; `None` at the end of the range.
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
-        self.next_beyond(|_| {}).await
+        self.next_beyond(|_| true).await
     }
 
-    /// As `next`; `passed` is told each key on the way that was deleted.
-    pub async fn next_beyond(&mut self, mut passed: impl FnMut(&[u8])) -> Result<Option<(Bytes, Bytes)>> {
+    /// As `next`; `goes_on` is told each key on the way that was deleted, and ends the search when it says no.
+    pub async fn next_beyond(
+        &mut self,
+        mut goes_on: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<(Bytes, Bytes)>> {
         while !self.finished && self.step().await? {
             self.stint.step(1).await;
             let value = match self.union.value() {
-                Value::Tombstone => {
-                    passed(self.union.key());
-                    continue;
-                }
+                Value::Tombstone if goes_on(self.union.key()) => continue,
+                Value::Tombstone => return Ok(None),
                 Value::Inline(_) => self.union.inline_bytes().unwrap_or_default(),
                 Value::Large(run, refs) => run.large_value(refs, Reading::Cached).await?,
             };

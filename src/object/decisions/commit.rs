@@ -182,8 +182,8 @@ impl Shard {
         }
     }
 
-    /// As `delete_version`, while the caller holds the lock of the key; `None`, and nothing is done, when the settings
-    /// are no longer those that `bucket` has.
+    /// As `delete_version`, while the caller holds the lock of the key, or of the version and a share of the key;
+    /// `None`, and nothing is done, when the settings are no longer those that `bucket` has.
     pub async fn delete_under(
         &self,
         named: &BucketRef,

@@ -220,7 +220,8 @@ impl Events {
 
 impl Shard {
     /// Adds to `operations` what has a change told to whom the bucket's configuration names. The ticket, if
-    /// there is one, is kept until the record is applied. The caller holds the lock of the key.
+    /// there is one, is kept until the record is applied. The caller holds the lock of the key,
+    /// or a share of it.
     pub fn tell(
         &self,
         operations: &mut Vec<Operation>,

@@ -132,9 +132,10 @@ fn group_of<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> 
     Some(&key[..prefix.len() + at + delimiter.len()])
 }
 
-/// The versions of a bucket in one shard, from some place on. Where versions of a key were gone when it passed them
-/// and others came, it looks at that key once more, so that it misses no key that had one throughout. A version that
-/// went and was not seen gone was shown, and what the memtable and the runs of a scan show is from one moment on.
+/// The versions of a bucket in one shard, from some place on. Where all versions of a key were gone when it passed
+/// them, and since it began one came and one went, it looks at that key once more, so that it misses no key that had
+/// one throughout. A version that went and was not seen gone was shown, and what the memtable and the runs of a scan
+/// show is from one moment on.
 struct Walk<'s> {
     shard: &'s Shard,
     scan: Scan<ShardRuns>,
@@ -153,11 +154,14 @@ impl<'s> Walk<'s> {
     }
 
     async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ObjectError> {
-        for _ in 0..SCAN_RETRIES_MAX {
+        let mut looks = 0;
+        while looks < SCAN_RETRIES_MAX {
             let (traffic, reached) = (&self.shard.traffic, &self.reached[..]);
             let mut gone = Gone { traffic, since: self.since, reached, last: Vec::new(), doubtful: None };
             let found = self.scan.next_beyond(|version| gone.pass(version)).await?;
             let Some(front) = gone.doubtful() else { return Ok(found) };
+            // Again at the same object, or at a later one.
+            looks = if front == self.reached { looks + 1 } else { 0 };
             *self = Walk::new(self.shard, front, std::mem::take(&mut self.end), self.versioned);
         }
         Err(ObjectError::SlowDown)
@@ -186,17 +190,23 @@ struct Gone<'s> {
 }
 
 impl Gone<'_> {
-    fn pass(&mut self, version: &[u8]) {
+    /// False when the walk has to begin anew.
+    fn pass(&mut self, version: &[u8]) -> bool {
         if key::object_of(version) != key::object_of(&self.last) {
             self.judge();
             self.last.clear();
             self.last.extend_from_slice(version);
         }
+        self.doubtful.is_none()
     }
 
     /// When the walk has left the object.
     fn judge(&mut self) {
-        if self.doubtful.is_none() && !self.last.is_empty() && self.traffic.has_come(&self.last, self.since) {
+        if self.doubtful.is_some() || self.last.is_empty() {
+            return;
+        }
+        let (last, since) = (&self.last[..], self.since);
+        if self.traffic.has_come(last, since) && self.traffic.has_gone(last, since) {
             self.doubtful = Some(key::front_of(&self.last)).filter(|front| front[..] >= *self.reached);
         }
     }
@@ -452,6 +462,24 @@ mod tests {
         assert_eq!(After::marker("a/b", "", "/"), After::Key("a/b".into()));
         assert_eq!(After::marker("a/", "", ""), After::Key("a/".into()));
         assert_eq!(After::marker("", "", "/"), After::Start);
+    }
+
+    #[test]
+    fn a_walk_begins_anew_at_the_first_object_that_one_came_to_and_one_went_from() {
+        let at = |name: &str, order| key::version(1, name, order);
+        let (traffic, since) = (Traffic::default(), Moment::default());
+        let walk = |reached: &[u8]| {
+            let mut gone = Gone { traffic: &traffic, since, reached, last: Vec::new(), doubtful: None };
+            let passed = ["a", "b", "b", "c", "d"].map(|name| at(name, 5));
+            let count = passed.iter().take_while(|version| gone.pass(version)).count();
+            (count, gone.doubtful())
+        };
+        traffic.come(&at("b", 9));
+        traffic.go(&at("c", 5));
+        assert_eq!(walk(&[]), (5, None));
+        traffic.go(&at("b", 5));
+        assert_eq!(walk(&[]), (3, Some(at("b", u64::MAX))), "it stops when it has left the object");
+        assert_eq!(walk(&at("c", 7)), (5, None), "what its user has is no doubt any more");
     }
 
     #[test]
