@@ -303,16 +303,10 @@ async fn serve(
     established: Established,
     assembly: Assembly,
 ) -> Result<(), StartError> {
-    for handle in &mut cores.handles {
-        hear(handle.index, &mut handle.opened).await?;
-    }
-    cores.phase.send_replace(Phase::Beginning);
-    for handle in &mut cores.handles {
-        hear(handle.index, &mut handle.begun).await?;
-    }
-    cores.phase.send_replace(Phase::Serving);
-    for handle in &mut cores.handles {
-        hear(handle.index, &mut handle.announced).await?;
+    if let Err(error) = bring_up(&mut cores).await {
+        // Other cores may be writing still, so the locks on the drives go with the process.
+        std::mem::forget(assembly);
+        return Err(error);
     }
     let config = facts.config.clone();
     let stop = stop_signal();
@@ -339,6 +333,22 @@ async fn serve(
     drain(cores, config.drain).await;
     drop(assembly);
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Leads all cores from one phase to the next, each when all have come to its end.
+async fn bring_up(cores: &mut Threads) -> Result<(), StartError> {
+    for handle in &mut cores.handles {
+        hear(handle.index, &mut handle.opened).await?;
+    }
+    cores.phase.send_replace(Phase::Beginning);
+    for handle in &mut cores.handles {
+        hear(handle.index, &mut handle.begun).await?;
+    }
+    cores.phase.send_replace(Phase::Serving);
+    for handle in &mut cores.handles {
+        hear(handle.index, &mut handle.announced).await?;
+    }
     Ok(())
 }
 

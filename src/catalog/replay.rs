@@ -154,13 +154,14 @@ pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, 
         shards.insert(shard, ShardReplay { manifest, records: Vec::new(), segments });
     }
     let mut recovered = Recovered { shards, logs: Vec::new(), log_bytes: 0, is_thin: false };
+    let mut void = Vec::new();
     for (id, found) in log_segments(scans) {
         let (mirrors, wanted) = (found.mirrors.clone(), recovered.wanted());
         let (sealed, last) = match read_log(pool, id, &mirrors, &mut recovered.shards).await {
             Ok(read) => read,
             Err(error) if recovered.wanted() == wanted && found.is_void(pool, scans) => {
-                tracing::warn!(log = %id, %error, "a log segment that no longer counts cannot be read, and is given up");
-                give_up(pool, scans, &mirrors).await;
+                tracing::warn!(log = %id, %error, "what is left of a retired log segment cannot be read");
+                void.extend(mirrors);
                 continue;
             }
             Err(error) => return Err(error),
@@ -172,6 +173,7 @@ pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, 
         recovered.logs.push((sealed, mirrors));
     }
     recovered.shards.values_mut().try_for_each(ShardReplay::order)?;
+    give_up(pool, scans, &void).await;
     Ok(recovered)
 }
 
@@ -198,9 +200,9 @@ fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Found> {
 }
 
 impl Found {
-    /// Whether a drive that was never away has the segment for something else. All headers stand before the first batch
-    /// is acknowledged, and the first one goes when no record counts any more: what is left of the segment was never
-    /// told to be begun, or to have been retired.
+    /// Whether a drive that lacks nothing says by a header of today that it has the place for something else. All
+    /// headers stand before the first batch is acknowledged, and the first one goes when no record counts any more: so
+    /// this is what is left of a segment that was being begun or had been retired.
     fn is_void(&self, pool: &Pool, scans: &[DriveScan]) -> bool {
         let mut others = self.begun.iter().filter(|mirror| !self.mirrors.contains(mirror));
         others.any(|mirror| {
@@ -208,12 +210,12 @@ impl Found {
             let is_whole = drive.is_ok_and(|drive| drive.condition().is_proven());
             let scan = scans.iter().find(|scan| scan.drive == mirror.drive);
             let slot = scan.and_then(|scan| scan.slots.get(mirror.segment as usize));
-            is_whole && slot.is_some_and(|slot| *slot != Slot::Damaged)
+            is_whole && slot.is_some_and(|slot| matches!(slot, Slot::Spare | Slot::Log | Slot::Data(_)))
         })
     }
 }
 
-/// Makes what is left of a log segment a spare, so that the next start does not ask again.
+/// Makes what is left of log segments spares, so that the next start does not ask again.
 async fn give_up(pool: &Pool, scans: &mut [DriveScan], mirrors: &[Mirror]) {
     for Mirror { drive, segment } in mirrors {
         let Ok(handle) = pool.drives.get(*drive) else { continue };

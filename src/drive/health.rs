@@ -120,7 +120,7 @@ impl Condition {
         self.is_in_service() && self.is_rebuilding()
     }
 
-    /// Known not to hold what was written to it; a drive that was latched then stays so.
+    /// Known not to hold what was written to it; a drive that was latched then stays so until a full scrub has passed.
     #[inline]
     pub fn is_doubtful(self) -> bool {
         self.contents() == Some(Contents::Doubtful)
