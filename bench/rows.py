@@ -59,8 +59,8 @@ LOADS = [
     Load("get1m-drive", "GET 1 MiB from the drive, c=8", "GET", MIB, 8, 600, "MiBps", None, 600, False, "fio-1m", 0.8),
     Load("get10m-drive", "GET 10 MiB from the drive, c=4", "GET", 10 * MIB, 4, 60, "MiBps", None, 6000, False, "fio-10m", 0.8),
     Load("get4k-memory", "GET 4 KiB from memory, c=16", "GET", 4 * KIB, 16, 2000, "rps", 35000, None, True, "nginx-4k", 0.5),
-    Load("get64k-cached", "GET 64 KiB from cache, c=16", "GET", 64 * KIB, 16, 1000, "rps", None, None, True, "nginx-64k"),
-    Load("get1m-cached", "GET 1 MiB from cache, c=8", "GET", MIB, 8, 60, "MiBps", None, None, True, "nginx-1m"),
+    Load("get64k-few", "GET 64 KiB, few objects (not cached), c=16", "GET", 64 * KIB, 16, 1000, "rps", None, None, False, "nginx-64k"),
+    Load("get1m-few", "GET 1 MiB, few objects (not cached), c=8", "GET", MIB, 8, 60, "MiBps", None, None, False, "nginx-1m"),
 ]
 YARDSTICKS = {"fio-1m": ("1M", 8), "fio-10m": ("10M", 4), "nginx-4k": (4 * KIB, 16), "nginx-64k": (64 * KIB, 16),
               "nginx-1m": (MIB, 8)}
