@@ -114,11 +114,14 @@ pub fn is_version(key: &[u8]) -> bool {
 /// The key under whose lock everything about a key is decided: itself, or of a version that of order
 /// 0, so that all versions of an object have the same.
 pub fn lock_of(key: &[u8]) -> Vec<u8> {
-    let mut lock = key.to_vec();
-    if is_version(key) {
-        lock.iter_mut().rev().take(8).for_each(|byte| *byte = 0xff);
-    }
-    lock
+    if is_version(key) { with_order(key, ORDER_UNVERSIONED) } else { key.to_vec() }
+}
+
+/// The version of the same object that has this order.
+fn with_order(version: &[u8], order: u64) -> Vec<u8> {
+    let mut other = object_of(version).to_vec();
+    other.extend_from_slice(&(!order).to_be_bytes());
+    other
 }
 
 /// The object in the key of a version: equal for its versions, and only for them.
@@ -133,9 +136,7 @@ pub fn order_of(version: &[u8]) -> Option<u64> {
 
 /// In front of all versions of the object of this one, and behind everything before it.
 pub fn front_of(version: &[u8]) -> Vec<u8> {
-    let mut front = version.to_vec();
-    front.iter_mut().rev().take(8).for_each(|byte| *byte = 0);
-    front
+    with_order(version, u64::MAX)
 }
 
 /// Behind exactly this version, in front of the next older one.

@@ -116,7 +116,7 @@ pub struct Dealt {
 
 /// A core whose shards have said which space is theirs, and have written nothing yet.
 pub struct Opened {
-    pub core: Rc<Core>,
+    core: Rc<Core>,
     log: Rc<Log>,
     blocks: Rc<BlockCache>,
     inbox: mpsc::Receiver<Job>,

@@ -184,14 +184,14 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let source = source(&call)?;
     let asked = headers::text(call.headers, "x-amz-copy-source-range")?;
     // What no source could satisfy is told before one is looked for.
-    asked.map(asked_range).transpose()?;
+    let asked = asked.map(AskedRange::parse).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let object = source.open(&call, PART_COPY_SOURCE).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     let range = match asked {
-        Some(text) => copied_range(text, size)?,
+        Some(asked) => asked.within(size)?,
         None => 0..size,
     };
     check_source_size(range.end - range.start)?;
@@ -212,29 +212,34 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     answer(&call, source_version, work).await
 }
 
-/// `bytes=first-last`, both there and within the source.
-fn copied_range(text: &str, size: u64) -> Result<Range<u64>> {
-    let (first, last) = asked_range(text)?;
-    if last >= size {
-        return Err(bad_range(
-            text,
-            format!("Range specified is not valid for source object of size: {size}"),
-        ));
-    }
-    Ok(first..last + 1)
+/// `bytes=first-last`, both there.
+struct AskedRange<'t> {
+    text: &'t str,
+    first: u64,
+    last: u64,
 }
 
-/// The first and the last byte that are asked for.
-fn asked_range(text: &str) -> Result<(u64, u64)> {
-    let number =
-        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
-    let bounds = text.strip_prefix("bytes=").and_then(|spec| spec.split_once('-'));
-    let bounds = bounds.and_then(|(first, last)| Some((number(first)?, number(last)?)));
-    bounds.filter(|(first, last)| first <= last).ok_or_else(|| {
-        let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last \
-                       are the zero-based offsets of the first and last bytes to copy";
-        bad_range(text, message.to_owned())
-    })
+impl<'t> AskedRange<'t> {
+    fn parse(text: &'t str) -> Result<Self> {
+        let number =
+            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+        let bounds = text.strip_prefix("bytes=").and_then(|spec| spec.split_once('-'));
+        let bounds = bounds.and_then(|(first, last)| Some((number(first)?, number(last)?)));
+        let (first, last) = bounds.filter(|(first, last)| first <= last).ok_or_else(|| {
+            let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and \
+                           last are the zero-based offsets of the first and last bytes to copy";
+            bad_range(text, message.to_owned())
+        })?;
+        Ok(AskedRange { text, first, last })
+    }
+
+    fn within(self, size: u64) -> Result<Range<u64>> {
+        if self.last >= size {
+            let message = format!("Range specified is not valid for source object of size: {size}");
+            return Err(bad_range(self.text, message));
+        }
+        Ok(self.first..self.last + 1)
+    }
 }
 
 fn bad_range(text: &str, message: String) -> S3Error {
@@ -395,6 +400,10 @@ mod tests {
         for bad in ["", "buck", "buck/", "/", "BAD/key", "buck/%zz"] {
             assert_eq!(read(bad), Err(Code::InvalidArgument), "{bad}");
         }
+    }
+
+    fn copied_range(text: &str, size: u64) -> Result<Range<u64>> {
+        AskedRange::parse(text)?.within(size)
     }
 
     #[test]
