@@ -465,6 +465,8 @@ pub const IO_THREADS: usize = 8;
 pub const IO_THREAD_OPERATIONS_MAX: usize = 256;
 /// Freed buffers one thread keeps for reuse: 16 of the largest recycled size.
 pub const BUFFER_CACHE_BYTES_MAX: usize = 16 * MIB;
+/// And a part of what it may have in use, one in this many: both are memory at the same time.
+pub const BUFFER_CACHE_SHARE: usize = 4;
 /// Buffers above this size go back to the allocator.
 pub const BUFFER_CACHED_BYTES_MAX: usize = MIB;
 /// One write of zeros where the file system cannot zero by itself.

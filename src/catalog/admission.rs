@@ -122,6 +122,8 @@ pub struct Admission {
     supply: Cell<Supply>,
     is_spent: Cell<bool>,
     is_stuck: Cell<bool>,
+    /// Whether it is known to be stuck, and not only feared after a start.
+    was_tried: Cell<bool>,
     relieved: Notify,
 }
 
@@ -132,12 +134,13 @@ impl Admission {
             supply: Cell::default(),
             is_spent: Cell::default(),
             is_stuck: Cell::default(),
+            was_tried: Cell::default(),
             relieved: Notify::new(),
         }
     }
 
     /// What is free is known from here on. Where the reserve may be spent, nothing is added before the oldest segment
-    /// was tried.
+    /// was tried, and what gives space back waits for that.
     pub fn begin(&self) {
         self.look_at_reserve();
         self.is_stuck.set(self.is_spent.get());
@@ -150,7 +153,7 @@ impl Admission {
 
     /// For a record that gives space back.
     pub fn freeing(&self, fill: Fill) -> Verdict {
-        fill.freeing(self.is_stuck.get())
+        fill.freeing(self.is_stuck.get() && self.was_tried.get())
     }
 
     pub fn known(&self) -> Known {
@@ -183,6 +186,7 @@ impl Admission {
     /// Whether the oldest segment could be emptied, as whoever tried it found.
     pub fn set_stuck(&self, is_stuck: bool) {
         self.is_stuck.set(is_stuck);
+        self.was_tried.set(true);
         self.relieve();
     }
 

@@ -250,7 +250,17 @@ impl ShardReplay {
             }
             last = next;
         }
-        Ok(())
+        self.reaches_accepted()
+    }
+
+    /// A start that found no room for runs left what it had seen in the log: all of that is still there.
+    fn reaches_accepted(&self) -> Result<(), PoolError> {
+        let Manifest { shard, flushed, accepted, .. } = self.manifest;
+        let is_there = |record: &Replayed| record.sequence.0 == accepted;
+        if accepted <= flushed || self.records.iter().any(is_there) {
+            return Ok(());
+        }
+        Err(PoolError::LogLost(format!("of shard {shard}, at {}", Sequence(accepted))))
     }
 
     /// Whether the record is part of the shard's history at all.

@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 
 use bytes::Bytes;
 
-use crate::base::limits::{BUFFER_CACHE_BYTES_MAX, BUFFER_CACHED_BYTES_MAX, KIB, PAGE};
+use crate::base::limits::{BUFFER_CACHE_BYTES_MAX, BUFFER_CACHE_SHARE, BUFFER_CACHED_BYTES_MAX, KIB, PAGE};
 
 /// Owned heap memory aligned to a page; its length is fixed at creation.
 pub struct AlignedBuf {
@@ -173,9 +173,10 @@ impl Cache {
     }
 }
 
-/// Bounds what this thread keeps further: to what it may use at a time.
-pub fn keep_at_most(bytes: usize) {
-    CACHE.with(|cache| cache.borrow_mut().bytes_max = bytes.min(BUFFER_CACHE_BYTES_MAX));
+/// Bounds what this thread keeps further: to a part of the `bytes` that it may use at a time, beside which it stands.
+pub fn keep_some_of(bytes: usize) {
+    let kept = (bytes / BUFFER_CACHE_SHARE).min(BUFFER_CACHE_BYTES_MAX);
+    CACHE.with(|cache| cache.borrow_mut().bytes_max = kept);
 }
 
 fn take_cached(capacity: usize) -> Option<Memory> {

@@ -134,7 +134,8 @@ impl Shard {
 
     /// From here on only records of this epoch follow; older ones that nobody has seen are void. What
     /// was replayed goes into runs first: a record that was found on one mirror only is then as safe
-    /// as any, and one that turns up later with a drive that was away is behind what is flushed.
+    /// as any, and one that turns up later with a drive that was away is behind what is flushed. Where the drives are
+    /// too full for that the log still has it, and the manifest says how far; a checkpoint follows when there is room.
     pub async fn begin_epoch(&self) -> Result<(), ObjectError> {
         self.space.end_recovery().await;
         let applied = self.applied.get();
@@ -143,26 +144,33 @@ impl Shard {
             manifest.epoch = self.pool.epoch;
             manifest.accepted = applied.0;
         }
-        if applied > self.flushed() {
-            self.write_replayed().await?;
-        }
+        let is_in_runs = applied <= self.flushed() || self.write_replayed().await?;
         self.write_manifest().await?;
         self.space.let_go();
-        self.free_emptied_packs();
+        if is_in_runs {
+            self.free_emptied_packs();
+        }
         self.log.begin_shard(self.id, Sequence::first(self.pool.epoch));
         Ok(())
     }
 
-    /// What was replayed, as runs. They stand beside what it freed: a record that one mirror alone has, and nobody
-    /// was told of, may be missing at the next start if this one is cut off. Only where there is no other room do they
-    /// stand on it: else a full drive would never start again.
-    async fn write_replayed(&self) -> Result<(), ObjectError> {
-        match self.write_runs_on_others().await {
+    /// What was replayed, as runs, if the drives have room for them. They stand beside what it freed: a record that one
+    /// mirror alone has, and nobody was told of, may be missing at the next start if this one is cut off. Only where
+    /// there is no other room do they stand on it.
+    async fn write_replayed(&self) -> Result<bool, ObjectError> {
+        let written = match self.write_runs_on_others().await {
             Err(ObjectError::StorageFull) => {
                 self.space.let_go();
                 self.write_runs_on_others().await
             }
             written => written,
+        };
+        match written {
+            Err(ObjectError::StorageFull) => {
+                tracing::warn!(shard = %self.id, "the drives have no room for what was replayed: it stays in the log");
+                Ok(false)
+            }
+            written => written.map(|()| true),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use super::ballast::Ballast;
 use crate::base::ids::{DriveId, ShardId};
 
-/// The part of the reserve that a core without a log segment leaves to the catalog: one in this many.
+/// The part of the reserve that is for cores without any log segment: one in this many.
 const LAST_SHARE: usize = 4;
 
 /// Who may take the last free segments.
@@ -22,9 +22,9 @@ pub enum Purpose {
     /// reserve to what comes first.
     Moves,
     /// Objects out of the log where that can begin no segment: until they have gone nothing can be deleted, so they
-    /// may have all but the last.
+    /// may have all but the last that the catalog may have.
     Emptying,
-    /// Runs of the catalog and what frees space: may use the reserve.
+    /// Runs of the catalog and what frees space: may use the reserve, but for what a start needs to delete at all.
     System,
 }
 
@@ -113,14 +113,15 @@ impl SegmentTable {
         match purpose {
             Purpose::Objects => self.reserve,
             Purpose::Moves => self.reserve / 2,
-            Purpose::Emptying => self.reserve / LAST_SHARE / 2,
-            Purpose::System => 0,
+            Purpose::Emptying => self.reserve / LAST_SHARE + self.reserve / LAST_SHARE / 2,
+            Purpose::System => self.reserve / LAST_SHARE,
         }
     }
 
-    /// A segment for the log: a spare one, else a free one, which has to be zero-filled. Half of the
-    /// reserve is for the catalog alone: without runs no log segment is ever emptied. A core that has no segment at
-    /// all, as every one after a start, gets one `at_last` out of that half too: without it nothing can be deleted.
+    /// A segment for the log: a spare one, else a free one, which has to be zero-filled. The log leaves half of the
+    /// reserve: without runs no log segment is ever emptied. A core that has no segment at all, as every one after a
+    /// start, gets one `at_last` out of that half too, of which nobody else takes the last: without it nothing can be
+    /// deleted.
     pub fn claim_log(&self, at_last: bool) -> Option<Claim> {
         let mut slots = self.lock();
         if !self.has_log_room(&slots, at_last) {
@@ -144,7 +145,7 @@ impl SegmentTable {
     }
 
     fn has_log_room(&self, slots: &Slots, at_last: bool) -> bool {
-        let floor = self.reserve / if at_last { LAST_SHARE } else { 2 };
+        let floor = if at_last { 0 } else { self.reserve / 2 };
         slots.free > floor || slots.first(Slot::Spare).is_some()
     }
 
@@ -239,10 +240,10 @@ mod tests {
         assert_eq!(claims(&|| table.claim_log(false).is_some()), 4);
         assert_eq!(claims(&|| table.claim_data(shard, Purpose::Moves).is_some()), 0);
         assert!(table.is_whole());
-        assert_eq!(claims(&|| table.claim_log(true).is_some()), 2);
-        assert!(!table.is_whole());
         assert_eq!(claims(&|| table.claim_data(shard, Purpose::Emptying).is_some()), 1);
+        assert!(!table.is_whole());
         assert_eq!(claims(&|| table.claim_data(shard, Purpose::System).is_some()), 1);
+        assert_eq!(claims(&|| table.claim_log(true).is_some()), 2);
     }
 
     #[test]

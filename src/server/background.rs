@@ -19,7 +19,7 @@ pub fn run(facts: Facts, seed: BackgroundSeed, processors: &[usize]) {
     if let Err(error) = topology::lower_priority() {
         tracing::warn!(%error, "a background thread is as important as the others");
     }
-    buffer::keep_at_most(facts.memory.background);
+    buffer::keep_some_of(facts.memory.background);
     runtime::run(facts.io, |world| live(world, facts, seed));
 }
 

@@ -54,7 +54,7 @@ pub fn run(facts: Facts, seed: CoreSeed, links: Links, processor: usize) {
     if let Err(error) = topology::pin(processor) {
         tracing::warn!(processor, %error, "not pinned");
     }
-    buffer::keep_at_most(facts.memory.buffers);
+    buffer::keep_some_of(facts.memory.buffers);
     runtime::run(facts.io, |world| live(world, facts, seed, links));
 }
 
