@@ -2,7 +2,8 @@
 import pytest
 
 from .errors import refused
-from .identities import account, anonymous
+from .identities import account, allow, anonymous, objects, policy
+from .wire import object_path
 
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 KNOWN = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -322,3 +323,43 @@ def test_an_open_server_sets_no_ownership_controls(one, two, bucket):
     two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
     with refused("AccessDenied", 403):
         one.s3.get_object(Bucket=bucket, Key="theirs")
+
+
+def test_a_grant_to_write_removes_no_version_for_good(one, two, bucket):
+    """Only the owner of the bucket may: deleting a version is all that takes something away for ever."""
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    kept = dict(Key="v", VersionId=one.s3.put_object(Bucket=bucket, Key="v", Body=b"v")["VersionId"])
+    for stranger in (two.s3, anonymous(one.basalt)):
+        for version in (kept, dict(Key="k", VersionId="null")):
+            with refused("AccessDenied", 403):
+                stranger.delete_object(Bucket=bucket, **version)
+        answer = stranger.delete_objects(Bucket=bucket, Delete={"Objects": [kept]})
+        assert [error["Code"] for error in answer["Errors"]] == ["AccessDenied"] and "Deleted" not in answer
+        assert stranger.delete_object(Bucket=bucket, Key="v")["DeleteMarker"]
+    assert one.s3.get_object(Bucket=bucket, **kept)["Body"].read() == b"v"
+    one.s3.delete_object(Bucket=bucket, **kept)
+
+
+def test_a_grant_to_write_is_none_for_the_uploads_of_others(one, two, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    user = two.user(allow(["s3:PutObject"]))
+    other = two.user(allow(["s3:PutObject"]))
+
+    def begun(who, key):
+        return dict(Bucket=bucket, Key=key, UploadId=who.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
+
+    owners, theirs, users = begun(one, "owner"), begun(two, "root"), begun(user, "user")
+    nobody = anonymous(one.basalt)
+    for s3, upload in [(two.s3, owners), (user.s3, owners), (user.s3, theirs), (other.s3, users), (nobody, owners), (nobody, theirs)]:
+        for call in (s3.list_parts, s3.abort_multipart_upload):
+            with refused("AccessDenied", 403):
+                call(**upload)
+    # The owner of the bucket, who began it, and the account of who began it.
+    for s3, upload in [(one.s3, theirs), (one.s3, users), (two.s3, theirs), (user.s3, users), (two.s3, users)]:
+        s3.list_parts(**upload)
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=policy(
+        allow("s3:AbortMultipartUpload", objects(bucket), Principal={"AWS": two.arn})))
+    two.s3.abort_multipart_upload(**owners)
+    one.s3.abort_multipart_upload(**theirs)
+    two.s3.abort_multipart_upload(**users)
