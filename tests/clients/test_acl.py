@@ -363,3 +363,15 @@ def test_a_grant_to_write_is_none_for_the_uploads_of_others(one, two, bucket):
     two.s3.abort_multipart_upload(**owners)
     one.s3.abort_multipart_upload(**theirs)
     two.s3.abort_multipart_upload(**users)
+
+
+@pytest.mark.parametrize("kind", ["", ' xsi:type="Person"', ' xsi:type=""', ' type="CanonicalUser"', ' xsi:type="Group"'])
+def test_a_grantee_is_of_a_kind(one, bucket, kind):
+    text = (f'<AccessControlPolicy xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Owner><ID>{one.canonical}</ID>'
+            f'</Owner><AccessControlList><Grant><Grantee{kind}><ID>{one.canonical}</ID></Grantee>'
+            f'<Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>')
+    signed = dict(query=[("acl", "")], access_key=one.access_key, secret_key=one.secret_key)
+    with one.basalt.wire() as wire:
+        for path in (f"/{bucket}", object_path(bucket, "k")):
+            wire.request("PUT", path, body=text.encode(), **signed).expect(400, "MalformedACLError")
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
