@@ -375,3 +375,73 @@ def test_a_grantee_is_of_a_kind(one, bucket, kind):
         for path in (f"/{bucket}", object_path(bucket, "k")):
             wire.request("PUT", path, body=text.encode(), **signed).expect(400, "MalformedACLError")
     assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
+
+
+# ---- A bucket that its owner makes again ----
+
+def test_a_bucket_made_again_has_a_new_acl_and_is_else_the_same(one, two, bucket):
+    s3 = one.s3
+    own = {(one.canonical, "FULL_CONTROL")}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": two.arn})))
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    made = s3.list_buckets(Prefix=bucket)["Buckets"][0]["CreationDate"]
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    assert s3.create_bucket(Bucket=bucket)["Location"] == f"/{bucket}"
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own
+    s3.create_bucket(Bucket=bucket, ACL="public-read-write")
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own | {(ALL, "READ"), (ALL, "WRITE")}
+    s3.create_bucket(Bucket=bucket, GrantRead=f"id={two.canonical}")
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
+    for wrong, code in [(dict(ACL="public"), "InvalidArgument"),
+                        (dict(CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}), "IllegalLocationConstraintException")]:
+        with refused(code, 400):
+            s3.create_bucket(Bucket=bucket, **wrong)
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
+    s3.create_bucket(Bucket=bucket, ACL="private", ObjectOwnership="BucketOwnerEnforced", ObjectLockEnabledForBucket=True)
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own
+    with refused("OwnershipControlsNotFoundError", 404):
+        s3.get_bucket_ownership_controls(Bucket=bucket)
+    with refused("ObjectLockConfigurationNotFoundError", 404):
+        s3.get_object_lock_configuration(Bucket=bucket)
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "a", "Value": "b"}]
+    assert s3.list_buckets(Prefix=bucket)["Buckets"][0]["CreationDate"] == made
+    assert two.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+    with refused("BucketAlreadyExists", 409):
+        two.s3.create_bucket(Bucket=bucket)
+
+
+def test_making_a_bucket_again_takes_the_rights_of_making_it(one, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    shown = grants(one.s3.get_bucket_acl(Bucket=bucket))
+    maker = one.user(allow("s3:CreateBucket"))
+    for who, acl in [(one.user(allow("s3:PutBucketAcl")), {}), (maker, {"ACL": "public-read-write"})]:
+        with refused("AccessDenied", 403):
+            who.s3.create_bucket(Bucket=bucket, **acl)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == shown
+    maker.s3.create_bucket(Bucket=bucket)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
+
+
+def test_making_a_bucket_again_switches_no_acl_on(one, bucket_off):
+    name, owner = bucket_off
+    for again in ({}, {"ACL": "private"}, {"ObjectOwnership": "ObjectWriter"}):
+        owner.s3.create_bucket(Bucket=name, **again)
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        owner.s3.create_bucket(Bucket=name, ACL="authenticated-read")
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        owner.s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter", GrantWrite=f'uri="{LOGS}"')
+    rules = owner.s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
+    assert rules == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+
+
+def test_elsewhere_a_bucket_is_made_once(new_basalt):
+    server = new_basalt(options=["--region", "eu-west-1", "--new-buckets", "open"]).start()
+    s3 = server.s3(region="eu-west-1")
+    again = dict(Bucket="once", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.create_bucket(**again)
+    s3.put_bucket_acl(Bucket="once", ACL="public-read")
+    with refused("BucketAlreadyOwnedByYou", 409):
+        s3.create_bucket(**again)
+    assert len(s3.get_bucket_acl(Bucket="once")["Grants"]) == 2
