@@ -180,7 +180,6 @@ pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
 }
 
 async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
-    refuse_nobody(operation, call.caller)?;
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
         // Who posts a form stands in it, so it asks itself when it has read that.
@@ -195,6 +194,7 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
         Need::Bucket(action) => (action, ""),
         Need::Object(action) | Need::Opened(action) | Need::Looked(action) => (action, call.key),
     };
+    refuse_nobody(operation, call.caller)?;
     let rules = call.rules()?;
     let place = Site { rules, bucket: call.bucket, key, version };
     for action in asked_along(operation, call.headers) {
