@@ -45,20 +45,17 @@ fn covers(granted: Permission, wanted: Permission) -> bool {
     granted == Permission::FullControl || granted == wanted
 }
 
-/// The permission in the ACL of a bucket that allows an action.
+/// The permission in the ACL of a bucket that allows an action. Nobody deletes a version for good, or sees and aborts
+/// what another uploads, by a grant: the owner may anyway, and so may who began an upload.
 pub fn of_bucket(action: Action) -> Option<Permission> {
     Some(match action {
         Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads => {
             Permission::Read
         }
         // Who may make an object says what its ACL and its tags are to be.
-        Action::PutObject
-        | Action::PutObjectAcl
-        | Action::PutObjectTagging
-        | Action::DeleteObject
-        | Action::DeleteObjectVersion
-        | Action::AbortMultipartUpload
-        | Action::ListMultipartUploadParts => Permission::Write,
+        Action::PutObject | Action::PutObjectAcl | Action::PutObjectTagging | Action::DeleteObject => {
+            Permission::Write
+        }
         Action::GetBucketAcl => Permission::ReadAcp,
         Action::PutBucketAcl => Permission::WriteAcp,
         _ => return None,

@@ -26,6 +26,8 @@ pub struct Rules {
     pub grants: Option<Vec<Grant>>,
     pub ownership: ObjectOwnership,
     pub block: PublicAccessBlock,
+    /// Versioning was switched on at some time, even if it is suspended now.
+    pub versioned: bool,
     /// Objects may have a date on which they expire.
     pub expires: bool,
     /// New objects are locked where nobody says how.
@@ -70,6 +72,7 @@ impl Rules {
             grants: settings.acl.as_ref().map(|acl| acl.grants.clone()),
             ownership: settings.ownership(),
             block: settings.public_access.unwrap_or_default(),
+            versioned: settings.versioning.is_some(),
             expires: settings.lifecycle.is_some(),
             locks_by_default: settings.object_lock.as_ref().is_some_and(|lock| lock.default.is_some()),
             requester_pays: settings.payer == Some(Payer::Requester),

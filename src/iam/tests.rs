@@ -355,7 +355,15 @@ proptest! {
 fn actions_and_permissions_of_acls() {
     assert_eq!(acl::of_bucket(Action::ListBucketVersions), Some(Permission::Read));
     assert_eq!(acl::of_bucket(Action::PutObject), Some(Permission::Write));
-    assert_eq!(acl::of_bucket(Action::PutBucketPolicy), None);
+    assert_eq!(acl::of_bucket(Action::DeleteObject), Some(Permission::Write));
+    for never in [
+        Action::PutBucketPolicy,
+        Action::DeleteObjectVersion,
+        Action::AbortMultipartUpload,
+        Action::ListMultipartUploadParts,
+    ] {
+        assert_eq!(acl::of_bucket(never), None, "{never:?}");
+    }
     assert_eq!(acl::of_object(Action::GetObjectVersion), Some(Permission::Read));
     assert_eq!(acl::of_object(Action::PutObjectAcl), Some(Permission::WriteAcp));
     assert_eq!(acl::of_object(Action::GetObjectTagging), None);

@@ -60,7 +60,7 @@ pub(super) enum Scheme {
     V4,
 }
 
-/// The region in which clients sign for services that have none.
+/// AWS's oldest region: clients sign in it for services that have none, and an owner may make a bucket again in it.
 pub(super) const GLOBAL_REGION: &str = "us-east-1";
 
 impl Authenticator {

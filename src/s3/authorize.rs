@@ -19,9 +19,9 @@ use super::service::Call;
 use super::{headers, multipart};
 use crate::codec::policy::Action;
 use crate::codec::xml::{Acl, AclOwner, Grant};
-use crate::iam::acl;
 use crate::iam::judge::{ObjectSide, Wish};
 use crate::iam::rules::Rules;
+use crate::iam::{Caller, acl};
 use crate::object::error::ObjectError;
 use crate::object::meta::ObjectMeta;
 use crate::object::store::Object;
@@ -194,6 +194,7 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
         Need::Bucket(action) => (action, ""),
         Need::Object(action) | Need::Opened(action) | Need::Looked(action) => (action, call.key),
     };
+    refuse_nobody(operation, call.caller)?;
     let rules = call.rules()?;
     let place = Site { rules, bucket: call.bucket, key, version };
     for action in asked_along(operation, call.headers) {
@@ -205,12 +206,30 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
+        _ if operation == Operation::DeleteObject => call.admit_deletion(&place, action),
         _ => match call.admit(&place, action).and_then(|()| check_kin(operation, call, rules)) {
             Err(refusal) if matches!(operation, Operation::AbortMultipartUpload | Operation::ListParts) => {
                 call.admit_initiator(&place, action, refusal).await
             }
             result => result,
         },
+    }
+}
+
+/// What needs somebody in particular, whatever a bucket allows to everybody.
+fn refuse_nobody(operation: Operation, caller: &Caller) -> Result<()> {
+    let message = match operation {
+        Operation::CopyObject | Operation::UploadPartCopy => {
+            "Anonymous users cannot copy objects.  Please authenticate."
+        }
+        Operation::CreateMultipartUpload => {
+            "Anonymous users cannot initiate multipart uploads.  Please authenticate."
+        }
+        _ => return Ok(()),
+    };
+    match caller.is_anonymous() {
+        true => Err(S3Error::with(Code::AccessDenied, message)),
+        false => Ok(()),
     }
 }
 
@@ -341,7 +360,21 @@ impl Call<'_> {
         if bypass {
             self.admit(&place, Action::BypassGovernanceRetention)?;
         }
-        self.admit(&place, action)
+        self.admit_deletion(&place, action)
+    }
+
+    /// Where there were never versions, deleting an object is deleting its only version: who is denied either may
+    /// do neither (DeleteObject, Amazon S3 API Reference).
+    fn admit_deletion(&self, place: &Site<'_>, action: Action) -> Result<()> {
+        self.admit(place, action)?;
+        let other = match action {
+            Action::DeleteObject => Action::DeleteObjectVersion,
+            _ => Action::DeleteObject,
+        };
+        match place.rules.versioned {
+            true => Ok(()),
+            false => self.judge_by(place, other, Tagged::default(), |wish| !wish.is_denied(place.rules)),
+        }
     }
 
     /// For PutObjectTagging, which knows its tags when it has read its body.

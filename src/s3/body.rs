@@ -329,6 +329,10 @@ fn check_sdk_algorithm(headers: &HeaderMap, found: Option<ChecksumAlgorithm>) ->
     let Some(named) = headers::text(headers, "x-amz-sdk-checksum-algorithm")? else { return Ok(()) };
     let message = match found {
         Some(algorithm) if algorithm.name().eq_ignore_ascii_case(named) => return Ok(()),
+        Some(_) if ChecksumAlgorithm::parse(named).is_some() => {
+            let message = "The checksum is of another algorithm than x-amz-sdk-checksum-algorithm names.";
+            return Err(S3Error::with(Code::BadDigest, message));
+        }
         Some(_) => "Value for x-amz-sdk-checksum-algorithm header is invalid.",
         // Content-MD5 serves where old clients name it.
         None if headers.contains_key("content-md5") => return Ok(()),

@@ -7,6 +7,7 @@
 use http::StatusCode;
 use http::header::LOCATION;
 
+use super::auth::GLOBAL_REGION;
 use super::error::{Code, Result, S3Error};
 use super::response::{BUCKET_REGION, Reply, empty, set, xml};
 use super::route::Operation;
@@ -20,7 +21,8 @@ use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
 };
-use crate::object::registry::settings::Setting;
+use crate::object::error::ObjectError;
+use crate::object::registry::settings::{Kind, Setting};
 use crate::object::store::BucketInfo;
 
 /// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -58,10 +60,31 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     // Anonymous callers are refused before.
     let owner = call.caller.canonical().ok_or(Code::AccessDenied)?;
     let region = &call.edge.settings.region;
-    call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await?;
+    match call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await {
+        Err(ObjectError::BucketAlreadyOwnedByYou) if region == GLOBAL_REGION => {
+            make_again(&call, owner).await?
+        }
+        made => made?,
+    }
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
     Ok(reply)
+}
+
+/// In the oldest region the owner may make a bucket again: its ACL becomes the one that is asked for, and nothing else
+/// changes. Document: BucketAlreadyOwnedByYou of CreateBucket, Amazon S3 API Reference.
+async fn make_again(call: &Call<'_>, owner: &str) -> Result<()> {
+    // It may have gone meanwhile, and another may have come.
+    let rules = call.edge.rules(call.bucket).map_err(|_| Code::OperationAborted)?;
+    if rules.owner != owner {
+        return Err(Code::BucketAlreadyExists.into());
+    }
+    match acl::of_new_bucket(call, rules.ownership, rules.block.block_public_acls)? {
+        Some(acl) => call.edge.store.set_setting(call.bucket, Setting::Acl(acl)).await?,
+        None if rules.grants.is_some() => call.edge.store.remove_setting(call.bucket, Kind::Acl).await?,
+        None => {}
+    }
+    Ok(())
 }
 
 /// Who owns objects, what is blocked, and the ACL if one is asked for.
@@ -163,13 +186,14 @@ pub(super) async fn list_buckets(mut call: Call<'_>) -> Result<Reply> {
         }
     };
     let dates: Vec<_> = buckets.iter().map(|bucket| iso8601_ms(bucket.created)).collect();
+    let told = LIST_PARAMETERS.iter().any(|name| call.query.get(name).is_some());
     let entries: Vec<Bucket<'_>> = buckets
         .iter()
         .zip(&dates)
         .map(|(bucket, date)| Bucket {
             name: &bucket.name,
             creation_date: date,
-            region: asked.is_some().then_some(&bucket.region),
+            region: told.then_some(&bucket.region),
         })
         .collect();
     let token = next.map(|next| call.edge.tokens.seal(BUCKETS, &next));
@@ -184,6 +208,9 @@ pub(super) async fn list_buckets(mut call: Call<'_>) -> Result<Reply> {
 
 /// What a continuation token of a bucket listing belongs to; no bucket has this name.
 const BUCKETS: &str = "";
+
+/// With any of them each bucket is listed with its region.
+const LIST_PARAMETERS: [&str; 4] = ["bucket-region", "continuation-token", "max-buckets", "prefix"];
 
 fn max_buckets(text: Option<&str>) -> Result<Option<usize>> {
     let Some(text) = text else { return Ok(None) };

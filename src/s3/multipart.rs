@@ -52,8 +52,8 @@ pub(super) async fn create(call: Call<'_>) -> Result<Reply> {
         Caller::User(user) => Some(Initiator { id: user.value.id.clone(), arn: user.arn.clone() }),
         _ => None,
     };
-    // Nobody in particular uploads for the owner of the bucket.
-    let owner = call.caller.canonical().map_or_else(|| call.rules().map(|rules| &*rules.owner), Ok)?;
+    // Anonymous callers are refused before.
+    let owner = call.caller.canonical().ok_or(Code::AccessDenied)?;
     let new = NewUpload {
         owner: owner.to_owned(),
         initiator,

@@ -338,7 +338,8 @@ async fn take_file(
 fn answer(fields: &Fields, bucket_url: &str, committed: &Committed) -> Reply {
     let (bucket, key) = (fields.get("bucket").unwrap_or(""), fields.get("key").unwrap_or(""));
     let etag = etag_text(&committed.meta.etag);
-    let place = format!("{}/{}", bucket_url.trim_end_matches('/'), crate::codec::uri::encode_path(key));
+    // S3 encodes the slashes of a key here too.
+    let place = format!("{}/{}", bucket_url.trim_end_matches('/'), encode_component(key));
     let redirect = fields.get("success_action_redirect").or_else(|| fields.get("redirect"));
     let redirect = redirect.filter(|url| url.starts_with("http://") || url.starts_with("https://"));
     let mut reply = match (redirect, fields.get("success_action_status")) {

@@ -89,7 +89,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
         Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
         Operation::PutBucketLifecycleConfiguration => {
-            Setting::Lifecycle(Lifecycle::read(&document, rest).await?)
+            Setting::Lifecycle(Lifecycle::read(&document, rest).await?.judge()?)
         }
         Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {

@@ -2,7 +2,8 @@
 import pytest
 
 from .errors import refused
-from .identities import account, anonymous
+from .identities import account, allow, anonymous, objects, policy
+from .wire import object_path
 
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 KNOWN = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -322,3 +323,125 @@ def test_an_open_server_sets_no_ownership_controls(one, two, bucket):
     two.s3.put_object(Bucket=bucket, Key="theirs", Body=b"v")
     with refused("AccessDenied", 403):
         one.s3.get_object(Bucket=bucket, Key="theirs")
+
+
+def test_a_grant_to_write_removes_no_version_for_good(one, two, bucket):
+    """Only the owner of the bucket may: deleting a version is all that takes something away for ever."""
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    kept = dict(Key="v", VersionId=one.s3.put_object(Bucket=bucket, Key="v", Body=b"v")["VersionId"])
+    for stranger in (two.s3, anonymous(one.basalt)):
+        for version in (kept, dict(Key="k", VersionId="null")):
+            with refused("AccessDenied", 403):
+                stranger.delete_object(Bucket=bucket, **version)
+        answer = stranger.delete_objects(Bucket=bucket, Delete={"Objects": [kept]})
+        assert [error["Code"] for error in answer["Errors"]] == ["AccessDenied"] and "Deleted" not in answer
+        assert stranger.delete_object(Bucket=bucket, Key="v")["DeleteMarker"]
+    assert one.s3.get_object(Bucket=bucket, **kept)["Body"].read() == b"v"
+    one.s3.delete_object(Bucket=bucket, **kept)
+
+
+def test_a_grant_to_write_is_none_for_the_uploads_of_others(one, two, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    user = two.user(allow(["s3:PutObject"]))
+    other = two.user(allow(["s3:PutObject"]))
+
+    def begun(who, key):
+        return dict(Bucket=bucket, Key=key, UploadId=who.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
+
+    owners, theirs, users = begun(one, "owner"), begun(two, "root"), begun(user, "user")
+    nobody = anonymous(one.basalt)
+    for s3, upload in [(two.s3, owners), (user.s3, owners), (user.s3, theirs), (other.s3, users), (nobody, owners), (nobody, theirs)]:
+        for call in (s3.list_parts, s3.abort_multipart_upload):
+            with refused("AccessDenied", 403):
+                call(**upload)
+    # The owner of the bucket, who began it, and the account of who began it.
+    for s3, upload in [(one.s3, theirs), (one.s3, users), (two.s3, theirs), (user.s3, users), (two.s3, users)]:
+        s3.list_parts(**upload)
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=policy(
+        allow("s3:AbortMultipartUpload", objects(bucket), Principal={"AWS": two.arn})))
+    two.s3.abort_multipart_upload(**owners)
+    one.s3.abort_multipart_upload(**theirs)
+    two.s3.abort_multipart_upload(**users)
+
+
+@pytest.mark.parametrize("kind", ["", ' xsi:type="Person"', ' xsi:type=""', ' type="CanonicalUser"', ' xsi:type="Group"'])
+def test_a_grantee_is_of_a_kind(one, bucket, kind):
+    text = (f'<AccessControlPolicy xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Owner><ID>{one.canonical}</ID>'
+            f'</Owner><AccessControlList><Grant><Grantee{kind}><ID>{one.canonical}</ID></Grantee>'
+            f'<Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>')
+    signed = dict(query=[("acl", "")], access_key=one.access_key, secret_key=one.secret_key)
+    with one.basalt.wire() as wire:
+        for path in (f"/{bucket}", object_path(bucket, "k")):
+            wire.request("PUT", path, body=text.encode(), **signed).expect(400, "MalformedACLError")
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
+
+
+# ---- A bucket that its owner makes again ----
+
+def test_a_bucket_made_again_has_a_new_acl_and_is_else_the_same(one, two, bucket):
+    s3 = one.s3
+    own = {(one.canonical, "FULL_CONTROL")}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy(allow("s3:GetObject", objects(bucket), Principal={"AWS": two.arn})))
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    made = s3.list_buckets(Prefix=bucket)["Buckets"][0]["CreationDate"]
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    assert s3.create_bucket(Bucket=bucket)["Location"] == f"/{bucket}"
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own
+    s3.create_bucket(Bucket=bucket, ACL="public-read-write")
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own | {(ALL, "READ"), (ALL, "WRITE")}
+    s3.create_bucket(Bucket=bucket, GrantRead=f"id={two.canonical}")
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
+    for wrong, code in [(dict(ACL="public"), "InvalidArgument"),
+                        (dict(CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}), "IllegalLocationConstraintException")]:
+        with refused(code, 400):
+            s3.create_bucket(Bucket=bucket, **wrong)
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
+    s3.create_bucket(Bucket=bucket, ACL="private", ObjectOwnership="BucketOwnerEnforced", ObjectLockEnabledForBucket=True)
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == own
+    with refused("OwnershipControlsNotFoundError", 404):
+        s3.get_bucket_ownership_controls(Bucket=bucket)
+    with refused("ObjectLockConfigurationNotFoundError", 404):
+        s3.get_object_lock_configuration(Bucket=bucket)
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "a", "Value": "b"}]
+    assert s3.list_buckets(Prefix=bucket)["Buckets"][0]["CreationDate"] == made
+    assert two.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"v"
+    with refused("BucketAlreadyExists", 409):
+        two.s3.create_bucket(Bucket=bucket)
+
+
+def test_making_a_bucket_again_takes_the_rights_of_making_it(one, bucket):
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    shown = grants(one.s3.get_bucket_acl(Bucket=bucket))
+    maker = one.user(allow("s3:CreateBucket"))
+    for who, acl in [(one.user(allow("s3:PutBucketAcl")), {}), (maker, {"ACL": "public-read-write"})]:
+        with refused("AccessDenied", 403):
+            who.s3.create_bucket(Bucket=bucket, **acl)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == shown
+    maker.s3.create_bucket(Bucket=bucket)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
+
+
+def test_making_a_bucket_again_switches_no_acl_on(one, bucket_off):
+    name, owner = bucket_off
+    for again in ({}, {"ACL": "private"}, {"ObjectOwnership": "ObjectWriter"}):
+        owner.s3.create_bucket(Bucket=name, **again)
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        owner.s3.create_bucket(Bucket=name, ACL="authenticated-read")
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        owner.s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter", GrantWrite=f'uri="{LOGS}"')
+    rules = owner.s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
+    assert rules == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+
+
+def test_elsewhere_a_bucket_is_made_once(new_basalt):
+    server = new_basalt(options=["--region", "eu-west-1", "--new-buckets", "open"]).start()
+    s3 = server.s3(region="eu-west-1")
+    again = dict(Bucket="once", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.create_bucket(**again)
+    s3.put_bucket_acl(Bucket="once", ACL="public-read")
+    with refused("BucketAlreadyOwnedByYou", 409):
+        s3.create_bucket(**again)
+    assert len(s3.get_bucket_acl(Bucket="once")["Grants"]) == 2

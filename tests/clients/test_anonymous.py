@@ -54,7 +54,7 @@ def test_a_public_policy_lets_everybody_write(one, nobody, bucket):
     text = policy(allow("s3:PutObject", objects(bucket), Principal="*"))
     one.s3.put_bucket_policy(Bucket=bucket, Policy=text)
     nobody.put_object(Bucket=bucket, Key="theirs", Body=b"v")
-    upload = nobody.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+    upload = one.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
     tag = nobody.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"v")["ETag"]
     parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
     nobody.complete_multipart_upload(Bucket=bucket, Key="m", UploadId=upload, MultipartUpload=parts)
@@ -113,3 +113,19 @@ def test_who_may_write_says_what_the_tags_are_to_be(one, nobody, bucket):
     assert one.s3.get_object_tagging(Bucket=bucket, Key="tagged")["TagSet"] == [{"Key": "a", "Value": "b"}]
     with refused("AccessDenied", 403):
         nobody.put_object_tagging(Bucket=bucket, Key="tagged", Tagging={"TagSet": []})
+
+
+def test_nobody_copies_or_begins_an_upload_whatever_is_public(one, nobody, bucket):
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=policy(allow("s3:*", both(bucket), Principal="*")))
+    one.s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    upload = dict(Bucket=bucket, Key="m", UploadId=one.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"])
+    for call, why in [
+            (lambda: nobody.copy_object(Bucket=bucket, Key="x", CopySource=f"{bucket}/k"), "copy"),
+            (lambda: nobody.upload_part_copy(**upload, PartNumber=1, CopySource=f"{bucket}/k"), "copy"),
+            (lambda: nobody.create_multipart_upload(Bucket=bucket, Key="x"), "initiate")]:
+        with refused("AccessDenied", 403) as error:
+            call()
+        assert "Anonymous users cannot " + why in error["Message"]
+    nobody.put_object(Bucket=bucket, Key="x", Body=b"v")
+    assert len(one.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
+    assert "Parts" not in one.s3.list_parts(**upload)

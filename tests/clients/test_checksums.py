@@ -199,6 +199,19 @@ def test_an_unknown_algorithm_is_refused(wire, bucket):
     absent(wire, bucket)
 
 
+def test_a_checksum_is_of_the_algorithm_that_the_sdk_names(wire, bucket):
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    wire.put(bucket, "k", b"v").expect(200)
+
+    def sent(named, data):
+        return {"x-amz-sdk-checksum-algorithm": named, "x-amz-checksum-crc32": checksum("CRC32", data)}
+    for named, code in (("SHA256", "BadDigest"), ("CRC16", "InvalidRequest")):
+        wire.request("POST", f"/{bucket}", [("delete", "")], sent(named, body), body).expect(400, code)
+        wire.put(bucket, "k", b"other", sent(named, b"other")).expect(400, code)
+    assert wire.get(bucket, "k").body == b"v"
+    wire.request("POST", f"/{bucket}", [("delete", "")], sent("crc32", body), body).expect(200)
+
+
 def test_sdk_wide_refusal(s3, bucket):
     with refused("BadDigest", 400):
         s3.put_object(Bucket=bucket, Key="k", Body=b"v", ChecksumCRC32="AAAAAA==")

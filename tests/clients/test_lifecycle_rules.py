@@ -158,6 +158,7 @@ def test_rules_without_ids_get_some(s3, bucket):
     ("InvalidRequest", [rule(ABORT, Filter={"Tag": {"Key": "a", "Value": "b"}})]),
     ("InvalidRequest", [rule(MARKER, Filter={"Tag": {"Key": "a", "Value": "b"}})]),
     ("InvalidRequest", [rule(DAYS, Filter={"And": {"ObjectSizeGreaterThan": 5, "ObjectSizeLessThan": 5}})]),
+    ("InvalidRequest", [rule({"NoncurrentVersionExpiration": {"NoncurrentDays": 1, "NewerNoncurrentVersions": 1}}, Prefix="a/")]),
     ("MalformedXML", [rule(DAYS, status="enabled")]),
     ("MalformedXML", [rule(DAYS, status="invalid")]),
     ("MalformedXML", [{"ID": "x", "Status": "Enabled", **DAYS}]),

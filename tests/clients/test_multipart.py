@@ -323,6 +323,17 @@ def test_an_abort_may_say_when_the_upload_began(s3, bucket):
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
 
 
+@pytest.mark.parametrize("kind, other", [("COMPOSITE", "FULL_OBJECT"), ("FULL_OBJECT", "COMPOSITE")])
+def test_a_completion_names_the_checksum_type_of_its_upload(s3, bucket, kind, other):
+    upload = Upload(s3, bucket, ChecksumAlgorithm="CRC32", ChecksumType=kind)
+    upload.part(1, b"v", ChecksumAlgorithm="CRC32")
+    with refused("BadDigest", 400):
+        upload.complete(ChecksumType=other)
+    with refused("NoSuchKey", 404):
+        s3.get_object(Bucket=bucket, Key="k")
+    assert upload.complete(ChecksumType=kind)["ChecksumType"] == kind
+
+
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
 def test_full_object_checksums(s3, bucket, algorithm):
     bodies = [content(PART, "one"), content(PART + 3, "two"), content(1, "three")]

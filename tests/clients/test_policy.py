@@ -523,3 +523,29 @@ def test_attributes_need_leave_to_read_too(one, two, bucket):
             (["s3:GetObjectVersionAttributes", "s3:GetObjectVersion"], False, True)]:
         put(one, bucket, allow(actions, objects(bucket), Principal={"AWS": two.id}))
         assert (may_ask(), may_ask(VersionId=version)) == (current, named), actions
+
+
+@pytest.mark.parametrize("denied", ["s3:DeleteObject", "s3:DeleteObjectVersion"])
+def test_in_a_bucket_without_versions_either_denial_keeps_objects(one, bucket, denied):
+    """There an object and its only version are one."""
+    other = one.user(allow("s3:*"), deny(denied))
+    put(one, bucket, deny(denied, objects(bucket), Principal="*"))
+    for s3 in (one.s3, one.user(allow("s3:*")).s3, other.s3):
+        for version in ({}, {"VersionId": "null"}):
+            with refused("AccessDenied", 403):
+                s3.delete_object(Bucket=bucket, Key="k", **version)
+            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", **version}]})
+            assert [error["Code"] for error in answer["Errors"]] == ["AccessDenied"]
+    assert may_read(one.s3, bucket)
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    by_version = denied == "s3:DeleteObject"
+    version = {"VersionId": "null"} if by_version else {}
+    one.s3.delete_object(Bucket=bucket, Key="k", **version)
+    with refused("AccessDenied", 403):
+        one.s3.delete_object(Bucket=bucket, Key="k", **({} if by_version else {"VersionId": "null"}))
+
+
+def test_a_right_to_delete_is_enough_where_nothing_is_denied(one, bucket):
+    one.user(allow("s3:DeleteObject")).s3.delete_object(Bucket=bucket, Key="k")
+    with refused("NoSuchKey", 404):
+        one.s3.get_object(Bucket=bucket, Key="k")

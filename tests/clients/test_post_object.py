@@ -110,7 +110,7 @@ def test_what_is_answered_is_what_was_asked_for(poster):
     assert (poster.status, document.tag) == (201, "PostResponse")
     assert [document.findtext(name) for name in ("Bucket", "Key")] == [poster.bucket, "up/k &"]
     assert document.findtext("ETag") == poster.headers["etag"]
-    place = f"http://{poster.wire.host}/{poster.bucket}/up/k%20%26"
+    place = f"http://{poster.wire.host}/{poster.bucket}/up%2Fk%20%26"
     assert document.findtext("Location") == poster.headers["location"] == place
     assert asked("success_action_redirect", "http://localhost:1/done?x=1") == (303, None)
     query = parse_qs(urlparse(poster.headers["location"]).query)

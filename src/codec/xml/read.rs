@@ -5,7 +5,7 @@
 //! (the document, or each entry of a document of many), bytes that are not
 //! UTF-8, characters that XML does not have, document types, processing instructions, entities other than the five of
 //! XML, text between elements, elements inside text, anything after the root. Line ends inside text are normalised as
-//! XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at.
+//! XML 1.0 section 2.11 says. Attributes, namespaces among them, are not looked at, but for those asked for by name.
 //!
 //! A document of many entries may take longer than a data thread may compute at a time (rule R1).
 //! `entry` rests between them; how one rests is the caller's to say, there is no clock here.
@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 
 use quick_xml::Reader;
+use quick_xml::events::attributes::Attribute;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use crate::base::limits::{XML_BODY_BYTES_MAX, XML_PIECE_BYTES_MAX};
@@ -67,6 +68,17 @@ impl Element<'_> {
     /// Without a namespace prefix.
     pub(super) fn name(&self) -> &[u8] {
         self.0.local_name().into_inner()
+    }
+
+    /// The value, as it was written, of the attribute of that local name that has some namespace prefix.
+    pub(super) fn attribute(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        // A name that stands twice is not looked for: that takes time with the square of their number.
+        let mut attributes = self.0.attributes();
+        let read = attributes.with_checks(false).filter_map(Result::ok);
+        let named = |at: &Attribute<'_>| {
+            at.key.prefix().is_some() && at.key.local_name().into_inner() == name.as_bytes()
+        };
+        read.filter(named).map(|at| at.value).next()
     }
 }
 

@@ -367,7 +367,7 @@ async fn combine(
 ) -> Result<Option<Checksum>, ObjectError> {
     let Some((algorithm, kind)) = value.checksum else { return Ok(None) };
     if complete.kind.is_some_and(|asked| asked != kind) {
-        return Err(ObjectError::BadRequest("The upload was created with another checksum type"));
+        return Err(ObjectError::BadDigest);
     }
     let of_part = |part: &PartValue| {
         let checksum = part.checksum.as_ref().filter(|checksum| checksum.algorithm == algorithm);

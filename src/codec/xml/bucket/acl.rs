@@ -1,8 +1,10 @@
 //! AccessControlPolicy: the ACL of a bucket or of an object.
 //!
-//! The kind of a grantee follows from what names it (ID, URI, EmailAddress); the `xsi:type`
-//! attribute that says the same is written, and not needed when read. Who may change an ACL, and
-//! whether grantees exist, is decided where access is judged.
+//! The kind of a grantee follows from what names it (ID, URI, EmailAddress), and must be said by the
+//! `xsi:type` attribute too, as S3's schema has it. Who may change an ACL, and whether grantees
+//! exist, is decided where access is judged.
+
+use std::borrow::Cow;
 
 use super::super::read::{BAD_WORD, Document, Fault, MISSING, UNEXPECTED, XmlError, once, texts};
 use super::super::write::XmlWriter;
@@ -64,6 +66,17 @@ impl Group {
         [Group::AllUsers, Group::AuthenticatedUsers, Group::LogDelivery]
             .into_iter()
             .find(|group| group.uri() == uri)
+    }
+}
+
+impl Grantee {
+    /// Its `xsi:type`.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Grantee::User(_) => "CanonicalUser",
+            Grantee::Group(_) => "Group",
+            Grantee::Email(_) => "AmazonCustomerByEmail",
+        }
     }
 }
 
@@ -159,7 +172,7 @@ pub(super) fn read_grants<P>(
         let (mut grantee, mut word) = (None, None);
         while let Some(element) = document.child()? {
             match element.name() {
-                b"Grantee" => once(&mut grantee, read_grantee(document)?)?,
+                b"Grantee" => once(&mut grantee, read_grantee(document, element.attribute("type"))?)?,
                 b"Permission" => once(&mut word, permission(&document.text()?).ok_or(BAD_WORD)?)?,
                 _ => return Err(UNEXPECTED),
             }
@@ -169,18 +182,27 @@ pub(super) fn read_grants<P>(
     Ok(grants)
 }
 
-fn read_grantee(document: &mut Document<'_>) -> Result<Grantee, XmlError> {
+/// `kind` is its `xsi:type`.
+fn read_grantee(document: &mut Document<'_>, kind: Option<Cow<'_, [u8]>>) -> Result<Grantee, XmlError> {
     // Some clients write the type as an element beside the attribute.
     let [id, display_name, uri, email, _kind] =
         texts(document, &[b"ID", b"DisplayName", b"URI", b"EmailAddress", b"Type"])?;
-    match (id, uri, email) {
-        (Some(id), None, None) => Ok(Grantee::User(AclOwner { id, display_name })),
+    let grantee = match (id, uri, email) {
+        (Some(id), None, None) => Grantee::User(AclOwner { id, display_name }),
         (None, Some(uri), None) => {
             let unknown = || XmlError::Invalid(Fault::Argument, "Invalid group uri".into());
-            Ok(Grantee::Group(Group::from_uri(&uri).ok_or_else(unknown)?))
+            Grantee::Group(Group::from_uri(&uri).ok_or_else(unknown)?)
         }
-        (None, None, Some(email)) => Ok(Grantee::Email(email)),
-        _ => Err(XmlError::Malformed("a grantee is named by exactly one of ID, URI and EmailAddress")),
+        (None, None, Some(email)) => Grantee::Email(email),
+        _ => {
+            return Err(XmlError::Malformed("a grantee is named by exactly one of ID, URI and EmailAddress"));
+        }
+    };
+    match kind.is_some_and(|kind| *kind == *grantee.kind().as_bytes()) {
+        true => Ok(grantee),
+        false => {
+            Err(XmlError::Malformed("the xsi:type of a grantee is missing or does not say how it is named"))
+        }
     }
 }
 
@@ -190,11 +212,7 @@ fn write_user(w: &mut XmlWriter, user: &AclOwner) {
 }
 
 pub(super) fn write_grantee(w: &mut XmlWriter, grantee: &Grantee) {
-    let kind = match grantee {
-        Grantee::User(_) => "CanonicalUser",
-        Grantee::Group(_) => "Group",
-        Grantee::Email(_) => "AmazonCustomerByEmail",
-    };
+    let kind = grantee.kind();
     w.open(&format!("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"{kind}\""));
     match grantee {
         Grantee::User(user) => write_user(w, user),
@@ -230,18 +248,31 @@ mod tests {
         };
         let read = "<Permission>READ</Permission>";
         assert!(with("").is_ok());
-        assert!(with(&format!("<Grant><Grantee><ID>x</ID></Grantee>{read}</Grant>")).is_ok());
+        let grant =
+            |kind: &str, inner: &str| format!("<Grant><Grantee{kind}>{inner}</Grantee>{read}</Grant>");
+        let (user, group) = (" xsi:type='CanonicalUser'", " x:type=\"Group\"");
+        let all = format!("<URI>{}</URI>", Group::AllUsers.uri());
+        assert!(with(&grant(user, "<ID>x</ID>")).is_ok() && with(&grant(group, &all)).is_ok());
         for grant in [
             format!("<Grant>{read}</Grant>"),
-            "<Grant><Grantee><ID>x</ID></Grantee></Grant>".into(),
-            format!("<Grant><Grantee/>{read}</Grant>"),
-            format!("<Grant><Grantee><ID>x</ID><URI>u</URI></Grantee>{read}</Grant>"),
-            "<Grant><Grantee><ID>x</ID></Grantee><Permission>ALL</Permission></Grant>".into(),
-            format!("<Grant><Grantee><ID>x</ID></Grantee>{read}</Grant>").repeat(GRANTS_MAX + 1),
+            format!("<Grant><Grantee{user}><ID>x</ID></Grantee></Grant>"),
+            grant(user, ""),
+            grant(user, "<ID>x</ID><URI>u</URI>"),
+            grant(user, "<ID>x</ID>").replace("READ", "ALL"),
+            grant(user, "<ID>x</ID>").repeat(GRANTS_MAX + 1),
+            grant("", "<ID>x</ID>"),
+            grant(" type='CanonicalUser'", "<ID>x</ID>"),
+            grant(" xsi:type='Person'", "<ID>x</ID>"),
+            grant(" xsi:type=''", "<ID>x</ID>"),
+            grant(" xsi:type", "<ID>x</ID>"),
+            grant(" xsi:type='CanonicalUser", "<ID>x</ID>"),
+            grant(group, "<ID>x</ID>"),
+            grant(user, &all),
+            grant("", "<ID>x</ID><Type>CanonicalUser</Type>"),
         ] {
             assert!(matches!(with(&grant), Err(XmlError::Malformed(_))), "{grant:.200}");
         }
-        let elsewhere = with(&format!("<Grant><Grantee><URI>http://elsewhere</URI></Grantee>{read}</Grant>"));
+        let elsewhere = with(&grant(group, "<URI>http://elsewhere</URI>"));
         assert!(matches!(elsewhere, Err(XmlError::Invalid(Fault::Argument, _))));
         assert!(
             Acl::parse(format!("<AccessControlPolicy>{owner}</AccessControlPolicy>").as_bytes()).is_err()

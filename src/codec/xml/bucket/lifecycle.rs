@@ -117,6 +117,17 @@ impl Lifecycle {
         }
         Ok(Lifecycle::new(rules))
     }
+
+    /// Whether S3 would take it, as far as `read` leaves that open. Asked of what a client sends alone: what is stored
+    /// was judged when it came, by the rules of that day.
+    pub fn judge(self) -> Result<Self, XmlError> {
+        let keeps =
+            |rule: &LifecycleRule| rule.noncurrent.is_some_and(|noncurrent| noncurrent.keep.is_some());
+        match self.rules.iter().any(|rule| rule.filter.form == FilterForm::Bare && keeps(rule)) {
+            true => request("NewerNoncurrentVersions needs a rule with a Filter element."),
+            false => Ok(self),
+        }
+    }
 }
 
 impl LifecycleFilter {
@@ -393,7 +404,7 @@ mod tests {
 
     fn parse(rules: &str) -> Result<Lifecycle, &'static str> {
         let body = format!("<LifecycleConfiguration>{rules}</LifecycleConfiguration>");
-        Lifecycle::parse(body.as_bytes()).map_err(|error| error.code())
+        Lifecycle::parse(body.as_bytes()).and_then(Lifecycle::judge).map_err(|error| error.code())
     }
 
     fn rule(inner: &str) -> String {
@@ -474,14 +485,33 @@ mod tests {
             (filtered(tag, abort), "InvalidRequest"),
             (filtered(&format!("<Prefix>{}</Prefix>", "p".repeat(1025)), days), "InvalidRequest"),
             (rule(days).repeat(LIFECYCLE_RULES_MAX + 1), "MalformedXML"),
+            (bare(KEEPS), "InvalidRequest"),
         ] {
             assert_eq!(parse(&rules), Err(code), "{rules:.300}");
         }
+        assert!(parse(&bare(days)).is_ok());
         let together = parse(&filtered(&format!("<Prefix>p</Prefix>{tag}"), days)).expect("both must hold");
         assert_eq!(Lifecycle::parse(&together.render()), Ok(together));
         let sizes = "<And><ObjectSizeGreaterThan>5</ObjectSizeGreaterThan><ObjectSizeLessThan>5</ObjectSizeLessThan></And>";
         assert_eq!(parse(&filtered(sizes, days)), Err("InvalidRequest"));
     }
+
+    /// Behind a prefix from before filters.
+    fn bare(inner: &str) -> String {
+        format!("<Rule><Prefix>p</Prefix><Status>Enabled</Status>{inner}</Rule>")
+    }
+
+    const KEEPS: &str = "<NoncurrentVersionExpiration><NoncurrentDays>2</NoncurrentDays>\
+        <NewerNoncurrentVersions>3</NewerNoncurrentVersions></NoncurrentVersionExpiration>";
+
+    #[test]
+    fn what_is_stored_is_read_whatever_is_thought_of_it_today() {
+        let body = format!("<LifecycleConfiguration>{}</LifecycleConfiguration>", bare(KEEPS));
+        let stored = Lifecycle::parse(body.as_bytes()).expect("it is well formed");
+        assert_eq!(Lifecycle::parse(&stored.render()).as_ref(), Ok(&stored));
+        assert!(stored.judge().is_err());
+    }
+
     #[test]
     fn a_document_of_all_the_rules_there_may_be_is_read_in_pieces() {
         use crate::base::limits::XML_PIECE_BYTES_MAX;
