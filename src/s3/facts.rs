@@ -1,19 +1,23 @@
-//! What policies may ask about a request: the condition keys, answered from its head.
+//! What policies may ask about a request: the condition keys, answered from its head and from what its body says.
 //!
 //! Values are looked up when a policy names them and not before. A key whose header or parameter the
-//! request does not have has no value. May use `codec::{policy, date, uri}`, `iam`.
+//! request does not have has no value. An operation whose body is asked for is judged twice: before the body is read,
+//! when the keys that it brings are open (`Said::Unread`), and with what it says. Which operations these are is
+//! `of_body`. May use `codec::{policy, date, uri}`, `iam`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use super::auth::{Proof, Scheme};
+use super::auth::{Carrier, Proof, Scheme};
 use crate::base::time::Nanos;
-use crate::codec::date::iso8601_ms;
-use crate::codec::policy::{Context, Key, Name, Values};
+use crate::codec::date::{iso8601_ms, parse_iso8601};
+use super::route::Operation;
+use crate::codec::policy::{Action, Context, Key, Name, Values};
 use crate::codec::uri::{Query, decode_query};
 use crate::iam::Caller;
+use crate::object::meta::Retention;
 
 /// A request as policies see it.
 #[derive(Clone, Copy)]
@@ -31,10 +35,58 @@ pub(super) struct Facts<'r> {
     pub version: Option<&'r str>,
     /// Of the object that is there; `None` when nobody looked.
     pub object_tags: Option<&'r [(String, String)]>,
-    /// Tags in the body; those in the header are found here.
-    pub request_tags: Option<&'r [(String, String)]>,
-    /// `LocationConstraint` of a new bucket.
-    pub location: Option<&'r str>,
+    pub said: Said<'r>,
+    /// Whether what is written becomes an object, when something is written.
+    pub creates_object: Option<bool>,
+}
+
+/// Of what the body of a request says, that for which policies may ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Said<'r> {
+    /// Nothing of that kind.
+    #[default]
+    Nothing,
+    /// It has not been read, and says what belongs under these keys.
+    Unread(&'static [Name]),
+    ObjectTags(&'r [(String, String)]),
+    BucketTags(&'r [(String, String)]),
+    NewBucket {
+        location: Option<&'r str>,
+        tags: &'r [(String, String)],
+    },
+    /// `None` takes one away.
+    Retention(Option<&'r Retention>),
+    LegalHold(bool),
+    InventoryFields(&'r [String]),
+    /// One object of a batch, by the ETag it has to have.
+    Entry(Option<&'r str>),
+}
+
+/// The keys of which the values stand in the body of an operation, which then asks again (`admit_said`).
+pub(super) fn of_body(operation: Operation) -> &'static [Name] {
+    match operation {
+        Operation::PutObjectTagging => &[Name::RequestObjectTag, Name::RequestObjectTagKeys],
+        Operation::PutObjectRetention => &[Name::LockMode, Name::LockUntil, Name::LockDays],
+        Operation::PutObjectLegalHold => &[Name::LockHold],
+        Operation::PutBucketTagging => &[Name::RequestTag, Name::TagKeys],
+        Operation::CreateBucket => &[Name::LocationConstraint, Name::RequestTag, Name::TagKeys],
+        Operation::PutBucketInventoryConfiguration => &[Name::InventoryFields],
+        _ => &[],
+    }
+}
+
+/// `s3:ObjectCreationOperation`, which comes with writes only: the pieces of an object are none yet.
+pub(super) fn creates_object(operation: Operation, action: Action) -> Option<bool> {
+    use Operation::{
+        CompleteMultipartUpload, CopyObject, CreateMultipartUpload, PostObject, PutObject, UploadPart,
+        UploadPartCopy,
+    };
+    match operation {
+        _ if action != Action::PutObject => None,
+        PutObject | PostObject | CopyObject | CompleteMultipartUpload => Some(true),
+        CreateMultipartUpload | UploadPart | UploadPartCopy => Some(false),
+        _ => None,
+    }
 }
 
 impl<'r> Facts<'r> {
@@ -46,13 +98,10 @@ impl<'r> Facts<'r> {
         self.query.get(name).map(Cow::Borrowed)
     }
 
-    /// Name and value of each tag that the request brings.
-    fn new_tags(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-        if let Some(tags) = self.request_tags {
-            let borrow = |(name, value): &'r (String, String)| {
-                (Cow::Borrowed(name.as_str()), Cow::Borrowed(value.as_str()))
-            };
-            return tags.iter().map(borrow).collect();
+    /// Name and value of each tag that an object is to have.
+    fn new_tags(&self) -> Vec<Pair<'_>> {
+        if let Said::ObjectTags(tags) = self.said {
+            return borrowed(tags);
         }
         let Some(text) = self.headers.get("x-amz-tagging").and_then(|value| value.to_str().ok()) else {
             return Vec::new();
@@ -63,14 +112,11 @@ impl<'r> Facts<'r> {
         pairs.map(|(name, value)| (decode(name), decode(value))).collect()
     }
 
-    fn new_tag(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.new_tags().into_iter().find(|(have, _)| have == name).map(|(_, value)| value)
-    }
-
-    fn new_tag_keys(&self) -> Values<'_> {
-        match self.new_tags() {
-            tags if tags.is_empty() => Values::None,
-            tags => Values::Many(tags.into_iter().map(|(name, _)| name).collect()),
+    /// Those that a bucket is to have.
+    fn new_bucket_tags(&self) -> Vec<Pair<'_>> {
+        match self.said {
+            Said::BucketTags(tags) | Said::NewBucket { tags, .. } => borrowed(tags),
+            _ => Vec::new(),
         }
     }
 
@@ -92,7 +138,11 @@ impl<'r> Facts<'r> {
 
     fn auth_type(&self) -> Option<Cow<'_, str>> {
         let proof = self.proof?;
-        Some(Cow::Borrowed(if proof.presigned { "REST-QUERY-STRING" } else { "REST-HEADER" }))
+        Some(Cow::Borrowed(match proof.carrier {
+            Carrier::Header => "REST-HEADER",
+            Carrier::Query => "REST-QUERY-STRING",
+            Carrier::Form => "POST",
+        }))
     }
 
     /// Milliseconds since the request was signed.
@@ -101,16 +151,82 @@ impl<'r> Facts<'r> {
         Some(Cow::Owned((age / 1_000_000).to_string()))
     }
 
+    fn lock_mode(&self) -> Option<Cow<'_, str>> {
+        match self.said {
+            Said::Retention(retention) => Some(Cow::Borrowed(retention?.mode.name())),
+            _ => self.header("x-amz-object-lock-mode"),
+        }
+    }
+
+    fn lock_hold(&self) -> Option<Cow<'_, str>> {
+        match self.said {
+            Said::LegalHold(on) => Some(Cow::Borrowed(if on { "ON" } else { "OFF" })),
+            _ => self.header("x-amz-object-lock-legal-hold"),
+        }
+    }
+
+    fn lock_until(&self) -> Option<Cow<'_, str>> {
+        match self.said {
+            Said::Retention(retention) => Some(Cow::Owned(iso8601_ms(retention?.until).as_str().to_owned())),
+            _ => self.header("x-amz-object-lock-retain-until-date"),
+        }
+    }
+
     fn remaining_days(&self) -> Option<Cow<'_, str>> {
-        let until = self.header("x-amz-object-lock-retain-until-date")?;
-        let until = crate::codec::date::parse_iso8601(&until)?;
+        let until = match self.said {
+            Said::Retention(retention) => retention?.until,
+            _ => parse_iso8601(&self.header("x-amz-object-lock-retain-until-date")?)?,
+        };
         const DAY: u64 = 24 * 3600;
         let seconds = until.seconds().saturating_sub(self.now.seconds());
         Some(Cow::Owned(seconds.div_ceil(DAY).to_string()))
     }
+
+    fn if_match(&self) -> Option<Cow<'_, str>> {
+        match self.said {
+            Said::Entry(etag) => etag.map(Cow::Borrowed),
+            _ => self.header("if-match"),
+        }
+    }
+
+    fn inventory_fields(&self) -> Values<'_> {
+        match self.said {
+            Said::InventoryFields(fields) => many(fields.iter().map(|field| Cow::Borrowed(field.as_str()))),
+            _ => Values::None,
+        }
+    }
+}
+
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn borrowed(tags: &[(String, String)]) -> Vec<Pair<'_>> {
+    let borrow = |(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value));
+    tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).map(borrow).collect()
+}
+
+fn named<'a>(tags: Vec<Pair<'a>>, name: &str) -> Option<Cow<'a, str>> {
+    tags.into_iter().find(|(have, _)| have == name).map(|(_, value)| value)
+}
+
+fn names(tags: Vec<Pair<'_>>) -> Values<'_> {
+    many(tags.into_iter().map(|(name, _)| name))
+}
+
+fn many<'a>(values: impl Iterator<Item = Cow<'a, str>>) -> Values<'a> {
+    match values.collect::<Vec<_>>() {
+        values if values.is_empty() => Values::None,
+        values => Values::Many(values),
+    }
 }
 
 impl Context for Facts<'_> {
+    fn open(&self) -> &'static [Name] {
+        match self.said {
+            Said::Unread(names) => names,
+            _ => &[],
+        }
+    }
+
     // tidy: table
     fn values(&self, key: &Key) -> Values<'_> {
         let parameter = key.parameter.as_deref().unwrap_or("");
@@ -141,8 +257,10 @@ impl Context for Facts<'_> {
             },
             Name::RequestedRegion => Some(Cow::Borrowed(self.region)),
             Name::ResourceAccount | Name::ResourceAccountGlobal => self.resource_account.map(Cow::Borrowed),
-            Name::RequestTag | Name::RequestObjectTag => self.new_tag(parameter),
-            Name::RequestObjectTagKeys | Name::TagKeys => return self.new_tag_keys(),
+            Name::RequestTag => named(self.new_bucket_tags(), parameter),
+            Name::TagKeys => return names(self.new_bucket_tags()),
+            Name::RequestObjectTag => named(self.new_tags(), parameter),
+            Name::RequestObjectTagKeys => return names(self.new_tags()),
             Name::ExistingObjectTag => self.old_tag(parameter),
             Name::Prefix => self.parameter("prefix"),
             Name::Delimiter => self.parameter("delimiter"),
@@ -165,18 +283,23 @@ impl Context for Facts<'_> {
             Name::ContentSha256 => {
                 self.header("x-amz-content-sha256").or(self.proof.and(own("UNSIGNED-PAYLOAD")))
             }
-            Name::LockMode => self.header("x-amz-object-lock-mode"),
-            Name::LockHold => self.header("x-amz-object-lock-legal-hold"),
-            Name::LockUntil => self.header("x-amz-object-lock-retain-until-date"),
+            Name::LockMode => self.lock_mode(),
+            Name::LockHold => self.lock_hold(),
+            Name::LockUntil => self.lock_until(),
             Name::LockDays => self.remaining_days(),
-            Name::LocationConstraint => self.location.map(Cow::Borrowed),
+            Name::LocationConstraint => match self.said {
+                Said::NewBucket { location, .. } => location.map(Cow::Borrowed),
+                _ => None,
+            },
+            Name::InventoryFields => return self.inventory_fields(),
+            Name::CreationOperation => self.creates_object.and_then(|yes| own(if yes { "true" } else { "false" })),
             Name::SignatureVersion => self.proof.map(|proof| match proof.scheme {
                 Scheme::V2 => Cow::Borrowed("AWS"),
                 Scheme::V4 => Cow::Borrowed("AWS4-HMAC-SHA256"),
             }),
             Name::AuthType => self.auth_type(),
             Name::SignatureAge => self.signature_age(),
-            Name::IfMatch => self.header("if-match"),
+            Name::IfMatch => self.if_match(),
             Name::IfNoneMatch => self.header("if-none-match"),
             _ => None,
         })

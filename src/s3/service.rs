@@ -40,6 +40,8 @@ const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// One authenticated request.
 pub(super) struct Call<'r> {
     pub edge: &'r Shared,
+    /// As it is judged: a form is a PutObject once it is read.
+    pub operation: Operation,
     /// Empty where the operation has none.
     pub bucket: &'r str,
     pub key: &'r str,
@@ -213,6 +215,7 @@ impl Shared {
         trace.meets(rules.as_ref(), &identified.caller, identified.proof);
         let call = Call {
             edge: self,
+            operation,
             bucket: target.bucket.as_deref().unwrap_or(""),
             key: target.key.as_deref().unwrap_or(""),
             path,
@@ -227,8 +230,8 @@ impl Shared {
             verified: &identified.verified,
             trace,
         };
-        if let Err(refusal) = authorize::admit(operation, &call).await {
-            return Err(Box::pin(lock::told_first(operation, call, refusal)).await);
+        if let Err(refusal) = authorize::admit(&call).await {
+            return Err(Box::pin(lock::told_first(call, refusal)).await);
         }
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
         let mut reply = dispatch(operation, call).await?;
