@@ -130,7 +130,8 @@ impl Authenticator {
             let mut keys = self.keys.borrow_mut();
             Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
         })?;
-        let proof = Proof { carrier: Carrier::of(claim.expires_s.is_some()), scheme: Scheme::V4, time: claim.time };
+        let proof =
+            Proof { carrier: Carrier::of(claim.expires_s.is_some()), scheme: Scheme::V4, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
     }
 
@@ -147,7 +148,8 @@ impl Authenticator {
             sigv2::verify(claim, secret, request, now, &terms)?;
             unsigned_body(request)
         })?;
-        let proof = Proof { carrier: Carrier::of(claim.expires.is_some()), scheme: Scheme::V2, time: claim.time };
+        let proof =
+            Proof { carrier: Carrier::of(claim.expires.is_some()), scheme: Scheme::V2, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
     }
 

@@ -1,9 +1,10 @@
 //! May this caller do this: each operation with the actions it needs, asked of the one evaluator.
 //!
 //! Owns the table from operations to actions. Runs after the signature and before the operation, on the
-//! head alone; where policies may ask for what a body says, it runs again when that is read. What depends on an object that is there (its owner, its ACL, its tags) is decided when it was
-//! opened, on that very version; so is whether somebody may hear that a key does not exist, which takes
-//! ListBucket. May use `iam`, `s3::facts`, `object::store`.
+//! head alone; where policies may ask for what a body says, it runs again when that is read (`admit_said`). What
+//! depends on an object that is there (its owner, its ACL, its tags) is decided when it was opened, on that very
+//! version; so is whether somebody may hear that a key does not exist, which takes ListBucket. May use `iam`,
+//! `s3::facts`, `object::store`.
 //!
 //! Invariant: an operation that this table does not know does not compile, so none is let through unasked.
 
@@ -325,9 +326,7 @@ impl Call<'_> {
         let of_object = matches!(action, Action::PutObjectAcl | Action::PutObjectTagging);
         let writer = self.caller.canonical().filter(|id| *id != place.rules.owner);
         match writer.filter(|_| of_object && place.rules.has_acls()) {
-            Some(owner) => {
-                self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None)
-            }
+            Some(owner) => self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None),
             None => self.admit(place, action),
         }
     }

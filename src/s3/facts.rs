@@ -11,9 +11,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use super::auth::{Carrier, Proof, Scheme};
+use super::route::Operation;
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
-use super::route::Operation;
 use crate::codec::policy::{Action, Context, Key, Name, Values};
 use crate::codec::uri::{Query, decode_query};
 use crate::iam::Caller;
@@ -292,7 +292,9 @@ impl Context for Facts<'_> {
                 _ => None,
             },
             Name::InventoryFields => return self.inventory_fields(),
-            Name::CreationOperation => self.creates_object.and_then(|yes| own(if yes { "true" } else { "false" })),
+            Name::CreationOperation => {
+                self.creates_object.and_then(|yes| own(if yes { "true" } else { "false" }))
+            }
             Name::SignatureVersion => self.proof.map(|proof| match proof.scheme {
                 Scheme::V2 => Cow::Borrowed("AWS"),
                 Scheme::V4 => Cow::Borrowed("AWS4-HMAC-SHA256"),
@@ -303,5 +305,170 @@ impl Context for Facts<'_> {
             Name::IfNoneMatch => self.header("if-none-match"),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::catalog::identity::{AccountValue, UserValue};
+    use crate::codec::policy::Origin;
+    use crate::codec::xml::RetentionMode;
+    use crate::object::registry::identities::{Account, User};
+
+    const NOW: Nanos = Nanos(1_800_000_000_000_000_000);
+    const DAY: u64 = 24 * 3600;
+
+    fn ann() -> Caller {
+        let (name, canonical) = ("one".to_owned(), "c".to_owned());
+        let value = AccountValue { name, canonical, created: NOW, disabled: false, keys: vec![] };
+        let account = Rc::new(Account { id: "111122223333".into(), value: Arc::new(value) });
+        let (id, path, arn) = ("AIDA".into(), "/".into(), "arn:aws:iam::111122223333:user/ann".into());
+        let value = Arc::new(UserValue { id, path, created: NOW, keys: vec![], policies: vec![] });
+        Caller::User(Rc::new(User { account, name: "ann".into(), arn, value, policies: Some(vec![]) }))
+    }
+
+    /// A request that has all that a head can have.
+    const HEADERS: &[(&str, &str)] = &[
+        ("user-agent", "u"),
+        ("referer", "r"),
+        ("x-amz-acl", "private"),
+        ("x-amz-copy-source", "b/k"),
+        ("x-amz-metadata-directive", "COPY"),
+        ("x-amz-grant-read", "id=c"),
+        ("x-amz-grant-write", "id=c"),
+        ("x-amz-grant-read-acp", "id=c"),
+        ("x-amz-grant-write-acp", "id=c"),
+        ("x-amz-grant-full-control", "id=c"),
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "k"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-website-redirect-location", "/x"),
+        ("x-amz-object-ownership", "ObjectWriter"),
+        ("if-match", "e"),
+        ("if-none-match", "*"),
+    ];
+
+    /// What is written as headers by those operations that have no body for it.
+    const HEADERS_OF_BODIES: &[(&str, &str)] = &[
+        ("x-amz-tagging", "t=v"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-object-lock-retain-until-date", "2099-01-01T00:00:00Z"),
+    ];
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn tags() -> Vec<(String, String)> {
+        vec![("t".to_owned(), "v".to_owned())]
+    }
+
+    /// What the request has for a key, asked as `s3:KEY/t` where it is a family.
+    fn values(name: Name, headers: &HeaderMap, said: Said<'_>) -> Vec<String> {
+        let (query, tags, caller) = (Query::parse("prefix=p&delimiter=d&max-keys=1").unwrap(), tags(), ann());
+        let proof = Proof { carrier: Carrier::Query, scheme: Scheme::V4, time: NOW };
+        let facts = Facts {
+            caller: &caller,
+            proof: Some(proof),
+            headers,
+            query: &query,
+            source: Some([127, 0, 0, 1].into()),
+            now: NOW,
+            region: "eu-west-1",
+            resource_account: Some("111122223333"),
+            version: Some("null"),
+            object_tags: Some(&tags),
+            said,
+            creates_object: creates_object(Operation::PutObject, Action::PutObject),
+        };
+        let key = Key::parse(name.text()).or_else(|| Key::parse(&format!("{}/t", name.text())));
+        match facts.values(&key.expect("its name is its own")) {
+            Values::None => Vec::new(),
+            Values::One(value) => vec![value.into_owned()],
+            Values::Many(values) => values.into_iter().map(Cow::into_owned).collect(),
+        }
+    }
+
+    /// A new key does not pass before it says where its value comes from, and has one there.
+    #[test]
+    fn every_key_of_a_policy_has_its_value_where_it_says() {
+        let all = headers(&[HEADERS, HEADERS_OF_BODIES].concat());
+        for name in Name::ALL {
+            let found = values(*name, &all, Said::Nothing);
+            match name.origin() {
+                Origin::Request => assert!(!found.is_empty(), "{name:?} has no value in a request"),
+                Origin::Body => {
+                    let is_read = BODIES.iter().any(|operation| of_body(*operation).contains(name));
+                    assert!(is_read, "{name:?} is read from no body");
+                }
+                // Those of deliveries are walked over in `iam::delivery`.
+                Origin::Delivery | Origin::Absent | Origin::Untold => {
+                    assert!(found.is_empty(), "{name:?} has {found:?}, and says that it has nothing");
+                }
+            }
+        }
+    }
+
+    const BODIES: [Operation; 6] = [
+        Operation::PutObjectTagging,
+        Operation::PutObjectRetention,
+        Operation::PutObjectLegalHold,
+        Operation::PutBucketTagging,
+        Operation::CreateBucket,
+        Operation::PutBucketInventoryConfiguration,
+    ];
+
+    #[test]
+    fn what_a_body_brings_is_open_until_it_is_read() {
+        let (tags, fields, none) = (tags(), vec!["Size".to_owned(), "ETag".to_owned()], HeaderMap::new());
+        let until = Nanos::from_seconds(NOW.seconds() + 10 * DAY);
+        let retention = Retention { mode: RetentionMode::Compliance, until };
+        let bodies = [
+            Said::ObjectTags(&tags),
+            Said::Retention(Some(&retention)),
+            Said::LegalHold(true),
+            Said::BucketTags(&tags),
+            Said::NewBucket { location: Some("eu-west-1"), tags: &tags },
+            Said::InventoryFields(&fields),
+        ];
+        for (operation, said) in BODIES.into_iter().zip(bodies) {
+            for name in of_body(operation) {
+                assert_eq!(name.origin(), Origin::Body, "{name:?}");
+                assert!(!values(*name, &none, said).is_empty(), "{operation:?} does not tell {name:?}");
+                assert!(values(*name, &none, Said::Nothing).is_empty(), "{name:?} comes from nowhere");
+            }
+        }
+        assert_eq!(values(Name::LockDays, &none, bodies[1]), ["10"]);
+        assert_eq!(values(Name::LockMode, &none, bodies[1]), ["COMPLIANCE"]);
+        assert_eq!(values(Name::InventoryFields, &none, bodies[5]), ["Size", "ETag"]);
+        assert!(values(Name::LockMode, &none, Said::Retention(None)).is_empty());
+    }
+
+    #[test]
+    fn a_body_counts_and_not_a_header_that_its_operation_does_not_have() {
+        let sent = headers(&[HEADERS, HEADERS_OF_BODIES].concat());
+        assert_eq!(values(Name::LockMode, &sent, Said::Nothing), ["GOVERNANCE"]);
+        assert!(values(Name::LockMode, &sent, Said::Retention(None)).is_empty());
+        assert!(values(Name::LockDays, &sent, Said::Retention(None)).is_empty());
+        assert_eq!(values(Name::LockHold, &sent, Said::LegalHold(false)), ["OFF"]);
+        assert!(values(Name::RequestObjectTagKeys, &sent, Said::ObjectTags(&[])).is_empty());
+        assert_eq!(values(Name::IfMatch, &sent, Said::Entry(Some("of one"))), ["of one"]);
+        assert!(values(Name::IfMatch, &sent, Said::Entry(None)).is_empty());
+        // Tags of objects have keys of their own.
+        assert!(values(Name::TagKeys, &sent, Said::Nothing).is_empty());
+    }
+
+    #[test]
+    fn pieces_of_an_object_create_none() {
+        use Operation::{CompleteMultipartUpload, CreateMultipartUpload, UploadPart};
+        let asked = |operation| creates_object(operation, Action::PutObject);
+        assert_eq!((asked(CompleteMultipartUpload), asked(UploadPart)), (Some(true), Some(false)));
+        assert_eq!(asked(CreateMultipartUpload), Some(false));
+        assert_eq!(creates_object(Operation::CopyObject, Action::GetObject), None);
     }
 }

@@ -198,10 +198,8 @@ impl Shared {
         if let Ok(Operation::IamQuery) = operation {
             return Box::pin(query::answer(self, &view, intake, link, request_id)).await;
         }
-        let identified = {
-            let host_bucket = trace.host.and_then(|host| host_bucket(host, &self.settings.domains));
-            self.authenticator.verify(&view, self.store.now(), host_bucket)?
-        };
+        let named = trace.host.and_then(|host| host_bucket(host, &self.settings.domains));
+        let identified = self.authenticator.verify(&view, self.store.now(), named)?;
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
         headers::check_features(operation, &asked)?;

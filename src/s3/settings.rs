@@ -10,10 +10,10 @@ use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::facts::Said;
-use super::{authorize, headers, notification};
 use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
+use super::{authorize, headers, notification};
 use crate::base::limits::BUCKET_TAGS_MAX;
 use crate::base::rest::rest;
 use crate::codec::xml::{

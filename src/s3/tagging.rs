@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::error::{Result, S3Error};
 use super::facts::Said;
-use super::{authorize, headers};
 use super::response::{Reply, empty, set_number, xml};
 use super::service::Call;
 use super::versions::{asked_version, version_header};
+use super::{authorize, headers};
 use crate::base::limits::TAGS_MAX;
 use crate::codec::policy::Action;
 use crate::codec::uri::{Pair, Query};
@@ -55,7 +55,8 @@ pub(super) fn copies_tags(headers: &HeaderMap) -> Result<bool> {
 /// How many tags there are, for who may read them; nothing when there are none.
 pub(super) fn count_header(headers: &mut HeaderMap, call: &Call<'_>, object: &Object) {
     let tags = &object.meta().attached.tags;
-    let action = asked_version(call.query).map_or(Action::GetObjectTagging, |_| Action::GetObjectVersionTagging);
+    let action =
+        asked_version(call.query).map_or(Action::GetObjectTagging, |_| Action::GetObjectVersionTagging);
     if !tags.is_empty() && call.may_hear(action, object) {
         set_number(headers, COUNT, tags.len() as u64);
     }
