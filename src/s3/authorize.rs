@@ -280,7 +280,7 @@ fn check_owner(call: &Call<'_>, rules: &Rules, header: &str) -> Result<()> {
 }
 
 /// Of the object that is there; `None` where nobody looked.
-type ObjectTags<'a> = Option<&'a [(String, String)]>;
+type Tagged<'a> = Option<&'a [(String, String)]>;
 
 impl Call<'_> {
     /// The rules of the bucket that the request addresses.
@@ -404,7 +404,7 @@ impl Call<'_> {
         place: &Site<'_>,
         action: Action,
         side: Option<&ObjectSide<'_>>,
-        tags: ObjectTags<'_>,
+        tags: Tagged<'_>,
     ) -> Result<()> {
         self.judge_by(place, action, tags, |wish| {
             let allowed = wish.is_allowed(place.rules, side);
@@ -419,7 +419,7 @@ impl Call<'_> {
         &self,
         place: &Site<'_>,
         action: Action,
-        tags: ObjectTags<'_>,
+        tags: Tagged<'_>,
         allows: impl FnOnce(&Wish<'_, Facts<'_>>) -> bool,
     ) -> Result<()> {
         let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
