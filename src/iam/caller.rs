@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::catalog::keyuse::KeyUse;
-use crate::codec::policy::Asker;
+use crate::codec::policy::{Asker, Policy};
 use crate::object::registry::identities::{Account, Holder, Identities, User};
 
 #[derive(Clone, Debug)]
@@ -99,6 +99,12 @@ impl Caller {
             Caller::Anonymous => "Anonymous",
             Caller::Service(_) => "Service",
         }
+    }
+
+    /// Whether what its own policies say may depend on the tags of an object.
+    pub fn asks_for_object_tags(&self) -> bool {
+        let Caller::User(user) = self else { return false };
+        user.policies.iter().flatten().any(Policy::asks_for_object_tags)
     }
 
     pub fn asker(&self) -> Asker<'_> {

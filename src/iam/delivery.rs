@@ -81,9 +81,27 @@ impl Context for Facts<'_> {
             Name::RequestedRegion => Some(Cow::Borrowed(self.delivery.region)),
             Name::CurrentTime => Some(Cow::Owned(iso8601_ms(self.delivery.now).as_str().to_owned())),
             Name::EpochTime => Some(Cow::Owned(self.delivery.now.seconds().to_string())),
+            Name::CreationOperation => own("true"),
             Name::StorageClass => own("STANDARD"),
             Name::Acl => self.delivery.acl.map(Cow::Borrowed),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::policy::Origin;
+
+    #[test]
+    fn every_key_of_deliveries_has_a_value() {
+        let delivery =
+            Delivery { service: INVENTORY, source: "photos", acl: None, region: "eu-west-1", now: Nanos(0) };
+        let facts = Facts { delivery: &delivery, source: "arn:aws:s3:::photos".into(), account: "1" };
+        for name in Name::ALL.iter().filter(|name| name.origin() == Origin::Delivery) {
+            let key = Key::parse(name.text()).expect("no family");
+            assert!(matches!(facts.values(&key), Values::One(_)), "{name:?}");
+        }
     }
 }

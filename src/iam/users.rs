@@ -250,6 +250,7 @@ impl Keyed {
 pub async fn put_policy(store: &Store, account: &str, user: &str, name: &str, document: &str) -> Result<()> {
     check_name(name, "policyName", POLICY_NAME_BYTES_MAX)?;
     Policy::of_user(document.trim().as_bytes())
+        .and_then(|policy| policy.check_told())
         .map_err(|error| IamError::MalformedPolicyDocument(error.to_string()))?;
     let (name, document) = (name.to_owned(), document.trim().to_owned());
     change_policies(store, account, user, move |policies| {

@@ -48,9 +48,25 @@ pub(super) struct Identified {
 /// How the caller showed who it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
-    pub presigned: bool,
+    pub carrier: Carrier,
     pub scheme: Scheme,
     pub time: Nanos,
+}
+
+/// Where the signature stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Header,
+    /// Of a presigned URL.
+    Query,
+    /// Of PostObject.
+    Form,
+}
+
+impl Carrier {
+    fn of(presigned: bool) -> Carrier {
+        if presigned { Carrier::Query } else { Carrier::Header }
+    }
 }
 
 /// Signature Version 2 or 4.
@@ -114,7 +130,8 @@ impl Authenticator {
             let mut keys = self.keys.borrow_mut();
             Ok(sigv4::verify(claim, secret, request, now, terms, &mut keys)?)
         })?;
-        let proof = Proof { presigned: claim.expires_s.is_some(), scheme: Scheme::V4, time: claim.time };
+        let proof =
+            Proof { carrier: Carrier::of(claim.expires_s.is_some()), scheme: Scheme::V4, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
     }
 
@@ -131,7 +148,8 @@ impl Authenticator {
             sigv2::verify(claim, secret, request, now, &terms)?;
             unsigned_body(request)
         })?;
-        let proof = Proof { presigned: claim.expires.is_some(), scheme: Scheme::V2, time: claim.time };
+        let proof =
+            Proof { carrier: Carrier::of(claim.expires.is_some()), scheme: Scheme::V2, time: claim.time };
         Ok(Identified { caller, verified, proof: Some(proof) })
     }
 

@@ -1,9 +1,10 @@
 //! May this caller do this: each operation with the actions it needs, asked of the one evaluator.
 //!
 //! Owns the table from operations to actions. Runs after the signature and before the operation, on the
-//! head alone. What depends on an object that is there (its owner, its ACL, its tags) is decided when it was
-//! opened, on that very version; so is whether somebody may hear that a key does not exist, which takes
-//! ListBucket. May use `iam`, `s3::facts`, `object::store`.
+//! head alone; where policies may ask for what a body says, it runs again when that is read (`admit_said`). What
+//! depends on an object that is there (its owner, its ACL, its tags) is decided when it was opened, on that very
+//! version; so is whether somebody may hear that a key does not exist, which takes ListBucket. May use `iam`,
+//! `s3::facts`, `object::store`.
 //!
 //! Invariant: an operation that this table does not know does not compile, so none is let through unasked.
 
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
 
 use super::error::{Code, Result, S3Error};
-use super::facts::Facts;
+use super::facts::{Facts, Said, creates_object, of_body};
 use super::route::Operation;
 use super::service::Call;
 use super::{headers, multipart};
@@ -75,8 +76,7 @@ fn need(operation: Operation, version: bool) -> Need {
         DeleteObjectTagging => {
             Need::Looked(of(Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging))
         }
-        // Asks when it knows the tags.
-        PutObjectTagging => Need::Nothing,
+        PutObjectTagging => Need::Looked(of(Action::PutObjectTagging, Action::PutObjectVersionTagging)),
         GetObjectRetention => Need::Looked(Action::GetObjectRetention),
         PutObjectRetention => Need::Looked(Action::PutObjectRetention),
         GetObjectLegalHold => Need::Looked(Action::GetObjectLegalHold),
@@ -155,31 +155,45 @@ fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2
 
 /// Whether a request brings an ACL.
 pub(super) fn has_acl(headers: &HeaderMap) -> bool {
-    let grants = |name: &str| acl::GRANT_HEADERS.iter().any(|(known, _)| *known == name);
-    headers.keys().map(HeaderName::as_str).any(|name| name == "x-amz-acl" || grants(name))
+    headers.contains_key("x-amz-acl") || has_grants(headers)
 }
 
-/// A key in a bucket, and what the bucket lays down.
+fn has_grants(headers: &HeaderMap) -> bool {
+    let grants = |name: &str| acl::GRANT_HEADERS.iter().any(|(known, _)| *known == name);
+    headers.keys().map(HeaderName::as_str).any(grants)
+}
+
+/// A key in a bucket, what the bucket lays down, and what the body says of it.
 pub(super) struct Site<'a> {
     pub rules: &'a Rules,
     pub bucket: &'a str,
     /// Empty for the bucket itself.
     pub key: &'a str,
     pub version: Option<&'a str>,
+    pub said: Said<'a>,
 }
 
 /// Before the operation.
-pub(super) async fn admit(operation: Operation, call: &Call<'_>) -> Result<()> {
+pub(super) async fn admit(call: &Call<'_>) -> Result<()> {
     if let Some(rules) = &call.rules {
         check_owner(call, rules, "x-amz-expected-bucket-owner")?;
         if call.is_trusted(rules) {
             return Ok(());
         }
     }
-    Box::pin(ask(operation, call)).await
+    Box::pin(ask(call, Said::Unread(of_body(call.operation)))).await
 }
 
-async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
+/// Once the body has been read, of each operation in `of_body`.
+pub(super) async fn admit_said(call: &Call<'_>, said: Said<'_>) -> Result<()> {
+    match &call.rules {
+        Some(rules) if call.is_trusted(rules) => Ok(()),
+        _ => Box::pin(ask(call, said)).await,
+    }
+}
+
+async fn ask(call: &Call<'_>, said: Said<'_>) -> Result<()> {
+    let operation = call.operation;
     let version = call.query.get("versionId");
     let (action, key) = match need(operation, version.is_some()) {
         // Who posts a form stands in it, so it asks itself when it has read that.
@@ -189,20 +203,20 @@ async fn ask(operation: Operation, call: &Call<'_>) -> Result<()> {
             return Err(Code::AccessDenied.into());
         }
         Need::Nothing => return Ok(()),
-        Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*"),
-        Need::NewBucket => return admit_new_bucket(call),
+        Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*", said),
+        Need::NewBucket => return admit_new_bucket(call, said),
         Need::Bucket(action) => (action, ""),
         Need::Object(action) | Need::Opened(action) | Need::Looked(action) => (action, call.key),
     };
     refuse_nobody(operation, call.caller)?;
     let rules = call.rules()?;
-    let place = Site { rules, bucket: call.bucket, key, version };
+    let place = Site { rules, bucket: call.bucket, key, version, said };
     for action in asked_along(operation, call.headers) {
         call.admit_along(&place, action)?;
     }
     match need(operation, version.is_some()) {
-        Need::Opened(_) if rules.asks_for_object() => Ok(()),
-        Need::Looked(_) if rules.asks_for_object() => {
+        Need::Opened(_) if call.asks_for_object(rules) => Ok(()),
+        Need::Looked(_) if call.asks_for_object(rules) => {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
@@ -248,17 +262,22 @@ fn is_hopeless(call: &Call<'_>) -> bool {
     call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|rules| rules.is_plain())
 }
 
-fn admit_new_bucket(call: &Call<'_>) -> Result<()> {
+fn admit_new_bucket(call: &Call<'_>, said: Said<'_>) -> Result<()> {
     let resource = format!("arn:aws:s3:::{}", call.bucket);
-    call.admit_at_home(Action::CreateBucket, &resource)?;
+    call.admit_at_home(Action::CreateBucket, &resource, said)?;
+    // A private one is what it would have anyway.
+    let private = call.headers.get("x-amz-acl").is_some_and(|acl| acl == "private");
+    let shares = has_grants(call.headers) || (has_acl(call.headers) && !private);
+    let tagged = matches!(said, Said::NewBucket { tags, .. } if !tags.is_empty());
     for (asked, action) in [
-        (has_acl(call.headers), Action::PutBucketAcl),
+        (shares, Action::PutBucketAcl),
+        (tagged, Action::TagResource),
         (call.headers.contains_key("x-amz-object-ownership"), Action::PutBucketOwnershipControls),
         (locks(call.headers), Action::PutBucketObjectLockConfiguration),
         (locks(call.headers), Action::PutBucketVersioning),
     ] {
         if asked {
-            call.admit_at_home(action, &resource)?;
+            call.admit_at_home(action, &resource, said)?;
         }
     }
     Ok(())
@@ -279,12 +298,8 @@ fn check_owner(call: &Call<'_>, rules: &Rules, header: &str) -> Result<()> {
     }
 }
 
-/// Tags that conditions may ask for.
-#[derive(Clone, Copy, Default)]
-struct Tagged<'a> {
-    object: Option<&'a [(String, String)]>,
-    request: Option<&'a [(String, String)]>,
-}
+/// Of the object that is there; `None` where nobody looked.
+type Tagged<'a> = Option<&'a [(String, String)]>;
 
 impl Call<'_> {
     /// The rules of the bucket that the request addresses.
@@ -295,6 +310,11 @@ impl Call<'_> {
     /// Nothing has to be asked: the root of the owner, in a bucket that is only its own.
     fn is_trusted(&self, rules: &Rules) -> bool {
         rules.is_plain() && self.caller.is_root_of(&rules.owner)
+    }
+
+    /// Whether what is decided about an object may depend on the object.
+    fn asks_for_object(&self, rules: &Rules) -> bool {
+        rules.asks_for_object() || self.caller.asks_for_object_tags()
     }
 
     fn facts<'a>(&'a self, place: &Site<'a>, account: Option<&'a str>) -> Facts<'a> {
@@ -309,14 +329,14 @@ impl Call<'_> {
             resource_account: account,
             version: place.version,
             object_tags: None,
-            request_tags: None,
-            location: None,
+            said: place.said,
+            creates_object: None,
         }
     }
 
     /// Whether the caller may do `action` there, as far as no object matters.
     pub(super) fn admit(&self, place: &Site<'_>, action: Action) -> Result<()> {
-        self.judge(place, action, None, None)
+        self.judge(place, action, None)
     }
 
     /// What comes along with an object that is being made. Its ACL and tags are those of an object of the
@@ -325,9 +345,7 @@ impl Call<'_> {
         let of_object = matches!(action, Action::PutObjectAcl | Action::PutObjectTagging);
         let writer = self.caller.canonical().filter(|id| *id != place.rules.owner);
         match writer.filter(|_| of_object && place.rules.has_acls()) {
-            Some(owner) => {
-                self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), Tagged::default())
-            }
+            Some(owner) => self.judge_side(place, action, Some(&ObjectSide { owner, grants: &[] }), None),
             None => self.admit(place, action),
         }
     }
@@ -338,25 +356,31 @@ impl Call<'_> {
         let id = multipart::upload_id(self.query);
         match self.edge.store.upload(self.bucket, self.key, id).await {
             Ok(upload) if upload.initiator.as_ref().is_some_and(|user| user.id == self.caller.id()) => {
-                self.judge_by(place, action, Tagged::default(), |wish| !wish.is_denied(place.rules))
+                self.judge_by(place, action, None, |wish| !wish.is_denied(place.rules))
             }
             // What a user began is its account's too.
             Ok(upload) if upload.owner == caller => {
                 let side = ObjectSide { owner: &upload.owner, grants: &[] };
-                self.judge_side(place, action, Some(&side), Tagged::default())
+                self.judge_side(place, action, Some(&side), None)
             }
             _ => Err(refusal),
         }
     }
 
-    /// One key of a batch; `bypass`: whatever governance says.
-    pub(super) fn admit_delete(&self, key: &str, version: Option<&str>, bypass: bool) -> Result<()> {
+    /// One key of a batch, with the ETag that it has to have; `bypass`: whatever governance says.
+    pub(super) fn admit_delete(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        etag: Option<&str>,
+        bypass: bool,
+    ) -> Result<()> {
         let rules = self.rules()?;
         if self.is_trusted(rules) {
             return Ok(());
         }
         let action = if version.is_some() { Action::DeleteObjectVersion } else { Action::DeleteObject };
-        let place = Site { rules, bucket: self.bucket, key, version };
+        let place = Site { rules, bucket: self.bucket, key, version, said: Said::Entry(etag) };
         if bypass {
             self.admit(&place, Action::BypassGovernanceRetention)?;
         }
@@ -377,34 +401,34 @@ impl Call<'_> {
         }
     }
 
-    /// For PutObjectTagging, which knows its tags when it has read its body.
-    pub(super) async fn admit_tags(&self, tags: &[(String, String)]) -> Result<()> {
+    /// Tags that go along with a copy are read there and put here. `source` is where the object was found.
+    pub(super) fn admit_copied_tags(&self, source: &Site<'_>, object: &Object) -> Result<()> {
+        let reads = source.version.map_or(Action::GetObjectTagging, |_| Action::GetObjectVersionTagging);
+        self.judge(source, reads, Some(object.meta()))?;
         let rules = self.rules()?;
-        if self.is_trusted(rules) {
-            return Ok(());
-        }
-        let version = self.query.get("versionId");
-        let action = version.map_or(Action::PutObjectTagging, |_| Action::PutObjectVersionTagging);
-        let place = Site { rules, bucket: self.bucket, key: self.key, version };
-        if !rules.asks_for_object() {
-            return self.judge(&place, action, None, Some(tags));
-        }
-        match self.edge.store.open_version(self.bucket, self.key, version).await {
-            Ok(object) => self.judge(&place, action, Some(object.meta()), Some(tags)),
-            found => self.opened_as(&place, action, found).map(drop),
-        }
+        let said = Said::ObjectTags(&object.meta().attached.tags);
+        let place = Site { rules, bucket: self.bucket, key: self.key, version: None, said };
+        self.admit_along(&place, Action::PutObjectTagging)
     }
 
-    fn judge(
-        &self,
-        place: &Site<'_>,
-        action: Action,
-        object: Option<&ObjectMeta>,
-        request_tags: Option<&[(String, String)]>,
-    ) -> Result<()> {
+    /// Whether the caller, who was given an object, may be told this of it too.
+    pub(super) fn may_hear(&self, action: Action, object: &Object) -> bool {
+        let Ok(rules) = self.rules() else { return false };
+        if self.is_trusted(rules) {
+            return true;
+        }
+        let version = self.query.get("versionId");
+        let place = Site { rules, bucket: self.bucket, key: self.key, version, said: Said::Nothing };
+        let (meta, grants) = (object.meta(), grants_of(object.meta(), rules));
+        let side = ObjectSide { owner: owner_of(meta, rules), grants: &grants };
+        let allows = |wish: &Wish<'_, Facts<'_>>| wish.is_allowed(rules, Some(&side));
+        self.judge_by(&place, action, Some(&meta.attached.tags), allows).is_ok()
+    }
+
+    fn judge(&self, place: &Site<'_>, action: Action, object: Option<&ObjectMeta>) -> Result<()> {
         let grants = object.map(|meta| grants_of(meta, place.rules)).unwrap_or_default();
         let side = object.map(|meta| ObjectSide { owner: owner_of(meta, place.rules), grants: &grants });
-        let tags = Tagged { object: object.map(|meta| meta.attached.tags.as_slice()), request: request_tags };
+        let tags = object.map(|meta| meta.attached.tags.as_slice());
         self.judge_side(place, action, side.as_ref(), tags)
     }
 
@@ -433,7 +457,7 @@ impl Call<'_> {
     ) -> Result<()> {
         let account = self.edge.store.identities().account_of_canonical(&place.rules.owner);
         let mut facts = self.facts(place, account.as_ref().map(|account| account.id.as_str()));
-        (facts.object_tags, facts.request_tags) = (tags.object, tags.request);
+        (facts.object_tags, facts.creates_object) = (tags, creates_object(self.operation, action));
         let resource = resource(place);
         let wish = Wish { caller: self.caller, action, resource: &resource, context: &facts };
         match allows(&wish) {
@@ -443,9 +467,9 @@ impl Call<'_> {
     }
 
     /// Something that belongs to no bucket: the caller's own account decides.
-    pub(super) fn admit_at_home(&self, action: Action, resource: &str) -> Result<()> {
+    fn admit_at_home(&self, action: Action, resource: &str, said: Said<'_>) -> Result<()> {
         let rules = Rules::of_nothing();
-        let place = Site { rules: &rules, bucket: "", key: "", version: None };
+        let place = Site { rules: &rules, bucket: "", key: "", version: None, said };
         let facts = self.facts(&place, self.caller.account().map(|account| account.id.as_str()));
         match (Wish { caller: self.caller, action, resource, context: &facts }).is_allowed_at_home() {
             true => Ok(()),
@@ -465,7 +489,8 @@ impl Call<'_> {
             return Ok(found?);
         }
         let version = self.query.get("versionId");
-        self.opened_as(&Site { rules, bucket: self.bucket, key: self.key, version }, action, found)
+        let place = Site { rules, bucket: self.bucket, key: self.key, version, said: Said::Nothing };
+        self.opened_as(&place, action, found)
     }
 
     /// The same for an object elsewhere, as the source of a copy.
@@ -477,7 +502,7 @@ impl Call<'_> {
     ) -> Result<Object> {
         match found {
             Ok(object) => {
-                self.judge(place, action, Some(object.meta()), None)?;
+                self.judge(place, action, Some(object.meta()))?;
                 Ok(object)
             }
             Err(error) if is_missing(&error) => {

@@ -9,14 +9,14 @@ use http::header::LOCATION;
 
 use super::auth::GLOBAL_REGION;
 use super::error::{Code, Result, S3Error};
+use super::facts::Said;
 use super::response::{BUCKET_REGION, Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
-use super::{NewBuckets, acl, headers, versioning};
+use super::{NewBuckets, acl, authorize, headers, versioning};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::base::rest::rest;
 use crate::codec::date::iso8601_ms;
-use crate::codec::policy::Action;
 use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
@@ -50,11 +50,12 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise()?;
     let document = call.payload(promise, None).document().await?;
     let configuration = parse_create_bucket_configuration(&document)?;
+    let location = configuration.location_constraint.as_deref().filter(|location| !location.is_empty());
+    authorize::admit_said(&call, Said::NewBucket { location, tags: &configuration.tags }).await?;
     check_configuration(&configuration, &call.edge.settings.region)?;
     let mut initial = initial_settings(&call)?;
     if !configuration.tags.is_empty() {
         let tags = super::settings::bucket_tags(Tags(configuration.tags.clone()))?;
-        call.admit_at_home(Action::PutBucketTagging, &format!("arn:aws:s3:::{}", call.bucket))?;
         initial.push(Setting::Tags(tags));
     }
     // Anonymous callers are refused before.

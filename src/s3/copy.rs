@@ -15,6 +15,7 @@ use super::access_log::{COPY_SOURCE, Note, PART_COPY_SOURCE};
 use super::authorize::Site;
 use super::error::{Code, Place, Result, S3Error};
 use super::expiration::expiration_header;
+use super::facts::Said;
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
 use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
@@ -92,9 +93,24 @@ impl Source {
         opened
     }
 
+    fn site<'a>(&'a self, rules: &'a Rules) -> Site<'a> {
+        let (bucket, key, version) = (&*self.bucket, &*self.key, self.version.as_deref());
+        Site { rules, bucket, key, version, said: Said::Nothing }
+    }
+
+    /// The tags that go along, which takes rights of their own.
+    fn tags(&self, call: &Call<'_>, object: &Object) -> Result<Vec<(String, String)>> {
+        let tags = &object.meta().attached.tags;
+        if !tags.is_empty() {
+            let rules = call.rules_of_source(&self.bucket)?;
+            call.admit_copied_tags(&self.site(&rules), object)?;
+        }
+        Ok(tags.clone())
+    }
+
     async fn find(&self, call: &Call<'_>, rules: &Rules) -> Result<Object> {
         let version = self.version.as_deref();
-        let site = Site { rules, bucket: &self.bucket, key: &self.key, version };
+        let site = self.site(rules);
         let found = call.edge.store.open_version(&self.bucket, &self.key, version).await;
         let marker = match &found {
             Err(ObjectError::DeleteMarker { named, .. }) => Some(*named),
@@ -142,7 +158,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let object = source.open(&call, COPY_SOURCE).await?;
     call.trace.set_size(object.meta().size);
     if copies_tags {
-        attached.tags.clone_from(&object.meta().attached.tags);
+        attached.tags = source.tags(&call, &object)?;
     }
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;

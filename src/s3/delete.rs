@@ -106,7 +106,7 @@ async fn delete_one(call: &Call<'_>, object: &DeleteObject, bypass: bool) -> Res
     }
     // Some clients write an element for the version they do not mean.
     let version_id = object.version_id.clone().filter(|id| !id.is_empty());
-    call.admit_delete(&object.key, version_id.as_deref(), bypass)?;
+    call.admit_delete(&object.key, version_id.as_deref(), object.etag.as_deref(), bypass)?;
     let (conditions, origin) = (conditions::of_entry(object), call.origin(Cause::Plain));
     let deletion = Deletion { version_id, conditions, bypass, origin };
     Ok(call.edge.store.delete(call.bucket, &object.key, deletion).await?)

@@ -158,8 +158,8 @@ fn head(call: &Call<'_>, object: &Object, found: &Selection) -> Result<Reply> {
     headers.reserve(16);
     object_headers(headers, meta);
     version_header(headers, object.version_id());
-    count_header(headers, &meta.attached.tags);
-    lock_headers(headers, &meta.attached);
+    count_header(headers, call, object);
+    lock_headers(headers, call, object);
     if call.caller.is_anonymous() && call.query.pairs().iter().any(|pair| pair.name.starts_with("response-"))
     {
         let message = "Request specific response headers cannot be used for anonymous GET requests.";

@@ -8,7 +8,9 @@ use std::ops::Bound;
 
 use http::StatusCode;
 
+use super::authorize;
 use super::error::{Code, Result, S3Error};
+use super::facts::Said;
 use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
@@ -49,6 +51,7 @@ async fn put(mut call: Call<'_>, bucket: &Bucket, id: &str) -> Result<Reply> {
         let message = "The id of the document is not that of the request";
         return Err(S3Error::argument("id", id, message));
     }
+    authorize::admit_said(&call, Said::InventoryFields(&inventory.fields)).await?;
     check_destination(&call, bucket, &inventory)?;
     call.edge.store.set_setting(call.bucket, Setting::Inventory(inventory)).await?;
     Ok(empty(StatusCode::OK))

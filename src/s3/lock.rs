@@ -9,18 +9,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
-use super::headers;
+use super::facts::Said;
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
 use super::settings::digested_document;
 use super::versions::asked_version;
+use super::{authorize, headers, tagging};
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
+use crate::codec::policy::Action;
 use crate::codec::xml::{self as documents, RetentionMode};
 use crate::object::decisions::amend::{Amendment, needs_lock};
 use crate::object::decisions::events::Origin;
 use crate::object::meta::{Attached, Retention};
+use crate::object::store::Object;
 
 const MODE: HeaderName = HeaderName::from_static("x-amz-object-lock-mode");
 const UNTIL: HeaderName = HeaderName::from_static("x-amz-object-lock-retain-until-date");
@@ -78,13 +81,15 @@ fn hold_asked(headers: &HeaderMap) -> Result<Option<bool>> {
     }
 }
 
-/// The lock of a version, as GetObject and HeadObject tell it.
-pub(super) fn lock_headers(headers: &mut HeaderMap, attached: &Attached) {
-    if let Some(retention) = &attached.retention {
+/// The lock of a version, as GetObject and HeadObject tell it to who may ask for it.
+pub(super) fn lock_headers(headers: &mut HeaderMap, call: &Call<'_>, object: &Object) {
+    let attached = &object.meta().attached;
+    let told = |action| call.may_hear(action, object);
+    if let Some(retention) = attached.retention.as_ref().filter(|_| told(Action::GetObjectRetention)) {
         headers.insert(MODE, HeaderValue::from_static(retention.mode.name()));
         set(headers, UNTIL, &iso8601_ms(retention.until));
     }
-    if let Some(on) = attached.legal_hold {
+    if let Some(on) = attached.legal_hold.filter(|_| told(Action::GetObjectLegalHold)) {
         headers.insert(HOLD, HeaderValue::from_static(if on { "ON" } else { "OFF" }));
     }
 }
@@ -132,28 +137,32 @@ async fn attached(call: &Call<'_>) -> Result<Attached> {
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
-    let wanted = wanted_retention(&mut call).await?;
-    amend(&call, wanted).await
+    let (retention, bypass) = wanted_retention(&mut call).await?;
+    authorize::admit_said(&call, Said::Retention(retention.as_ref())).await?;
+    amend(&call, Amendment::Retention { retention, bypass }).await
 }
 
 pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
-    let wanted = wanted_hold(&mut call).await?;
-    amend(&call, wanted).await
+    let on = wanted_hold(&mut call).await?;
+    authorize::admit_said(&call, Said::LegalHold(on)).await?;
+    amend(&call, Amendment::LegalHold(on)).await
 }
 
 /// S3 reads the document before it looks for the version: to whom may know that the key is not there, what is wrong
 /// with the document is told first.
-pub(super) async fn told_first(operation: Operation, mut call: Call<'_>, refusal: S3Error) -> S3Error {
-    let read = match operation {
+pub(super) async fn told_first(mut call: Call<'_>, refusal: S3Error) -> S3Error {
+    let read = match call.operation {
         _ if !matches!(refusal.code(), Code::NoSuchKey | Code::NoSuchVersion) => return refusal,
-        Operation::PutObjectRetention => wanted_retention(&mut call).await,
-        Operation::PutObjectLegalHold => wanted_hold(&mut call).await,
+        Operation::PutObjectRetention => wanted_retention(&mut call).await.map(drop),
+        Operation::PutObjectLegalHold => wanted_hold(&mut call).await.map(drop),
+        Operation::PutObjectTagging => tagging::wanted_tags(&mut call).await.map(drop),
         _ => return refusal,
     };
     read.err().unwrap_or(refusal)
 }
 
-async fn wanted_retention(call: &mut Call<'_>) -> Result<Amendment> {
+/// And whether it is to hold whatever governance says.
+async fn wanted_retention(call: &mut Call<'_>) -> Result<(Option<Retention>, bool)> {
     let bypass = bypasses(call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
     let document = digested_document(call).await?;
@@ -162,13 +171,13 @@ async fn wanted_retention(call: &mut Call<'_>) -> Result<Amendment> {
     if let Some(retention) = &retention {
         check_future(retention.until, call.edge.store.now())?;
     }
-    Ok(Amendment::Retention { retention, bypass })
+    Ok((retention, bypass))
 }
 
-async fn wanted_hold(call: &mut Call<'_>) -> Result<Amendment> {
+async fn wanted_hold(call: &mut Call<'_>) -> Result<bool> {
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
     let document = digested_document(call).await?;
-    Ok(Amendment::LegalHold(documents::parse_legal_hold(&document)?))
+    Ok(documents::parse_legal_hold(&document)?)
 }
 
 async fn amend(call: &Call<'_>, amendment: Amendment) -> Result<Reply> {

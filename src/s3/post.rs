@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::auth::{GLOBAL_REGION, Proof, Scheme};
+use super::auth::{Carrier, GLOBAL_REGION, Proof, Scheme};
 use super::authorize;
 use super::body::{Intake, header_checksum};
 use super::error::{Code, Result, S3Error};
@@ -65,10 +65,12 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     let asked = as_headers(&fields)?;
     headers::check_features(Operation::PostObject, &asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
-    let call = Call { key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
+    let operation = Operation::PutObject;
+    let call =
+        Call { operation, key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
     call.trace.meets(call.rules.as_ref(), call.caller, call.proof);
     call.trace.set_key(call.key);
-    authorize::admit(Operation::PutObject, &call).await?;
+    authorize::admit(&call).await?;
     settings::charged(&call)?;
     let (committed, call) = store(call, &mut reader, length).await?;
     let mut reply = answer(&fields, &bucket_url, &committed);
@@ -157,7 +159,7 @@ fn identify(call: &Call<'_>, fields: &Fields, now: Nanos) -> Result<Identity> {
     let document = STANDARD.decode(document.split_whitespace().collect::<String>());
     let document = document.map_err(|_| bad("Invalid Policy: it is not base64.".into()))?;
     let policy = PostPolicy::parse(&document).map_err(|error| bad(error.to_string()))?;
-    Ok((caller, Some(Proof { presigned: false, scheme, time }), Some(policy)))
+    Ok((caller, Some(Proof { carrier: Carrier::Form, scheme, time }), Some(policy)))
 }
 
 fn needed(name: &str) -> S3Error {

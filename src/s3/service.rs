@@ -40,6 +40,8 @@ const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// One authenticated request.
 pub(super) struct Call<'r> {
     pub edge: &'r Shared,
+    /// As it is judged: a form is a PutObject once it is read.
+    pub operation: Operation,
     /// Empty where the operation has none.
     pub bucket: &'r str,
     pub key: &'r str,
@@ -196,10 +198,8 @@ impl Shared {
         if let Ok(Operation::IamQuery) = operation {
             return Box::pin(query::answer(self, &view, intake, link, request_id)).await;
         }
-        let identified = {
-            let host_bucket = trace.host.and_then(|host| host_bucket(host, &self.settings.domains));
-            self.authenticator.verify(&view, self.store.now(), host_bucket)?
-        };
+        let named = trace.host.and_then(|host| host_bucket(host, &self.settings.domains));
+        let identified = self.authenticator.verify(&view, self.store.now(), named)?;
         // Only now: who is not known learns nothing about what is built.
         let operation = operation?;
         headers::check_features(operation, &asked)?;
@@ -213,6 +213,7 @@ impl Shared {
         trace.meets(rules.as_ref(), &identified.caller, identified.proof);
         let call = Call {
             edge: self,
+            operation,
             bucket: target.bucket.as_deref().unwrap_or(""),
             key: target.key.as_deref().unwrap_or(""),
             path,
@@ -227,8 +228,8 @@ impl Shared {
             verified: &identified.verified,
             trace,
         };
-        if let Err(refusal) = authorize::admit(operation, &call).await {
-            return Err(Box::pin(lock::told_first(operation, call, refusal)).await);
+        if let Err(refusal) = authorize::admit(&call).await {
+            return Err(Box::pin(lock::told_first(call, refusal)).await);
         }
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
         let mut reply = dispatch(operation, call).await?;

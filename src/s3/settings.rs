@@ -9,11 +9,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
 use super::error::{Code, Result, S3Error};
-use super::headers;
-use super::notification;
+use super::facts::Said;
 use super::response::{Reply, empty, xml};
 use super::route::Operation;
 use super::service::Call;
+use super::{authorize, headers, notification};
 use crate::base::limits::BUCKET_TAGS_MAX;
 use crate::base::rest::rest;
 use crate::codec::xml::{
@@ -81,7 +81,11 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         _ => digested_document(&mut call).await?,
     };
     let setting = match operation {
-        Operation::PutBucketTagging => Setting::Tags(bucket_tags(Tags::parse(&document)?)?),
+        Operation::PutBucketTagging => {
+            let tags = bucket_tags(Tags::parse(&document)?)?;
+            authorize::admit_said(&call, Said::BucketTags(&tags.0)).await?;
+            Setting::Tags(tags)
+        }
         Operation::PutBucketCors => Setting::Cors(Cors::parse(&document)?.judge()?),
         Operation::PutBucketWebsite => Setting::Website(Website::parse(&document)?),
         Operation::PutBucketEncryption => Setting::Encryption(Encryption::parse(&document)?),

@@ -7,15 +7,18 @@
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::error::{Result, S3Error};
-use super::headers;
+use super::facts::Said;
 use super::response::{Reply, empty, set_number, xml};
 use super::service::Call;
 use super::versions::{asked_version, version_header};
+use super::{authorize, headers};
 use crate::base::limits::TAGS_MAX;
+use crate::codec::policy::Action;
 use crate::codec::uri::{Pair, Query};
 use crate::codec::xml::{Configuration, Tags, check_tags};
 use crate::object::decisions::amend::Amendment;
 use crate::object::decisions::events::Cause;
+use crate::object::store::Object;
 
 const TAGGING: &str = "x-amz-tagging";
 const COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
@@ -49,9 +52,12 @@ pub(super) fn copies_tags(headers: &HeaderMap) -> Result<bool> {
     }
 }
 
-/// How many tags there are; nothing when there are none.
-pub(super) fn count_header(headers: &mut HeaderMap, tags: &[(String, String)]) {
-    if !tags.is_empty() {
+/// How many tags there are, for who may read them; nothing when there are none.
+pub(super) fn count_header(headers: &mut HeaderMap, call: &Call<'_>, object: &Object) {
+    let tags = &object.meta().attached.tags;
+    let action =
+        asked_version(call.query).map_or(Action::GetObjectTagging, |_| Action::GetObjectVersionTagging);
+    if !tags.is_empty() && call.may_hear(action, object) {
         set_number(headers, COUNT, tags.len() as u64);
     }
 }
@@ -68,12 +74,17 @@ pub(super) async fn get_object_tagging(call: Call<'_>) -> Result<Reply> {
 }
 
 pub(super) async fn put_object_tagging(mut call: Call<'_>) -> Result<Reply> {
+    let tags = wanted_tags(&mut call).await?;
+    authorize::admit_said(&call, Said::ObjectTags(&tags)).await?;
+    amend(&call, tags, Cause::Plain, StatusCode::OK).await
+}
+
+pub(super) async fn wanted_tags(call: &mut Call<'_>) -> Result<Vec<(String, String)>> {
     let promise = call.promise()?;
     let document = call.payload(promise, None).document().await?;
     let Tags(tags) = Tags::parse(&document)?;
     check_tags(&tags, TAGS_MAX)?;
-    call.admit_tags(&tags).await?;
-    amend(&call, tags, Cause::Plain, StatusCode::OK).await
+    Ok(tags)
 }
 
 pub(super) async fn delete_object_tagging(call: Call<'_>) -> Result<Reply> {

@@ -167,6 +167,7 @@ impl Visit<'_> {
         let query = Query::parse("").map_err(|_| Code::InvalidURI)?;
         let call = Call {
             edge: self.edge,
+            operation: Operation::GetObject,
             bucket: self.bucket,
             key,
             path: self.parts.uri.path(),
@@ -181,7 +182,7 @@ impl Visit<'_> {
             verified: &verified,
             trace: self.trace,
         };
-        authorize::admit(Operation::GetObject, &call).await?;
+        authorize::admit(&call).await?;
         settings::charged(&call)?;
         if head { get::head_object(call).await } else { get::get_object(call).await }
     }

@@ -32,7 +32,12 @@ fn brings(action: Action, name: Name) -> bool {
                 || matches!(action, PutObject | PutObjectAcl | PutObjectTagging | DeleteObjectTagging);
             action.is_on_object() && !plain
         }
-        Name::CopySource | Name::MetadataDirective => creates,
+        Name::CopySource | Name::MetadataDirective | Name::CreationOperation => creates,
+        Name::LockMode | Name::LockUntil | Name::LockDays | Name::LockHold => {
+            creates || matches!(action, PutObjectRetention | PutObjectLegalHold)
+        }
+        Name::InventoryFields => matches!(action, PutInventoryConfiguration),
+        Name::LocationConstraint => matches!(action, CreateBucket),
         Name::RequestObjectTag | Name::RequestObjectTagKeys => {
             creates || matches!(action, PutObjectTagging | PutObjectVersionTagging | ReplicateTags)
         }
@@ -82,6 +87,9 @@ mod tests {
             ("\"s3:PutObject\"", "s3:x-amz-copy-source"),
             ("\"s3:PutObjectAcl\"", "s3:x-amz-acl"),
             ("\"s3:DeleteObject\"", "aws:Referer"),
+            ("[\"s3:PutObject\", \"s3:PutObjectRetention\"]", "s3:object-lock-mode"),
+            ("\"s3:BypassGovernanceRetention\"", "s3:object-lock-remaining-retention-days"),
+            ("\"s3:PutInventoryConfiguration\"", "s3:InventoryAccessibleOptionalFields"),
         ] {
             assert!(fits(action, key), "{action} {key}");
         }
@@ -94,6 +102,9 @@ mod tests {
             ("\"s3:GetObject\"", "s3:RequestObjectTag/a"),
             ("\"s3:GetObject\"", "s3:x-amz-copy-source"),
             ("\"s3:Get*\"", "s3:x-amz-acl"),
+            ("\"s3:GetObjectRetention\"", "s3:object-lock-mode"),
+            ("\"s3:DeleteObject\"", "s3:ObjectCreationOperation"),
+            ("\"s3:GetInventoryConfiguration\"", "s3:InventoryAccessibleOptionalFields"),
         ] {
             assert!(!fits(action, key), "{action} {key}");
         }

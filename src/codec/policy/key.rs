@@ -1,12 +1,29 @@
 //! The condition keys a policy can name: those of every request (`aws:`), of S3, of IAM and STS.
 //!
 //! Names are compared without regard to case. Some keys are families, as `s3:ExistingObjectTag/<tag>`;
-//! the part behind the slash keeps its case. A key that is known and that this server can never have a
-//! value for (there are no VPCs here) is simply absent from every request, as it is on AWS for requests
-//! that do not come that way. Keys of services that are not here are `Foreign` and absent too.
+//! the part behind the slash keeps its case. Each key says where its value comes from. One about something
+//! that this server does not have (there are no VPCs here) is absent from every request, as it is on AWS for requests
+//! that do not come that way; one about something that it has and cannot tell is refused when a policy is set. Keys of
+//! services that are not here are `Foreign` and absent too.
+
+/// Where the value of a key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// What is known of a request before its body is read, and of the object that is there (`s3::facts`).
+    Request,
+    /// The body of some operations; a header of others may say the same (`s3::facts`).
+    Body,
+    /// What the server itself writes into buckets (`iam::delivery`).
+    Delivery,
+    /// Nowhere: there is nothing here that it could be about.
+    Absent,
+    /// Nowhere, and a policy that asks for it would be misled: tags of buckets count on AWS once they are switched on
+    /// for access (PutBucketAbac), and TLS ends in front of this server.
+    Untold,
+}
 
 macro_rules! names {
-    ($($name:ident $text:literal $family:literal;)*) => {
+    ($($name:ident $text:literal $family:literal $origin:ident;)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Name { $($name,)* Foreign }
 
@@ -14,8 +31,15 @@ macro_rules! names {
         const NAMES: &[(Name, &str, bool)] = &[$((Name::$name, $text, $family),)*];
 
         impl Name {
+            /// All but `Foreign`.
+            pub const ALL: &'static [Name] = &[$(Name::$name,)*];
+
             pub const fn text(self) -> &'static str {
                 match self { $(Name::$name => $text,)* Name::Foreign => "" }
+            }
+
+            pub const fn origin(self) -> Origin {
+                match self { $(Name::$name => Origin::$origin,)* Name::Foreign => Origin::Absent }
             }
         }
     };
@@ -23,118 +47,118 @@ macro_rules! names {
 
 // tidy: table
 names! {
-    CurrentTime "aws:CurrentTime" false;
-    EpochTime "aws:EpochTime" false;
-    SourceIp "aws:SourceIp" false;
-    SecureTransport "aws:SecureTransport" false;
-    UserAgent "aws:UserAgent" false;
-    Referer "aws:Referer" false;
-    PrincipalArn "aws:PrincipalArn" false;
-    PrincipalAccount "aws:PrincipalAccount" false;
-    PrincipalType "aws:PrincipalType" false;
-    UserId "aws:userid" false;
-    UserName "aws:username" false;
-    PrincipalIsService "aws:PrincipalIsAWSService" false;
-    PrincipalServiceName "aws:PrincipalServiceName" false;
-    RequestedRegion "aws:RequestedRegion" false;
-    ResourceAccountGlobal "aws:ResourceAccount" false;
-    SourceAccount "aws:SourceAccount" false;
-    SourceArn "aws:SourceArn" false;
-    RequestTag "aws:RequestTag" true;
-    ResourceTag "aws:ResourceTag" true;
-    TagKeys "aws:TagKeys" false;
-    PrincipalTag "aws:PrincipalTag" true;
-    PrincipalServiceNames "aws:PrincipalServiceNamesList" false;
-    PrincipalOrgId "aws:PrincipalOrgID" false;
-    PrincipalOrgPaths "aws:PrincipalOrgPaths" false;
-    ResourceOrgId "aws:ResourceOrgID" false;
-    ResourceOrgPaths "aws:ResourceOrgPaths" false;
-    SourceOrgId "aws:SourceOrgID" false;
-    SourceOrgPaths "aws:SourceOrgPaths" false;
-    SourceOwner "aws:SourceOwner" false;
-    SourceVpc "aws:SourceVpc" false;
-    SourceVpce "aws:SourceVpce" false;
-    SourceVpcArn "aws:SourceVpcArn" false;
-    VpcSourceIp "aws:VpcSourceIp" false;
-    VpceAccount "aws:VpceAccount" false;
-    VpceOrgId "aws:VpceOrgID" false;
-    VpceOrgPaths "aws:VpceOrgPaths" false;
-    ViaService "aws:ViaAWSService" false;
-    CalledVia "aws:CalledVia" false;
-    CalledViaFirst "aws:CalledViaFirst" false;
-    CalledViaLast "aws:CalledViaLast" false;
-    FederatedProvider "aws:FederatedProvider" false;
-    MultiFactorPresent "aws:MultiFactorAuthPresent" false;
-    MultiFactorAge "aws:MultiFactorAuthAge" false;
-    TokenIssueTime "aws:TokenIssueTime" false;
-    SourceIdentity "aws:SourceIdentity" false;
-    InstanceVpc "aws:Ec2InstanceSourceVpc" false;
-    InstanceIp "aws:Ec2InstanceSourcePrivateIPv4" false;
-    AssumedRoot "aws:AssumedRoot" false;
-    ChatbotArn "aws:ChatbotSourceArn" false;
-    IsMcp "aws:IsMcpServiceAction" false;
-    Prefix "s3:prefix" false;
-    Delimiter "s3:delimiter" false;
-    MaxKeys "s3:max-keys" false;
-    VersionId "s3:VersionId" false;
-    Acl "s3:x-amz-acl" false;
-    CopySource "s3:x-amz-copy-source" false;
-    MetadataDirective "s3:x-amz-metadata-directive" false;
-    GrantRead "s3:x-amz-grant-read" false;
-    GrantWrite "s3:x-amz-grant-write" false;
-    GrantReadAcp "s3:x-amz-grant-read-acp" false;
-    GrantWriteAcp "s3:x-amz-grant-write-acp" false;
-    GrantFullControl "s3:x-amz-grant-full-control" false;
-    Encryption "s3:x-amz-server-side-encryption" false;
-    EncryptionKey "s3:x-amz-server-side-encryption-aws-kms-key-id" false;
-    EncryptionCustomer "s3:x-amz-server-side-encryption-customer-algorithm" false;
-    StorageClass "s3:x-amz-storage-class" false;
-    WebsiteRedirect "s3:x-amz-website-redirect-location" false;
-    ObjectOwnership "s3:x-amz-object-ownership" false;
-    ContentSha256 "s3:x-amz-content-sha256" false;
-    RequestObjectTag "s3:RequestObjectTag" true;
-    RequestObjectTagKeys "s3:RequestObjectTagKeys" false;
-    ExistingObjectTag "s3:ExistingObjectTag" true;
-    LockMode "s3:object-lock-mode" false;
-    LockHold "s3:object-lock-legal-hold" false;
-    LockUntil "s3:object-lock-retain-until-date" false;
-    LockDays "s3:object-lock-remaining-retention-days" false;
-    LocationConstraint "s3:LocationConstraint" false;
-    SignatureVersion "s3:signatureversion" false;
-    AuthType "s3:authType" false;
-    SignatureAge "s3:signatureAge" false;
-    ResourceAccount "s3:ResourceAccount" false;
-    TlsVersion "s3:TlsVersion" false;
-    IfMatch "s3:if-match" false;
-    IfNoneMatch "s3:if-none-match" false;
-    CreationOperation "s3:ObjectCreationOperation" false;
-    BucketTag "s3:BucketTag" true;
-    AccessPointTag "s3:AccessPointTag" true;
-    AccessPointOrigin "s3:AccessPointNetworkOrigin" false;
-    AccessPointArn "s3:DataAccessPointArn" false;
-    AccessPointAccount "s3:DataAccessPointAccount" false;
-    AccessGrantScope "s3:AccessGrantScope" false;
-    AccessGrantsInstance "s3:AccessGrantsInstanceArn" false;
-    AccessGrantsLocation "s3:AccessGrantsLocationScope" false;
-    InventoryFields "s3:InventoryAccessibleOptionalFields" false;
-    JobCause "s3:JobSuspendedCause" false;
-    JobOperation "s3:RequestJobOperation" false;
-    JobPriority "s3:RequestJobPriority" false;
-    ExistingJobOperation "s3:ExistingJobOperation" false;
-    ExistingJobPriority "s3:ExistingJobPriority" false;
-    ReplicationPause "s3:isReplicationPauseRequest" false;
-    ReplicationDestination "s3:destinationRegion" false;
-    PolicyArn "iam:PolicyARN" false;
-    PermissionsBoundary "iam:PermissionsBoundary" false;
-    PassedToService "iam:PassedToService" false;
-    AssociatedResource "iam:AssociatedResourceArn" false;
-    ServiceName "iam:AWSServiceName" false;
-    IamResourceTag "iam:ResourceTag" true;
-    ExternalId "sts:ExternalId" false;
-    RoleSessionName "sts:RoleSessionName" false;
-    StsSourceIdentity "sts:SourceIdentity" false;
-    TransitiveTagKeys "sts:TransitiveTagKeys" false;
-    DurationSeconds "sts:DurationSeconds" false;
+    CurrentTime "aws:CurrentTime" false Request;
+    EpochTime "aws:EpochTime" false Request;
+    SourceIp "aws:SourceIp" false Request;
+    SecureTransport "aws:SecureTransport" false Request;
+    UserAgent "aws:UserAgent" false Request;
+    Referer "aws:Referer" false Request;
+    PrincipalArn "aws:PrincipalArn" false Request;
+    PrincipalAccount "aws:PrincipalAccount" false Request;
+    PrincipalType "aws:PrincipalType" false Request;
+    UserId "aws:userid" false Request;
+    UserName "aws:username" false Request;
+    PrincipalIsService "aws:PrincipalIsAWSService" false Request;
+    PrincipalServiceName "aws:PrincipalServiceName" false Delivery;
+    RequestedRegion "aws:RequestedRegion" false Request;
+    ResourceAccountGlobal "aws:ResourceAccount" false Request;
+    SourceAccount "aws:SourceAccount" false Delivery;
+    SourceArn "aws:SourceArn" false Delivery;
+    RequestTag "aws:RequestTag" true Body;
+    ResourceTag "aws:ResourceTag" true Untold;
+    TagKeys "aws:TagKeys" false Body;
+    PrincipalTag "aws:PrincipalTag" true Absent;
+    PrincipalServiceNames "aws:PrincipalServiceNamesList" false Delivery;
+    PrincipalOrgId "aws:PrincipalOrgID" false Absent;
+    PrincipalOrgPaths "aws:PrincipalOrgPaths" false Absent;
+    ResourceOrgId "aws:ResourceOrgID" false Absent;
+    ResourceOrgPaths "aws:ResourceOrgPaths" false Absent;
+    SourceOrgId "aws:SourceOrgID" false Absent;
+    SourceOrgPaths "aws:SourceOrgPaths" false Absent;
+    SourceOwner "aws:SourceOwner" false Delivery;
+    SourceVpc "aws:SourceVpc" false Absent;
+    SourceVpce "aws:SourceVpce" false Absent;
+    SourceVpcArn "aws:SourceVpcArn" false Absent;
+    VpcSourceIp "aws:VpcSourceIp" false Absent;
+    VpceAccount "aws:VpceAccount" false Absent;
+    VpceOrgId "aws:VpceOrgID" false Absent;
+    VpceOrgPaths "aws:VpceOrgPaths" false Absent;
+    ViaService "aws:ViaAWSService" false Request;
+    CalledVia "aws:CalledVia" false Absent;
+    CalledViaFirst "aws:CalledViaFirst" false Absent;
+    CalledViaLast "aws:CalledViaLast" false Absent;
+    FederatedProvider "aws:FederatedProvider" false Absent;
+    MultiFactorPresent "aws:MultiFactorAuthPresent" false Absent;
+    MultiFactorAge "aws:MultiFactorAuthAge" false Absent;
+    TokenIssueTime "aws:TokenIssueTime" false Absent;
+    SourceIdentity "aws:SourceIdentity" false Absent;
+    InstanceVpc "aws:Ec2InstanceSourceVpc" false Absent;
+    InstanceIp "aws:Ec2InstanceSourcePrivateIPv4" false Absent;
+    AssumedRoot "aws:AssumedRoot" false Absent;
+    ChatbotArn "aws:ChatbotSourceArn" false Absent;
+    IsMcp "aws:IsMcpServiceAction" false Absent;
+    Prefix "s3:prefix" false Request;
+    Delimiter "s3:delimiter" false Request;
+    MaxKeys "s3:max-keys" false Request;
+    VersionId "s3:VersionId" false Request;
+    Acl "s3:x-amz-acl" false Request;
+    CopySource "s3:x-amz-copy-source" false Request;
+    MetadataDirective "s3:x-amz-metadata-directive" false Request;
+    GrantRead "s3:x-amz-grant-read" false Request;
+    GrantWrite "s3:x-amz-grant-write" false Request;
+    GrantReadAcp "s3:x-amz-grant-read-acp" false Request;
+    GrantWriteAcp "s3:x-amz-grant-write-acp" false Request;
+    GrantFullControl "s3:x-amz-grant-full-control" false Request;
+    Encryption "s3:x-amz-server-side-encryption" false Request;
+    EncryptionKey "s3:x-amz-server-side-encryption-aws-kms-key-id" false Request;
+    EncryptionCustomer "s3:x-amz-server-side-encryption-customer-algorithm" false Request;
+    StorageClass "s3:x-amz-storage-class" false Request;
+    WebsiteRedirect "s3:x-amz-website-redirect-location" false Request;
+    ObjectOwnership "s3:x-amz-object-ownership" false Request;
+    ContentSha256 "s3:x-amz-content-sha256" false Request;
+    RequestObjectTag "s3:RequestObjectTag" true Body;
+    RequestObjectTagKeys "s3:RequestObjectTagKeys" false Body;
+    ExistingObjectTag "s3:ExistingObjectTag" true Request;
+    LockMode "s3:object-lock-mode" false Body;
+    LockHold "s3:object-lock-legal-hold" false Body;
+    LockUntil "s3:object-lock-retain-until-date" false Body;
+    LockDays "s3:object-lock-remaining-retention-days" false Body;
+    LocationConstraint "s3:LocationConstraint" false Body;
+    SignatureVersion "s3:signatureversion" false Request;
+    AuthType "s3:authType" false Request;
+    SignatureAge "s3:signatureAge" false Request;
+    ResourceAccount "s3:ResourceAccount" false Request;
+    TlsVersion "s3:TlsVersion" false Untold;
+    IfMatch "s3:if-match" false Request;
+    IfNoneMatch "s3:if-none-match" false Request;
+    CreationOperation "s3:ObjectCreationOperation" false Request;
+    BucketTag "s3:BucketTag" true Untold;
+    AccessPointTag "s3:AccessPointTag" true Absent;
+    AccessPointOrigin "s3:AccessPointNetworkOrigin" false Absent;
+    AccessPointArn "s3:DataAccessPointArn" false Absent;
+    AccessPointAccount "s3:DataAccessPointAccount" false Absent;
+    AccessGrantScope "s3:AccessGrantScope" false Absent;
+    AccessGrantsInstance "s3:AccessGrantsInstanceArn" false Absent;
+    AccessGrantsLocation "s3:AccessGrantsLocationScope" false Absent;
+    InventoryFields "s3:InventoryAccessibleOptionalFields" false Body;
+    JobCause "s3:JobSuspendedCause" false Absent;
+    JobOperation "s3:RequestJobOperation" false Absent;
+    JobPriority "s3:RequestJobPriority" false Absent;
+    ExistingJobOperation "s3:ExistingJobOperation" false Absent;
+    ExistingJobPriority "s3:ExistingJobPriority" false Absent;
+    ReplicationPause "s3:isReplicationPauseRequest" false Absent;
+    ReplicationDestination "s3:destinationRegion" false Absent;
+    PolicyArn "iam:PolicyARN" false Absent;
+    PermissionsBoundary "iam:PermissionsBoundary" false Absent;
+    PassedToService "iam:PassedToService" false Absent;
+    AssociatedResource "iam:AssociatedResourceArn" false Absent;
+    ServiceName "iam:AWSServiceName" false Absent;
+    IamResourceTag "iam:ResourceTag" true Absent;
+    ExternalId "sts:ExternalId" false Absent;
+    RoleSessionName "sts:RoleSessionName" false Absent;
+    StsSourceIdentity "sts:SourceIdentity" false Absent;
+    TransitiveTagKeys "sts:TransitiveTagKeys" false Absent;
+    DurationSeconds "sts:DurationSeconds" false Absent;
 }
 
 /// A condition key as a policy names it.

@@ -27,7 +27,7 @@ mod tests;
 use std::borrow::Cow;
 
 pub use action::{Action, ActionSet};
-pub use key::{Key, Name};
+pub use key::{Key, Name, Origin};
 pub use names::{Named, named, rename};
 pub use principal::{Asker, Principal};
 
@@ -74,6 +74,12 @@ impl<'a, T: Into<Cow<'a, str>>> From<Option<T>> for Values<'a> {
 /// What policies may ask about a request.
 pub trait Context {
     fn values(&self, key: &Key) -> Values<'_>;
+
+    /// Keys whose values are not known yet. What a statement asks of them speaks for the caller, so that who is
+    /// refused now would be refused whatever they are; once they are known the question is asked again.
+    fn open(&self) -> &'static [Name] {
+        &[]
+    }
 }
 
 /// One thing that somebody wants to do.
@@ -99,6 +105,7 @@ pub struct Opinion {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     statements: Vec<Statement>,
+    asks_for_object_tags: bool,
 }
 
 /// What a document is attached to.
@@ -114,10 +121,16 @@ impl Policy {
         Policy::parse(text, Holder::Bucket(bucket))
     }
 
-    /// Refuses a policy of which a statement would never do what it says. Asked when a policy is set and not when one
-    /// that is kept is read: what is known of actions may grow, and what was taken stays readable.
+    /// Refuses the policy of a bucket of which a statement would never do what it says. Asked when a policy is set and
+    /// not when one that is kept is read: what is known of actions may grow, and what was taken stays readable.
     pub fn check_applies(&self) -> Result<(), PolicyError> {
-        self.statements.iter().try_for_each(Statement::check_applies)
+        self.statements.iter().try_for_each(Statement::check_applies)?;
+        self.check_told()
+    }
+
+    /// Refuses a policy with a condition on something that this server has and cannot tell. Asked when it is set.
+    pub fn check_told(&self) -> Result<(), PolicyError> {
+        self.statements.iter().try_for_each(Statement::check_told)
     }
 
     /// Reads a policy that belongs to a user.
@@ -152,7 +165,10 @@ impl Policy {
             }
         }
         let statements = statements.ok_or_else(|| PolicyError::new("Missing required field Statement"))?;
-        Ok(Policy { statements: parse_statements(statements, variables, holder)? })
+        let statements = parse_statements(statements, variables, holder)?;
+        let asks_for_object_tags =
+            statements.iter().any(|statement| statement.asks_for(Name::ExistingObjectTag));
+        Ok(Policy { statements, asks_for_object_tags })
     }
 
     /// What it says to a question. In a policy of a user, `allows_account` is never set.
@@ -174,7 +190,7 @@ impl Policy {
 
     /// Whether its answer may depend on the tags that an object has.
     pub fn asks_for_object_tags(&self) -> bool {
-        self.statements.iter().any(|statement| statement.asks_for(Name::ExistingObjectTag))
+        self.asks_for_object_tags
     }
 }
 

@@ -61,6 +61,20 @@ impl Context for Facts {
     }
 }
 
+/// The same while one of its keys is not known.
+struct Unread<'f>(&'f Facts);
+
+impl Context for Unread<'_> {
+    fn values(&self, key: &Key) -> Values<'_> {
+        assert_ne!(key.name, Name::Referer, "nobody knows it yet");
+        self.0.values(key)
+    }
+
+    fn open(&self) -> &'static [Name] {
+        &[Name::Referer]
+    }
+}
+
 fn some<T: Clone + std::fmt::Debug + Send + Sync + 'static>(of: &'static [T]) -> BoxedStrategy<Vec<T>> {
     subsequence(of.to_vec(), 1..=2).boxed()
 }
@@ -163,6 +177,11 @@ proptest! {
                     if !expected.denies {
                         prop_assert_eq!(found, expected, "{:?} {:?} {}", asker, action, resource);
                     }
+                    // Who is refused before a value is known would be refused with it, whatever it is.
+                    let before = policy.judge(&Question { asker, action, resource }, &Unread(&facts));
+                    prop_assert!(found.denies || !before.denies);
+                    prop_assert!(found.denies || !found.allows || before.allows);
+                    prop_assert!(found.denies || !found.allows_account || before.allows_account);
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::action::{Action, ActionSet};
 use super::applies;
 use super::condition::{self, Test};
 use super::json::Json;
-use super::key::Name;
+use super::key::{Name, Origin};
 use super::pattern::{Pattern, glob};
 use super::principal::{self, Asker, Meant, Principal};
 use super::{Context, Holder, Opinion, PolicyError, Question};
@@ -84,6 +84,10 @@ impl Statement {
 
     /// Refuses a statement with a condition that an action it names can never meet.
     pub(super) fn check_applies(&self) -> Result<(), PolicyError> {
+        // No request to a bucket has a key of another service.
+        if self.asks_for(Name::Foreign) {
+            return Err(PolicyError::new("Policy has an invalid condition key"));
+        }
         match self.applies {
             true => Ok(()),
             false => Err(PolicyError::new(
@@ -92,16 +96,39 @@ impl Statement {
         }
     }
 
+    /// Refuses a statement that asks for what nobody could tell it.
+    pub(super) fn check_told(&self) -> Result<(), PolicyError> {
+        // One about other services only is never asked anything here.
+        let ours = self.other_actions || !self.actions.is_empty();
+        let mut untold = Name::ALL.iter().filter(|name| name.origin() == Origin::Untold);
+        match untold.find(|name| ours && self.asks_for(**name)) {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("The condition key {} is not supported by this server", name.text());
+                Err(PolicyError::new(message))
+            }
+        }
+    }
+
     pub(super) fn judge(&self, question: &Question<'_>, context: &impl Context, opinion: &mut Opinion) {
         if self.actions.contains(question.action) == self.other_actions {
             return;
         }
-        let named = self.resources.iter().any(|pattern| pattern.matches(question.resource, context));
-        if named == self.other_resources {
+        let is_open = |asks: &dyn Fn(Name) -> bool| context.open().iter().copied().any(asks);
+        let named = || self.resources.iter().any(|pattern| pattern.matches(question.resource, context));
+        let is_place = match is_open(&|name| self.names_by(name)) {
+            true => self.allows,
+            false => named() != self.other_resources,
+        };
+        if !is_place {
             return;
         }
         let meant = self.means(&question.asker);
-        if meant == Meant::Not || !self.tests.iter().all(|test| test.holds(context)) {
+        let holds = |test: &Test| match is_open(&|name| test.asks_for(name)) {
+            true => self.allows,
+            false => test.holds(context),
+        };
+        if meant == Meant::Not || !self.tests.iter().all(holds) {
             return;
         }
         match (self.allows, meant) {
@@ -130,8 +157,12 @@ impl Statement {
     }
 
     pub(super) fn asks_for(&self, name: Name) -> bool {
-        self.tests.iter().any(|test| test.asks_for(name))
-            || self.resources.iter().any(|pattern| pattern.asks_for(name))
+        self.tests.iter().any(|test| test.asks_for(name)) || self.names_by(name)
+    }
+
+    /// Whether its resources depend on the key.
+    fn names_by(&self, name: Name) -> bool {
+        self.resources.iter().any(|pattern| pattern.asks_for(name))
     }
 }
 

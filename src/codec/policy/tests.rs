@@ -200,3 +200,78 @@ fn what_is_public() {
     assert!(with(r#"{"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:root"}}"#));
     assert!(with(r#"{"StringEqualsIfExists": {"aws:PrincipalAccount": "111122223333"}}"#));
 }
+
+/// Two keys of which one is not known yet.
+struct Half;
+
+impl Context for Half {
+    fn values(&self, key: &Key) -> Values<'_> {
+        Values::from((key.name == Name::Referer).then_some("r"))
+    }
+
+    fn open(&self) -> &'static [Name] {
+        &[Name::LockDays]
+    }
+}
+
+#[test]
+fn what_is_not_known_yet_speaks_for_the_caller() {
+    let of = |effect: &str, condition: &str, resource: &str| {
+        let statement = format!(
+            r#"{{"Effect": "{effect}", "Principal": "*", "Action": "s3:PutObjectRetention",
+            "Resource": "arn:aws:s3:::books/{resource}", "Condition": {condition}}}"#
+        );
+        let policy = Policy::of_bucket(document(&statement).as_bytes(), BUCKET).expect(&statement);
+        let (asker, action) = (Asker::Anonymous, Action::PutObjectRetention);
+        let opinion = policy.judge(&Question { asker, action, resource: OBJECT }, &Half);
+        opinion.allows || opinion.denies
+    };
+    let days = r#""NumericLessThan": {"s3:object-lock-remaining-retention-days": "10"}"#;
+    let absent = r#""Null": {"s3:object-lock-remaining-retention-days": "true"}"#;
+    let variable = r#""StringEquals": {"aws:Referer": "${s3:object-lock-remaining-retention-days}"}"#;
+    for condition in [days, absent, variable] {
+        assert!(of("Allow", &format!("{{{condition}}}"), "*"), "{condition}");
+        assert!(!of("Deny", &format!("{{{condition}}}"), "*"), "{condition}");
+    }
+    // What is known decides all the same.
+    for (referer, is_met) in [("r", true), ("x", false)] {
+        let known = format!(r#""StringLike": {{"aws:Referer": "{referer}"}}"#);
+        assert_eq!(of("Allow", &format!("{{{days}, {known}}}"), "*"), is_met);
+        assert_eq!(of("Deny", &format!("{{{known}}}"), "*"), is_met);
+        assert!(!of("Deny", &format!("{{{days}, {known}}}"), "*"));
+    }
+    let place = "${s3:object-lock-remaining-retention-days}";
+    let always = r#"{"Null": {"aws:Referer": "false"}}"#;
+    assert!(of("Allow", always, place) && !of("Deny", always, place));
+    assert!(!of("Allow", always, "other"));
+}
+
+/// A key that is known either has a value somewhere, or is about what is not here, or cannot be set.
+#[test]
+fn what_could_not_be_told_is_refused_when_it_is_set() {
+    let with = |key: &str| {
+        let key = match Key::parse(key) {
+            Some(_) => key.to_owned(),
+            None => format!("{key}/t"),
+        };
+        let condition = format!(r#""Condition": {{"Null": {{"{key}": "true"}}}}, "Action""#);
+        document(&PUBLIC_READ.replace("\"Action\"", &condition).replace("s3:GetObject", "s3:*"))
+    };
+    let bucket = |key: &str| Policy::of_bucket(with(key).as_bytes(), BUCKET).unwrap().check_applies();
+    for name in Name::ALL {
+        let refused = bucket(name.text()).is_err();
+        assert_eq!(refused, name.origin() == Origin::Untold, "{name:?}");
+    }
+    assert_eq!(bucket("ec2:Region").unwrap_err().to_string(), "Policy has an invalid condition key");
+    let user = |action: &str| {
+        let text = format!(
+            r#"{{"Statement": {{"Effect": "Allow", "Action": "{action}", "Resource":
+            "arn:aws:s3:::b/${{aws:ResourceTag/t}}"}}, "Version": "2012-10-17"}}"#
+        );
+        Policy::of_user(text.as_bytes()).unwrap().check_told().map_err(|error| error.to_string())
+    };
+    let refused = "The condition key aws:ResourceTag is not supported by this server";
+    assert_eq!(user("s3:GetObject"), Err(refused.to_owned()));
+    assert_eq!(user("*"), Err(refused.to_owned()));
+    assert_eq!(user("ec2:StartInstances"), Ok(()));
+}

@@ -14,7 +14,7 @@ use http::{Method, Version};
 use crate::base::time::Nanos;
 use crate::codec::date::log_date;
 use crate::codec::uri::{decode_path, encode_path_into};
-use crate::s3::auth::{Proof, Scheme};
+use crate::s3::auth::{Carrier, Proof, Scheme};
 use crate::s3::route::Operation;
 
 /// The fields of a line; a default one is all dashes.
@@ -124,9 +124,9 @@ impl Line<'_> {
             Scheme::V2 => "SigV2",
             Scheme::V4 => "SigV4",
         });
-        let authentication = self.proof.map_or("-", |proof| match proof.presigned {
-            true => "QueryString",
-            false => "AuthHeader",
+        let authentication = self.proof.map_or("-", |proof| match proof.carrier {
+            Carrier::Query => "QueryString",
+            Carrier::Header | Carrier::Form => "AuthHeader",
         });
         // TLS ends in front of this server.
         put(&mut tail, format_args!("{signature} - {authentication} "));
@@ -305,7 +305,7 @@ mod tests {
             agent: Some(b"an \"agent\"\xff"),
             version: Some("v1"),
             host_id: "basalt",
-            proof: Some(Proof { presigned: true, scheme: Scheme::V4, time: Nanos(0) }),
+            proof: Some(Proof { carrier: Carrier::Query, scheme: Scheme::V4, time: Nanos(0) }),
             host: Some("b.s3.localhost:9000"),
             by_acl: true,
         };

@@ -20,7 +20,7 @@ use super::Shared;
 use super::auth::{self, Identified};
 use super::body::Intake;
 use super::error::{Code, S3Error};
-use super::facts::Facts;
+use super::facts::{Facts, Said};
 use super::link::Link;
 use super::response::Reply;
 use crate::base::limits::FORM_BYTES_MAX;
@@ -174,8 +174,8 @@ impl Query<'_> {
             resource_account: caller.account().map(|account| account.id.as_str()),
             version: None,
             object_tags: None,
-            request_tags: None,
-            location: None,
+            said: Said::Nothing,
+            creates_object: None,
         };
         if (Wish { caller, action, resource, context: &context }).is_allowed_at_home() {
             return Ok(());
