@@ -397,7 +397,7 @@ impl Call<'_> {
         };
         match place.rules.versioned {
             true => Ok(()),
-            false => self.judge_by(place, other, Tagged::default(), |wish| !wish.is_denied(place.rules)),
+            false => self.judge_by(place, other, None, |wish| !wish.is_denied(place.rules)),
         }
     }
 
