@@ -92,6 +92,53 @@ def test_full_of_small_objects(new_basalt):
         assert wire.get(BUCKET, "small199").body == content(size, "199")
 
 
+def fill_to_the_last_hole(server, wire):
+    """Objects of ever smaller sizes, and then of the log until that is nearly full too: what was acknowledged."""
+    stored = []
+    for size in (5 * MIB, MIB, 230_000, 90_000, 30_000, 20_480, 17_000, 16_000):
+        at, refused = 0, 0
+        while refused < 60 and not (size == 16_000 and segments_of_log(server) >= 7):
+            count, refusal = fill(wire, size, at) if size > 16_000 else fill_some(wire, size, at, 25)
+            check_refusal(refusal) if refusal else None
+            stored += [(size, number) for number in range(at, count)]
+            refused = refused + 1 if count == at else 0
+            # A refused name is not tried again: it might be there in the end.
+            at = count + 1
+    return stored
+
+
+def fill_some(wire, size, start, most):
+    for number in range(start, start + most):
+        answer = wire.put(BUCKET, f"{size}/{number:06}", content(size, f"{size}/{number}"))
+        if answer.status != 200:
+            return number, answer
+    return start + most, None
+
+
+def segments_of_log(server):
+    return sum(server.metrics()["basalt_log_segments"].values())
+
+
+def test_drives_full_to_the_last_hole_start_again(new_basalt):
+    """With eight shards, each of which has something in the log that is not in its catalog."""
+    server = new_basalt(drives=1, options=["--capacity", "2GiB"]).start()
+    server.s3().create_bucket(Bucket=BUCKET)
+    with server.wire() as wire:
+        stored = fill_to_the_last_hole(server, wire)
+    for stop in (server.kill, server.stop, server.kill):
+        stop()
+        server.spawn()
+        until(lambda: server.health("live") == 200, 60, "the server to answer")
+        with server.wire() as wire:
+            for size, number in stored[::97]:
+                answer = wire.get(BUCKET, f"{size}/{number:06}")
+                assert answer.body == content(size, f"{size}/{number}"), answer
+    with server.wire() as wire:
+        for size, number in stored:
+            until(lambda: is_deleted(wire, f"{size}/{number:06}"), 20, "a delete")
+        until(lambda: wire.put(BUCKET, "room", content(128 * MIB)).status == 200, 60, "room after deleting")
+
+
 def test_the_same_space_is_used_again_and_again(new_basalt):
     """Ten times the capacity goes through a server that holds little at any moment."""
     server = new_basalt(options=CAPACITY).start()
