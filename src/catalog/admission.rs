@@ -140,7 +140,7 @@ impl Admission {
     }
 
     /// What is free is known from here on. Where the reserve may be spent, nothing is added before the oldest segment
-    /// was tried, and what gives space back waits for that.
+    /// was tried, and what gives space back waits for that rather than being refused.
     pub fn begin(&self) {
         self.look_at_reserve();
         self.is_stuck.set(self.is_spent.get());

@@ -7,7 +7,7 @@
 //! back with a drive that was away does not count.
 //!
 //! Batches are written one after the other and records numbered without gaps, so a record is
-//! acknowledged only when all before it are. Hence the records that count have no gap behind what is
+//! acknowledged only when all before it are. Hence the records of an epoch that count have no gap behind what is
 //! flushed, nor has a segment one before a whole batch. A gap is a loss and an error, never skipped.
 
 use std::collections::BTreeMap;

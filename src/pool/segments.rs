@@ -120,8 +120,8 @@ impl SegmentTable {
 
     /// A segment for the log: a spare one, else a free one, which has to be zero-filled. The log leaves half of the
     /// reserve: without runs no log segment is ever emptied. A core that has no segment at all, as every one after a
-    /// start, gets one `at_last` out of that half too, of which nobody else takes the last: without it nothing can be
-    /// deleted.
+    /// start, gets one `at_last` out of that half too, of which nobody else takes the last quarter: without one nothing
+    /// can be deleted.
     pub fn claim_log(&self, at_last: bool) -> Option<Claim> {
         let mut slots = self.lock();
         if !self.has_log_room(&slots, at_last) {

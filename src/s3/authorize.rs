@@ -397,8 +397,13 @@ impl Call<'_> {
         };
         match place.rules.versioned {
             true => Ok(()),
-            false => self.judge_by(place, other, None, |wish| !wish.is_denied(place.rules)),
+            false => self.admit_unless_denied(place, other),
         }
+    }
+
+    /// For what the caller may do by another right, unless a statement denies it.
+    pub(super) fn admit_unless_denied(&self, place: &Site<'_>, action: Action) -> Result<()> {
+        self.judge_by(place, action, None, |wish| !wish.is_denied(place.rules))
     }
 
     /// Tags that go along with a copy are read there and put here. `source` is where the object was found.
@@ -507,7 +512,7 @@ impl Call<'_> {
             }
             Err(error) if is_missing(&error) => {
                 // Who may not list learns nothing about what is there.
-                self.admit(&Site { key: "", ..*place }, Action::ListBucket)?;
+                self.admit(&Site { key: "", said: Said::Nothing, ..*place }, Action::ListBucket)?;
                 Err(error.into())
             }
             Err(error) => Err(error.into()),

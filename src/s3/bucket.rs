@@ -17,6 +17,7 @@ use super::{NewBuckets, acl, authorize, headers, versioning};
 use crate::base::limits::{BUCKET_NAME_BYTES_MAX, BUCKET_NAME_BYTES_MIN, LIST_BUCKETS_MAX, LIST_KEYS_MAX};
 use crate::base::rest::rest;
 use crate::codec::date::iso8601_ms;
+use crate::codec::policy::Action;
 use crate::codec::xml::{
     Bucket, CreateBucketConfiguration, ListAllMyBucketsResult, ObjectOwnership, Owner, PublicAccessBlock,
     Tags, XmlWriter, list_buckets as list_document, location_constraint, parse_create_bucket_configuration,
@@ -80,6 +81,10 @@ async fn make_again(call: &Call<'_>, owner: &str) -> Result<()> {
     if rules.owner != owner {
         return Err(Code::BucketAlreadyExists.into());
     }
+    // Its ACL is not changed past its own policy, as a bucket that is new has none.
+    let place =
+        authorize::Site { rules: &rules, bucket: call.bucket, key: "", version: None, said: Said::Nothing };
+    call.admit_unless_denied(&place, Action::PutBucketAcl)?;
     match acl::of_new_bucket(call, rules.ownership, rules.block.block_public_acls)? {
         Some(acl) => call.edge.store.set_setting(call.bucket, Setting::Acl(acl)).await?,
         None if rules.grants.is_some() => call.edge.store.remove_setting(call.bucket, Kind::Acl).await?,

@@ -78,20 +78,28 @@ pub(super) fn of_body(operation: Operation) -> &'static [Name] {
 /// `s3:ObjectCreationOperation`, which comes with writes only: the pieces of an object are none yet.
 pub(super) fn creates_object(operation: Operation, action: Action) -> Option<bool> {
     use Operation::{
-        CompleteMultipartUpload, CopyObject, CreateMultipartUpload, PostObject, PutObject, UploadPart,
-        UploadPartCopy,
+        CompleteMultipartUpload, CopyObject, CreateMultipartUpload, PutObject, UploadPart, UploadPartCopy,
     };
     match operation {
         _ if action != Action::PutObject => None,
-        PutObject | PostObject | CopyObject | CompleteMultipartUpload => Some(true),
+        PutObject | CopyObject | CompleteMultipartUpload => Some(true),
         CreateMultipartUpload | UploadPart | UploadPartCopy => Some(false),
         _ => None,
     }
 }
 
 impl<'r> Facts<'r> {
+    /// All of it where it stands there more than once: an operation may read each of them.
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+        let mut values =
+            self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let first = values.next()?;
+        Some(values.fold(first, |all, next| Cow::Owned(format!("{all},{next}"))))
+    }
+
+    /// UTF-8, as operations read it.
+    fn text(&self, name: &str) -> Option<&'r str> {
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
     fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -103,9 +111,10 @@ impl<'r> Facts<'r> {
         if let Said::ObjectTags(tags) = self.said {
             return borrowed(tags);
         }
-        let Some(text) = self.headers.get("x-amz-tagging").and_then(|value| value.to_str().ok()) else {
-            return Vec::new();
-        };
+        // A copy has those of its source, unless it replaces them.
+        let is_copied = self.headers.contains_key("x-amz-copy-source")
+            && self.text("x-amz-tagging-directive") != Some("REPLACE");
+        let Some(text) = self.text("x-amz-tagging").filter(|_| !is_copied) else { return Vec::new() };
         let decode = |raw: &'r str| decode_query(raw).unwrap_or(Cow::Borrowed(raw));
         let pair = |pair: &'r str| pair.split_once('=').unwrap_or((pair, ""));
         let pairs = text.split('&').filter(|text| !text.is_empty()).map(pair);
@@ -127,7 +136,7 @@ impl<'r> Facts<'r> {
 
     /// `bucket/key`, decoded, without the slash in front that some clients send.
     fn copy_source(&self) -> Option<Cow<'_, str>> {
-        let text = self.headers.get("x-amz-copy-source")?.to_str().ok()?;
+        let text = self.text("x-amz-copy-source")?;
         let path = text.split_once("?versionId=").map_or(text, |(path, _)| path);
         let path = decode_query(path).unwrap_or(Cow::Borrowed(path));
         Some(match path.strip_prefix('/') {
@@ -338,6 +347,7 @@ mod tests {
         ("x-amz-acl", "private"),
         ("x-amz-copy-source", "b/k"),
         ("x-amz-metadata-directive", "COPY"),
+        ("x-amz-tagging-directive", "REPLACE"),
         ("x-amz-grant-read", "id=c"),
         ("x-amz-grant-write", "id=c"),
         ("x-amz-grant-read-acp", "id=c"),

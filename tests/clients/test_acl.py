@@ -2,7 +2,7 @@
 import pytest
 
 from .errors import refused
-from .identities import account, allow, anonymous, objects, policy
+from .identities import account, allow, anonymous, deny, objects, policy
 from .wire import object_path
 
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
@@ -420,6 +420,14 @@ def test_making_a_bucket_again_takes_the_rights_of_making_it(one, bucket):
         with refused("AccessDenied", 403):
             who.s3.create_bucket(Bucket=bucket, **acl)
     assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == shown
+    both = one.user(allow(["s3:CreateBucket", "s3:PutBucketAcl"]))
+    keeper = {**deny("s3:PutBucketAcl", f"arn:aws:s3:::{bucket}"), "Principal": "*"}
+    one.s3.put_bucket_policy(Bucket=bucket, Policy=policy(keeper))
+    for acl in ({}, {"ACL": "public-read-write"}):
+        with refused("AccessDenied", 403):
+            both.s3.create_bucket(Bucket=bucket, **acl)
+    assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == shown
+    one.s3.delete_bucket_policy(Bucket=bucket)
     maker.s3.create_bucket(Bucket=bucket)
     assert grants(one.s3.get_bucket_acl(Bucket=bucket)) == {(one.canonical, "FULL_CONTROL")}
 

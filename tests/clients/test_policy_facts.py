@@ -306,3 +306,8 @@ def test_tags_go_along_with_a_copy_for_who_may_read_and_write_them(one, bucket):
     limited = one.user(allow([*plain, reads, writes], objects(bucket)),
                        deny(writes, objects(bucket), Condition={"StringEquals": {"s3:RequestObjectTag/a": "1"}}))
     assert not is_allowed(limited.s3.copy_object, Bucket=bucket, Key="other", CopySource=current)
+    forced = one.user(allow([*plain, reads, writes], objects(bucket)),
+                      deny("s3:PutObject", objects(bucket), Condition={"Null": {"s3:RequestObjectTag/a": "true"}}))
+    named = dict(Bucket=bucket, Key="other", CopySource=f"{bucket}/k", Tagging="a=1")
+    assert not is_allowed(forced.s3.copy_object, **named), "tags that are not applied force nothing"
+    assert is_allowed(forced.s3.copy_object, TaggingDirective="REPLACE", **named)
