@@ -43,6 +43,17 @@ pub enum Supply {
     Denied,
 }
 
+/// Whether the oldest segment can be emptied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Emptying {
+    #[default]
+    Works,
+    /// It was not tried since the start, and the reserve may be spent.
+    Doubtful,
+    /// It could not when that was last tried.
+    Stuck,
+}
+
 /// How many segments of one log hold records, of those that may.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill {
@@ -73,7 +84,7 @@ pub struct Known {
     supply: Supply,
     /// The reserve of the drives, their last segments, was needed and has not come back.
     is_spent: bool,
-    /// The oldest segment could not be emptied when that was last tried.
+    /// The oldest segment could not be emptied when that was last tried, or may not be.
     is_stuck: bool,
     /// The file systems under the drives are full.
     is_short: bool,
@@ -121,9 +132,7 @@ pub struct Admission {
     pool: Rc<Pool>,
     supply: Cell<Supply>,
     is_spent: Cell<bool>,
-    is_stuck: Cell<bool>,
-    /// Whether it is known to be stuck, and not only feared after a start.
-    was_tried: Cell<bool>,
+    emptying: Cell<Emptying>,
     relieved: Notify,
 }
 
@@ -133,8 +142,7 @@ impl Admission {
             pool,
             supply: Cell::default(),
             is_spent: Cell::default(),
-            is_stuck: Cell::default(),
-            was_tried: Cell::default(),
+            emptying: Cell::default(),
             relieved: Notify::new(),
         }
     }
@@ -143,7 +151,7 @@ impl Admission {
     /// was tried, and what gives space back waits for that rather than being refused.
     pub fn begin(&self) {
         self.look_at_reserve();
-        self.is_stuck.set(self.is_spent.get());
+        self.emptying.set(if self.is_spent.get() { Emptying::Doubtful } else { Emptying::Works });
     }
 
     /// For a record that adds bytes to the store.
@@ -153,14 +161,14 @@ impl Admission {
 
     /// For a record that gives space back.
     pub fn freeing(&self, fill: Fill) -> Verdict {
-        fill.freeing(self.is_stuck.get() && self.was_tried.get())
+        fill.freeing(self.emptying.get() == Emptying::Stuck)
     }
 
     pub fn known(&self) -> Known {
         Known {
             supply: self.supply.get(),
             is_spent: self.is_spent.get(),
-            is_stuck: self.is_stuck.get(),
+            is_stuck: self.emptying.get() != Emptying::Works,
             is_short: self.pool.is_short(),
         }
     }
@@ -185,8 +193,7 @@ impl Admission {
 
     /// Whether the oldest segment could be emptied, as whoever tried it found.
     pub fn set_stuck(&self, is_stuck: bool) {
-        self.is_stuck.set(is_stuck);
-        self.was_tried.set(true);
+        self.emptying.set(if is_stuck { Emptying::Stuck } else { Emptying::Works });
         self.relieve();
     }
 

@@ -266,8 +266,8 @@ fn admit_new_bucket(call: &Call<'_>, said: Said<'_>) -> Result<()> {
     let resource = format!("arn:aws:s3:::{}", call.bucket);
     call.admit_at_home(Action::CreateBucket, &resource, said)?;
     // A private one is what it would have anyway.
-    let private = call.headers.get("x-amz-acl").is_some_and(|acl| acl == "private");
-    let shares = has_grants(call.headers) || (has_acl(call.headers) && !private);
+    let is_shared = call.headers.get("x-amz-acl").is_some_and(|acl| acl != "private");
+    let shares = is_shared || has_grants(call.headers);
     let tagged = matches!(said, Said::NewBucket { tags, .. } if !tags.is_empty());
     for (asked, action) in [
         (shares, Action::PutBucketAcl),
@@ -356,7 +356,7 @@ impl Call<'_> {
         let id = multipart::upload_id(self.query);
         match self.edge.store.upload(self.bucket, self.key, id).await {
             Ok(upload) if upload.initiator.as_ref().is_some_and(|user| user.id == self.caller.id()) => {
-                self.judge_by(place, action, None, |wish| !wish.is_denied(place.rules))
+                self.admit_unless_denied(place, action)
             }
             // What a user began is its account's too.
             Ok(upload) if upload.owner == caller => {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use super::auth::{Carrier, Proof, Scheme};
+use super::headers;
 use super::route::Operation;
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
@@ -97,9 +98,9 @@ impl<'r> Facts<'r> {
         Some(values.fold(first, |all, next| Cow::Owned(format!("{all},{next}"))))
     }
 
-    /// UTF-8, as operations read it.
+    /// As operations read it.
     fn text(&self, name: &str) -> Option<&'r str> {
-        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+        headers::text(self.headers, name).ok().flatten()
     }
 
     fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {

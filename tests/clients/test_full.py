@@ -11,11 +11,18 @@ BUCKET = "full"
 
 def fill(wire, size, start=0):
     """Writes objects until one is refused: how many there are, and the refusal."""
-    for number in range(start, 1_000_000):
+    number, refusal = fill_some(wire, size, start, 1_000_000 - start)
+    assert refusal, "a full drive was never full"
+    return number, refusal
+
+
+def fill_some(wire, size, start, most):
+    """As `fill`, and no more than so many, with no refusal then."""
+    for number in range(start, start + most):
         answer = wire.put(BUCKET, f"{size}/{number:06}", content(size, f"{size}/{number}"))
         if answer.status != 200:
             return number, answer
-    raise AssertionError("a full drive was never full")
+    return start + most, None
 
 
 def check_refusal(answer):
@@ -105,14 +112,6 @@ def fill_to_the_last_hole(server, wire):
             # A refused name is not tried again: it might be there in the end.
             at = count + 1
     return stored
-
-
-def fill_some(wire, size, start, most):
-    for number in range(start, start + most):
-        answer = wire.put(BUCKET, f"{size}/{number:06}", content(size, f"{size}/{number}"))
-        if answer.status != 200:
-            return number, answer
-    return start + most, None
 
 
 def segments_of_log(server):
