@@ -324,11 +324,11 @@ pub const BLOCK_TAG_BYTES: usize = 16;
 /// Object bytes in one full block.
 pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - BLOCK_TAG_BYTES;
 /// Blocks in one chunk, so a chunk is at most 4 MiB: large enough that one drive operation moves
-/// half a MiB and more, small enough to fit many times into the smallest segment.
+/// half a MiB and more.
 pub const CHUNK_BLOCKS_MAX: usize = 64;
 pub const CHUNK_BYTES_MAX: usize = CHUNK_BLOCKS_MAX * BLOCK_BYTES;
-/// Objects announced at this size or above are written in chunks of `CHUNK_BLOCKS_MAX` blocks,
-/// smaller ones in chunks of `CHUNK_BLOCKS`.
+/// Objects announced at this size or above are written in chunks of `CHUNK_BLOCKS_MAX` blocks, on small drives of
+/// fewer; smaller ones in chunks of `CHUNK_BLOCKS`.
 pub const LARGE_BYTES_MIN: u64 = 64 << 20;
 pub const CHUNK_BLOCKS: usize = 16;
 /// Object bytes in one pack: large enough that its stripes are written in long pieces.
@@ -365,8 +365,8 @@ pub const PACKS_WALKED_AT_ONCE: usize = 1024;
 pub const PACKS_COMPACTED_AT_ONCE: usize = 16;
 /// Turns of the upkeep tick between two turns of compaction of a core: a quarter of a second.
 pub const COMPACT_TICKS: u32 = 10;
-/// Turns of the upkeep tick after which packs that lost objects are folded into the catalog though the
-/// memtable has not grown: five seconds, so that deleting gives space back soon.
+/// Turns of the upkeep tick after which packs that lost objects, and segments that a full drive waits for, are folded
+/// into the catalog though the memtable has not grown: five seconds, so that deleting gives space back soon.
 pub const FOLD_TICKS: u32 = 200;
 /// How often a core looks whether its shards and log want tending.
 pub const TEND_TICK_MS: u64 = 25;

@@ -10,6 +10,7 @@
 //! | none may be begun beside those there are | waits | waits | taken |
 //! | emptying is stuck, and the log half full, the supply scarce or the reserve spent | refused | taken | taken |
 //! | emptying is stuck, and none may be begun | refused | refused | taken |
+//! | emptying was not tried since a start that found the reserve spent | refused | as while it works | taken |
 //! | the file systems are full (`Pool::is_short`) | refused | as above | taken |
 //!
 //! With the supply denied even a batch that was taken is refused whole (`log`), as long as nothing of it was written.
@@ -66,16 +67,6 @@ impl Fill {
     fn lacks(self, segments: usize) -> bool {
         self.live + segments > self.max
     }
-
-    /// For a record that gives space back. The last segment is for those that packing commits: without room for them
-    /// nothing is ever emptied.
-    fn freeing(self, is_stuck: bool) -> Verdict {
-        match () {
-            () if !self.lacks(1) => Verdict::Taken,
-            () if is_stuck => Verdict::Refused,
-            () => Verdict::Waits,
-        }
-    }
 }
 
 /// What is known of the room for one log.
@@ -84,8 +75,7 @@ pub struct Known {
     supply: Supply,
     /// The reserve of the drives, their last segments, was needed and has not come back.
     is_spent: bool,
-    /// The oldest segment could not be emptied when that was last tried, or may not be.
-    is_stuck: bool,
+    emptying: Emptying,
     /// The file systems under the drives are full.
     is_short: bool,
 }
@@ -100,10 +90,20 @@ impl Known {
         }
     }
 
+    /// For a record that gives space back. The last segment is for those that packing commits: without room for them
+    /// nothing is ever emptied.
+    fn freeing(self, fill: Fill) -> Verdict {
+        match () {
+            () if !fill.lacks(1) => Verdict::Taken,
+            () if self.emptying == Emptying::Stuck => Verdict::Refused,
+            () => Verdict::Waits,
+        }
+    }
+
     /// Whether records that add bytes are refused.
     pub fn is_full(self, fill: Fill) -> bool {
         let is_crammed = self.is_spent || self.lacks_two(fill) || self.wants_retiring(fill);
-        self.is_short || self.is_stuck && is_crammed
+        self.is_short || self.may_be_stuck() && is_crammed
     }
 
     /// Whether the oldest segments should be emptied: half of those there may be hold records, or
@@ -114,11 +114,15 @@ impl Known {
 
     /// Whether little is left before records that add bytes have to wait.
     pub fn is_crowded(self, fill: Fill) -> bool {
-        fill.live > fill.max * 3 / 4 || self.is_scarce() || self.is_stuck
+        fill.live > fill.max * 3 / 4 || self.is_scarce() || self.may_be_stuck()
     }
 
     fn lacks_two(self, fill: Fill) -> bool {
         self.is_scarce() || fill.lacks(2)
+    }
+
+    fn may_be_stuck(self) -> bool {
+        self.emptying != Emptying::Works
     }
 
     /// Whether no segment could be begun, or only with room that is kept for what gives space back.
@@ -161,14 +165,14 @@ impl Admission {
 
     /// For a record that gives space back.
     pub fn freeing(&self, fill: Fill) -> Verdict {
-        fill.freeing(self.emptying.get() == Emptying::Stuck)
+        self.known().freeing(fill)
     }
 
     pub fn known(&self) -> Known {
         Known {
             supply: self.supply.get(),
             is_spent: self.is_spent.get(),
-            is_stuck: self.emptying.get() != Emptying::Works,
+            emptying: self.emptying.get(),
             is_short: self.pool.is_short(),
         }
     }
@@ -224,17 +228,18 @@ mod tests {
     const MAX: usize = 8;
 
     fn known() -> Known {
-        Known { supply: Supply::Ample, is_spent: false, is_stuck: false, is_short: false }
+        Known { supply: Supply::Ample, is_spent: false, emptying: Emptying::Works, is_short: false }
     }
 
     fn verdicts(known: Known, live: usize) -> (Verdict, Verdict) {
         let fill = Fill { live, max: MAX };
-        (known.adding(fill), fill.freeing(known.is_stuck))
+        (known.adding(fill), known.freeing(fill))
     }
 
     /// The table of the page, line by line.
     #[test]
     fn what_adds_bytes_stops_before_what_gives_space_back() {
+        let stuck = Known { emptying: Emptying::Stuck, ..known() };
         let all = [known(), Known { is_spent: true, ..known() }];
         for known in all {
             assert_eq!(verdicts(known, MAX - 2), (Taken, Taken));
@@ -243,13 +248,15 @@ mod tests {
         }
         for supply in [Supply::Scarce, Supply::Denied] {
             assert_eq!(verdicts(Known { supply, ..known() }, 1), (Waits, Taken));
-            assert_eq!(verdicts(Known { supply, is_stuck: true, ..known() }, 1), (Refused, Taken));
+            assert_eq!(verdicts(Known { supply, ..stuck }, 1), (Refused, Taken));
         }
-        let stuck = Known { is_stuck: true, ..known() };
         assert_eq!(verdicts(stuck, MAX / 2), (Taken, Taken));
         assert_eq!(verdicts(stuck, MAX / 2 + 1), (Refused, Taken));
         assert_eq!(verdicts(Known { is_spent: true, ..stuck }, 1), (Refused, Taken));
         assert_eq!(verdicts(stuck, MAX), (Refused, Refused));
+        let doubtful = Known { emptying: Emptying::Doubtful, is_spent: true, ..known() };
+        assert_eq!(verdicts(doubtful, 1), (Refused, Taken));
+        assert_eq!(verdicts(doubtful, MAX), (Refused, Waits));
         let short = Known { is_short: true, ..known() };
         assert_eq!(verdicts(short, 1), (Refused, Taken));
         assert_eq!(verdicts(short, MAX), (Refused, Waits));

@@ -6,9 +6,10 @@
 //! written again to a new segment on other drives before anybody is told. When no safe set of
 //! drives is left the log stops for good, so that a batch nobody was told about can never be
 //! followed by one that was acknowledged. When its segments run out, records wait or are refused by
-//! what they are for (`admission`); `next` has the next segment ready.
+//! what they are for (`admission`); `next` has the next segment ready, `resume` goes on in one of an earlier start.
 
 mod next;
+mod resume;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,8 @@ pub struct Sealed {
     pub bytes: u32,
     /// The last record of each shard in it.
     pub last: BTreeMap<ShardId, Sequence>,
+    /// Whether a start found it on every drive that it was begun on, to its end: then more may be written behind that.
+    pub is_whole: bool,
 }
 
 /// Why a record was not committed.
@@ -80,7 +83,10 @@ pub struct Log {
     current: RefCell<Option<Current>>,
     /// The segment that ends with the batch being written.
     left: Cell<Option<LogId>>,
-    prepared: RefCell<Option<(LogId, Mirrors)>>,
+    /// The next one.
+    prepared: RefCell<Option<Current>>,
+    /// The segment that is being emptied.
+    emptying: Cell<Option<LogId>>,
     sealed: RefCell<Vec<Sealed>>,
     created: Cell<u32>,
     segments_max: usize,
@@ -106,6 +112,15 @@ struct Current {
     last: BTreeMap<ShardId, Sequence>,
 }
 
+/// A segment is being emptied; one at a time, and no record is written to it meanwhile.
+pub struct Emptying<'l>(&'l Cell<Option<LogId>>);
+
+impl Drop for Emptying<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
 impl Log {
     /// `stream` tells the cores' logs apart; `sealed` are segments found at start that this core
     /// looks after; at most `segments_max` may hold records at a time. A start may find more, when it has
@@ -124,6 +139,7 @@ impl Log {
             current: RefCell::default(),
             left: Cell::default(),
             prepared: RefCell::default(),
+            emptying: Cell::default(),
             sealed: RefCell::new(sealed),
             created: Cell::default(),
             segments_max,
@@ -299,7 +315,7 @@ impl Log {
                     self.counters.redriven.increment();
                     batch.restore_buffer(buffer);
                     self.seal();
-                    self.prepared.borrow_mut().take();
+                    self.prepared.borrow_mut().take().into_iter().for_each(|next| self.keep(next));
                     mirrors = self.place(padded, false).await;
                 }
             }
@@ -379,17 +395,28 @@ impl Log {
                 }
             }
             self.seal();
-            let (id, mirrors) = self.next_segment(full_is_bearable).await?;
-            let current = Current { id, mirrors, offset: PAGE as u32, last: BTreeMap::new() };
-            *self.current.borrow_mut() = Some(current);
+            let next = self.next_segment(full_is_bearable).await?;
+            *self.current.borrow_mut() = Some(next);
         }
     }
 
     /// The current segment takes no more batches.
     pub fn seal(&self) {
-        let Some(current) = self.current.borrow_mut().take() else { return };
-        let sealed = Sealed { id: current.id, bytes: current.offset, last: current.last };
-        self.sealed.borrow_mut().push(sealed);
+        self.current.borrow_mut().take().into_iter().for_each(|current| self.keep(current));
+    }
+
+    /// What was written to, or was about to be, is full from here on.
+    fn keep(&self, Current { id, offset, last, .. }: Current) {
+        self.sealed.borrow_mut().push(Sealed { id, bytes: offset, last, is_whole: false });
+    }
+
+    /// Held while a full segment is emptied. `None` for one that is not full any more.
+    pub fn begin_emptying(&self, id: LogId) -> Option<Emptying<'_>> {
+        let is_full = self.sealed.borrow().iter().any(|sealed| sealed.id == id);
+        is_full.then(|| {
+            self.emptying.set(Some(id));
+            Emptying(&self.emptying)
+        })
     }
 
     /// Segments that hold records, the current one included.

@@ -3,8 +3,8 @@
 //! Reads every segment header, every manifest and the whole of the live log, and deals the records
 //! out to their shards in order. Runs once, on one thread; what it gives is plain and may be sent
 //! to the cores. A record counts when its batch is whole on any mirror, its sequence is behind what
-//! the manifest has in runs, and, if it is of an older epoch, a start has seen it before: what came
-//! back with a drive that was away does not count.
+//! the manifest has in runs, and, if it is of an older epoch, the start that followed has seen it: what came
+//! back with a drive that was away does not count. What a start has seen and left in the log has to be there still.
 //!
 //! Batches are written one after the other and records numbered without gaps, so a record is
 //! acknowledged only when all before it are. Hence the records of an epoch that count have no gap behind what is
@@ -166,11 +166,14 @@ pub async fn recover(pool: &Pool, scans: &mut [DriveScan]) -> Result<Recovered, 
             }
             Err(error) => return Err(error),
         };
-        if let Some(last) = last {
-            recovered.is_thin |= !complete(pool, id, &mirrors, last, sealed.bytes).await;
-        }
+        let is_complete = match last {
+            Some(last) => complete(pool, id, &mirrors, last, sealed.bytes).await,
+            None => true,
+        };
+        recovered.is_thin |= !is_complete;
         recovered.log_bytes += u64::from(sealed.bytes);
-        recovered.logs.push((sealed, mirrors));
+        let is_whole = is_complete && found.begun.iter().all(|mirror| mirrors.contains(mirror));
+        recovered.logs.push((Sealed { is_whole, ..sealed }, mirrors));
     }
     recovered.shards.values_mut().try_for_each(ShardReplay::order)?;
     give_up(pool, scans, &void).await;
@@ -186,7 +189,7 @@ struct Found {
     begun: Vec<Mirror>,
 }
 
-/// Log segments in the order in which they were written.
+/// Log segments in the order in which they were begun.
 fn log_segments(scans: &[DriveScan]) -> BTreeMap<LogId, Found> {
     let mut segments: BTreeMap<LogId, Found> = BTreeMap::new();
     for scan in scans {
@@ -250,27 +253,40 @@ impl ShardReplay {
             }
             last = next;
         }
-        self.reaches_accepted()
+        self.reaches_ends()
     }
 
     /// A start that found no room for runs left what it had seen in the log: all of that is still there.
-    fn reaches_accepted(&self) -> Result<(), PoolError> {
-        let Manifest { shard, flushed, accepted, .. } = self.manifest;
-        let is_there = |record: &Replayed| record.sequence.0 == accepted;
-        if accepted <= flushed || self.records.iter().any(is_there) {
-            return Ok(());
+    fn reaches_ends(&self) -> Result<(), PoolError> {
+        let is_there = |end: u64| self.records.binary_search_by_key(&end, |record| record.sequence.0).is_ok();
+        match self.manifest.ends.iter().find(|end| !is_there(**end)) {
+            None => Ok(()),
+            Some(end) => {
+                let shard = self.manifest.shard;
+                Err(PoolError::LogLost(format!("of shard {shard}, at {}", Sequence(*end))))
+            }
         }
-        Err(PoolError::LogLost(format!("of shard {shard}, at {}", Sequence(accepted))))
     }
+}
 
-    /// Whether the record is part of the shard's history at all.
-    fn counts(&self, sequence: Sequence) -> bool {
-        sequence.epoch() >= self.manifest.epoch || sequence.0 <= self.manifest.accepted
-    }
+/// What a record of the log is to the start that finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    InRuns,
+    Replayed,
+    /// The start that followed has not seen it: it is no part of the shard's history.
+    Void,
+}
 
-    /// Whether it has to be applied again.
-    fn wants(&self, sequence: Sequence) -> bool {
-        sequence.0 > self.manifest.flushed && self.counts(sequence)
+impl Fate {
+    pub fn of(sequence: Sequence, manifest: &Manifest) -> Self {
+        let ends = || manifest.ends.iter().copied().map(Sequence);
+        let was_seen = || ends().any(|end| end.epoch() == sequence.epoch() && sequence <= end);
+        match () {
+            () if sequence.0 <= manifest.flushed => Fate::InRuns,
+            () if sequence.epoch() >= manifest.epoch || was_seen() => Fate::Replayed,
+            () => Fate::Void,
+        }
     }
 }
 
@@ -281,21 +297,22 @@ async fn read_log(
     mirrors: &[Mirror],
     shards: &mut BTreeMap<ShardId, ShardReplay>,
 ) -> Result<(Sealed, Option<u32>), PoolError> {
-    let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new() };
+    let mut sealed = Sealed { id, bytes: PAGE as u32, last: BTreeMap::new(), is_whole: false };
     let mut last_batch = None;
     while let Some(window) = read_window(pool, id, mirrors, sealed.bytes).await? {
         let mut at = 0;
         while let Some((records, len)) = batch::read(&window[at..], pool.geometry.pool, id, sealed.bytes) {
             for record in records {
                 let head = record.head;
-                let Some(shard) = shards.get_mut(&head.shard).filter(|shard| shard.counts(head.sequence))
-                else {
+                let Some(shard) = shards.get_mut(&head.shard) else { continue };
+                let fate = Fate::of(head.sequence, &shard.manifest);
+                if fate == Fate::Void {
                     continue;
-                };
+                }
                 let last = sealed.last.entry(head.shard).or_default();
                 *last = head.sequence.max(*last);
                 let body = LogPosition { log: id, offset: sealed.bytes + record.body_at };
-                if shard.wants(head.sequence) {
+                if fate == Fate::Replayed {
                     let operations = record.operations;
                     shard.records.push(Replayed { sequence: head.sequence, operations, body });
                 }
@@ -430,7 +447,15 @@ mod tests {
     use super::*;
 
     fn replay(epoch: u32, flushed: Sequence, records: &[Sequence]) -> ShardReplay {
-        let manifest = Manifest { epoch, flushed: flushed.0, ..Manifest::empty(ShardId(1)) };
+        replay_with(manifest(epoch, flushed, &[]), records)
+    }
+
+    fn manifest(epoch: u32, flushed: Sequence, ends: &[Sequence]) -> Manifest {
+        let ends = ends.iter().map(|end| end.0).collect();
+        Manifest { epoch, flushed: flushed.0, ends, ..Manifest::empty(ShardId(1)) }
+    }
+
+    fn replay_with(manifest: Manifest, records: &[Sequence]) -> ShardReplay {
         let record = |sequence: &Sequence| Replayed {
             sequence: *sequence,
             operations: Vec::new(),
@@ -466,5 +491,37 @@ mod tests {
             let error = replay(3, flushed, records).order().expect_err(text).to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    /// Two starts found no room for runs: of both epochs before them the end is known.
+    #[test]
+    fn what_starts_have_seen_and_left_in_the_log_has_to_be_there() {
+        let ends = [at(2, 9), at(4, 1)];
+        let replay = |records: &[Sequence]| replay_with(manifest(5, at(2, 7), &ends), records);
+        let whole: [&[Sequence]; 2] =
+            [&[at(2, 8), at(2, 9), at(4, 1)], &[at(2, 8), at(2, 9), at(4, 1), at(5, 1)]];
+        for records in whole {
+            replay(records).order().expect("nothing is missing");
+        }
+        let lost: [(&[Sequence], &str); 4] = [
+            (&[], "of shard 1, at 2:9"),
+            (&[at(2, 8), at(4, 1)], "of shard 1, at 2:9"),
+            (&[at(2, 8), at(2, 9)], "of shard 1, at 4:1"),
+            (&[at(2, 8), at(2, 9), at(5, 1)], "of shard 1, at 4:1"),
+        ];
+        for (records, text) in lost {
+            let error = replay(records).order().expect_err(text).to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_no_start_has_seen_does_not_come_back() {
+        let manifest = manifest(5, at(2, 7), &[at(2, 9), at(4, 1)]);
+        let fates =
+            |records: &[Sequence]| records.iter().map(|at| Fate::of(*at, &manifest)).collect::<Vec<_>>();
+        assert_eq!(fates(&[at(1, 99), at(2, 7)]), [Fate::InRuns; 2]);
+        assert_eq!(fates(&[at(2, 8), at(2, 9), at(4, 1), at(5, 1), at(6, 1)]), [Fate::Replayed; 5]);
+        assert_eq!(fates(&[at(2, 10), at(3, 1), at(4, 2)]), [Fate::Void; 3]);
     }
 }

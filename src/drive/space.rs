@@ -240,6 +240,12 @@ impl Space {
         true
     }
 
+    /// Whether a segment holds nothing any more, and cannot be given up before the catalog knows.
+    pub fn withholds(&self) -> bool {
+        let all = self.pages() - 1;
+        self.changed.iter().any(|index| self.segments.get(index).is_some_and(|s| s.free(all) == all))
+    }
+
     /// Gives up one segment that holds nothing, if the shard has at least `keep` such segments
     /// more; the caller makes it free for other shards.
     pub fn surrender(&mut self, keep: usize) -> Option<u32> {

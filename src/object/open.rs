@@ -30,8 +30,8 @@ use super::tending::tend;
 use crate::base::budget::BufferBudget;
 use crate::base::ids::ShardId;
 use crate::base::limits::{
-    BACKGROUND_QUEUE_MAX, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX, LOG_SEGMENTS_MIN,
-    SYSTEM_SEGMENTS,
+    BACKGROUND_QUEUE_MAX, BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX,
+    LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
 };
 use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
@@ -271,10 +271,14 @@ pub fn deal(opening: Opening, cores: usize) -> Dealt {
     for (shard, replay) in recovered.shards {
         seeds[peers.owners[usize::from(shard.0)]].shards.push(replay);
     }
-    // A core without shards is asked for nothing, so nobody would learn what its log segments lack.
-    for (index, (sealed, _)) in recovered.logs.into_iter().enumerate() {
+    // A core without shards is asked for nothing, so nobody would learn what its log segments lack. Those with room
+    // go round first: on full drives every core may need one (`catalog::log::resume`).
+    let mut sealed: Vec<Sealed> = recovered.logs.into_iter().map(|(sealed, _)| sealed).collect();
+    sealed.sort_by_key(|sealed| (!sealed.is_whole, sealed.bytes));
+    for (index, sealed) in sealed.into_iter().enumerate() {
         seeds[peers.owners[index % shards]].sealed.push(sealed);
     }
+    seeds.iter_mut().for_each(|seed| seed.sealed.sort_by_key(|sealed| sealed.id));
     let background = |(index, jobs)| {
         let (shared, peers) = (shared.clone(), peers.clone());
         BackgroundSeed { index, shared, peers, jobs }
@@ -336,6 +340,13 @@ impl Opened {
         core.foreman.open();
         Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
     }
+}
+
+/// Blocks in a chunk of a large object: less where segments are small, since what is left of a segment behind its
+/// last chunk is for smaller objects only.
+fn large_chunk_blocks(segment_bytes: u64) -> usize {
+    let sixteenth = segment_bytes as usize / BLOCK_BYTES / 16;
+    sixteenth.clamp(CHUNK_BLOCKS, CHUNK_BLOCKS_MAX)
 }
 
 /// Log segments one core may fill: what recovery reads quickly, and no more than a quarter of the
@@ -421,7 +432,7 @@ fn build_core(
         common,
         reads: ReadPath::new(drives.clone(), coder.clone(), id, reading, on_damage),
         writes: writer(CHUNK_BLOCKS),
-        writes_large: writer(CHUNK_BLOCKS_MAX),
+        writes_large: writer(large_chunk_blocks(geometry.segment_bytes)),
         logs: shared.directory.clone(),
         bodies: BodyCache::new(bodies),
         spots: Spots::default(),

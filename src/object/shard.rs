@@ -142,7 +142,9 @@ impl Shard {
         {
             let mut manifest = self.manifest.borrow_mut();
             manifest.epoch = self.pool.epoch;
-            manifest.accepted = applied.0;
+            if manifest.ends.last() != Some(&applied.0) {
+                manifest.ends.push(applied.0);
+            }
         }
         let is_in_runs = applied <= self.flushed() || self.write_replayed().await?;
         self.write_manifest().await?;
@@ -194,6 +196,8 @@ impl Shard {
             let mut manifest = self.manifest.borrow_mut();
             manifest.generation += 1;
             manifest.levels = self.index.encode_levels();
+            let flushed = manifest.flushed;
+            manifest.ends.retain(|end| *end > flushed);
             manifest.clone()
         };
         manifest.write(&self.pool).await?;

@@ -18,7 +18,8 @@ use crate::pool::Pool;
 use crate::pool::error::PoolError;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"BMAN");
-const VERSION: u32 = 1;
+/// Version 1 told the last of the ends only, which is not enough to replay by.
+const VERSION: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -29,9 +30,10 @@ pub struct Manifest {
     pub epoch: u32,
     /// Records up to this sequence number are in the runs.
     pub flushed: u64,
-    /// Of epochs before `epoch`, records up to this sequence number count; later ones were never
-    /// seen by the start that wrote this and must not come back with a drive that was away.
-    pub accepted: u64,
+    /// The last record behind `flushed` of each epoch before `epoch` that has any, in order. Later ones of these epochs
+    /// were never seen by the start that followed and must not come back with a drive that was away. One for each start
+    /// that found no room for runs and committed something: the slot has room for some 7,000.
+    pub ends: Vec<u64>,
     /// The runs, as `catalog::index` encodes them.
     pub levels: Vec<u8>,
 }
@@ -39,13 +41,17 @@ pub struct Manifest {
 impl Manifest {
     /// What a shard begins with.
     pub fn empty(shard: ShardId) -> Self {
-        Manifest { shard, generation: 0, epoch: 0, flushed: 0, accepted: 0, levels: Vec::new() }
+        Manifest { shard, generation: 0, epoch: 0, flushed: 0, ends: Vec::new(), levels: Vec::new() }
     }
 
     fn encode(&self, pool: PoolId) -> Option<Vec<u8>> {
         let mut put = Put::default();
         put.u128(pool.0).u16(self.shard.0).u64(self.generation).u32(self.epoch);
-        put.u64(self.flushed).u64(self.accepted).bytes(&self.levels);
+        put.u64(self.flushed).u32(self.ends.len() as u32);
+        for end in &self.ends {
+            put.u64(*end);
+        }
+        put.bytes(&self.levels);
         let mut slot = wire::seal(MAGIC, VERSION, &put.0);
         slot.resize(slot.len().next_multiple_of(PAGE), 0);
         (slot.len() <= MANIFEST_BYTES).then_some(slot)
@@ -53,12 +59,15 @@ impl Manifest {
 
     /// The manifest in a slot; `None` when it holds none of this shard that is whole.
     pub fn decode(slot: &[u8], pool: PoolId, shard: ShardId) -> Option<Self> {
-        let (_, body) = wire::open(slot, MAGIC, VERSION).ok()?;
+        let (_, body) = wire::open(slot, MAGIC, VERSION).ok().filter(|(version, _)| *version == VERSION)?;
         let mut take = Take(body);
         let ours = take.u128()? == pool.0 && take.u16()? == shard.0;
         let (generation, epoch) = (take.u64()?, take.u32()?);
-        let (flushed, accepted, levels) = (take.u64()?, take.u64()?, take.bytes()?.to_vec());
-        ours.then_some(Manifest { shard, generation, epoch, flushed, accepted, levels })
+        let flushed = take.u64()?;
+        let count = take.u32()?;
+        let ends = (0..count).map(|_| take.u64()).collect::<Option<Vec<u64>>>()?;
+        let levels = take.bytes()?.to_vec();
+        ours.then_some(Manifest { shard, generation, epoch, flushed, ends, levels })
     }
 
     /// A drive may have missed a start, and alone have the last one before it: the next has the same generation.
@@ -157,12 +166,22 @@ mod tests {
             generation: 9,
             epoch: 2,
             flushed: 5,
-            accepted: 6,
+            ends: vec![6, 1 << 40],
             levels: vec![1, 2, 3],
         };
         let slot = manifest.encode(PoolId(1)).expect("it is small");
         assert_eq!(Manifest::decode(&slot, PoolId(1), ShardId(3)), Some(manifest));
         assert_eq!(Manifest::decode(&slot, PoolId(2), ShardId(3)), None);
         assert_eq!(Manifest::decode(&slot, PoolId(1), ShardId(4)), None);
+    }
+
+    #[test]
+    fn a_manifest_of_another_version_is_none() {
+        let manifest = Manifest { generation: 1, ..Manifest::empty(ShardId(3)) };
+        let slot = manifest.encode(PoolId(1)).expect("it is small");
+        let (_, body) = wire::open(&slot, MAGIC, VERSION).expect("it is whole");
+        for version in [VERSION - 1, VERSION + 1] {
+            assert_eq!(Manifest::decode(&wire::seal(MAGIC, version, body), PoolId(1), ShardId(3)), None);
+        }
     }
 }

@@ -185,7 +185,7 @@ impl Pool {
 
     /// Space that cannot be prepared: a full drive is passed over, one that fails is latched as by any
     /// failed write.
-    fn latch_unless_full(&self, drive: &Drive, error: &std::io::Error) {
+    pub fn latch_unless_full(&self, drive: &Drive, error: &std::io::Error) {
         if !ballast::is_full(error) {
             drive.health().latch(&format!("preparing a segment: {error}"));
         } else if self.table(drive.id()).ballast.tells_full() {

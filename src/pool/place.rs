@@ -446,6 +446,13 @@ impl ShardSpace {
         self.spaces.borrow().iter().map(Space::maps).sum()
     }
 
+    /// Whether a drive that is full could have segments back that the catalog does not know to be empty.
+    pub fn withholds(&self) -> bool {
+        let spaces = self.spaces.borrow();
+        let is_full = |index: usize| self.pool.table(DriveId(index as u16)).is_closed_to(Purpose::Objects);
+        spaces.iter().enumerate().any(|(index, space)| space.withholds() && is_full(index))
+    }
+
     /// Gives emptied segments back to the drives, so that other shards may have them.
     pub async fn surrender(&self) -> Result<(), PoolError> {
         let _heading = self.heading.lock().await;

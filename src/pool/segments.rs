@@ -9,9 +9,13 @@ use std::sync::Mutex;
 
 use super::ballast::Ballast;
 use crate::base::ids::{DriveId, ShardId};
+use crate::base::limits::SYSTEM_SEGMENTS;
 
 /// The part of the reserve that is for cores without any log segment: one in this many.
 const LAST_SHARE: usize = 4;
+
+/// So that each purpose of the reserve has a segment of its own.
+const _: () = assert!(SYSTEM_SEGMENTS >= 2 * LAST_SHARE);
 
 /// Who may take the last free segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -270,7 +270,7 @@ impl Promise {
     }
 }
 
-fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>> {
+pub(super) fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>> {
     let parse = |text| parse_md5_base64(text).map_err(|_| Code::InvalidDigest.into());
     headers::text(headers, "content-md5")?.map(parse).transpose()
 }

@@ -54,22 +54,27 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     let location = configuration.location_constraint.as_deref().filter(|location| !location.is_empty());
     authorize::admit_said(&call, Said::NewBucket { location, tags: &configuration.tags }).await?;
     check_configuration(&configuration, &call.edge.settings.region)?;
+    // Anonymous callers are refused before.
+    let owner = call.caller.canonical().ok_or(Code::AccessDenied)?;
+    let region = &call.edge.settings.region;
+    let mut reply = empty(StatusCode::OK);
+    set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
+    if region == GLOBAL_REGION && call.edge.rules(call.bucket).is_ok_and(|rules| rules.owner == owner) {
+        make_again(&call, owner).await?;
+        return Ok(reply);
+    }
     let mut initial = initial_settings(&call)?;
     if !configuration.tags.is_empty() {
         let tags = super::settings::bucket_tags(Tags(configuration.tags.clone()))?;
         initial.push(Setting::Tags(tags));
     }
-    // Anonymous callers are refused before.
-    let owner = call.caller.canonical().ok_or(Code::AccessDenied)?;
-    let region = &call.edge.settings.region;
     match call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await {
+        // Another request made it just now.
         Err(ObjectError::BucketAlreadyOwnedByYou) if region == GLOBAL_REGION => {
             make_again(&call, owner).await?
         }
         made => made?,
     }
-    let mut reply = empty(StatusCode::OK);
-    set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
     Ok(reply)
 }
 

@@ -71,13 +71,13 @@ impl Source {
         Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), version })
     }
 
-    /// Reading it is a request of its own in the access log of its bucket.
-    async fn open(&self, call: &Call<'_>, operation: &str) -> Result<Object> {
+    /// Reading it is a request of its own in the access log of its bucket. Tags that go along take rights of their own.
+    async fn open(&self, call: &Call<'_>, operation: &str, with_tags: bool) -> Result<Object> {
         let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
             Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
             _ => error,
         })?;
-        let opened = self.find(call, &rules).await;
+        let opened = self.find(call, &rules, with_tags).await;
         let code = opened.as_ref().err().map(S3Error::code);
         let object = opened.as_ref().ok();
         let note = Note {
@@ -98,17 +98,7 @@ impl Source {
         Site { rules, bucket, key, version, said: Said::Nothing }
     }
 
-    /// The tags that go along, which takes rights of their own.
-    fn tags(&self, call: &Call<'_>, object: &Object) -> Result<Vec<(String, String)>> {
-        let tags = &object.meta().attached.tags;
-        if !tags.is_empty() {
-            let rules = call.rules_of_source(&self.bucket)?;
-            call.admit_copied_tags(&self.site(&rules), object)?;
-        }
-        Ok(tags.clone())
-    }
-
-    async fn find(&self, call: &Call<'_>, rules: &Rules) -> Result<Object> {
+    async fn find(&self, call: &Call<'_>, rules: &Rules, with_tags: bool) -> Result<Object> {
         let version = self.version.as_deref();
         let site = self.site(rules);
         let found = call.edge.store.open_version(&self.bucket, &self.key, version).await;
@@ -124,6 +114,9 @@ impl Source {
             _ => error,
         })?;
         conditions::of_source(call.headers)?.check_source(object.meta())?;
+        if with_tags && !object.meta().attached.tags.is_empty() {
+            call.admit_copied_tags(&site, &object)?;
+        }
         Ok(object)
     }
 }
@@ -155,10 +148,10 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let mut attached = attached(&call)?;
     let origin = call.origin(Cause::Copy);
     let copies_tags = tagging::copies_tags(call.headers)?;
-    let object = source.open(&call, COPY_SOURCE).await?;
+    let object = source.open(&call, COPY_SOURCE, copies_tags).await?;
     call.trace.set_size(object.meta().size);
     if copies_tags {
-        attached.tags = source.tags(&call, &object)?;
+        attached.tags.clone_from(&object.meta().attached.tags);
     }
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
@@ -203,7 +196,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let asked = asked.map(AskedRange::parse).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
-    let object = source.open(&call, PART_COPY_SOURCE).await?;
+    let object = source.open(&call, PART_COPY_SOURCE, false).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     let range = match asked {

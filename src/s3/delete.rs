@@ -54,6 +54,9 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
         note(&call, objects, &done)?;
         outcomes.extend(done);
     }
+    if let Some(busy) = all_busy(&outcomes) {
+        return Err(busy);
+    }
     let pairs = || request.objects.iter().zip(&outcomes);
     let errors: Vec<FailedDelete<'_>> = pairs()
         .filter_map(|(object, outcome)| {
@@ -74,6 +77,17 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
         .collect();
     let result = DeleteResult { deleted: &deleted, errors: &errors };
     Ok(xml(documents::delete_result(&result, rest).await))
+}
+
+/// The error of a batch of which nothing was done because the server could not now: as an answer of its own clients try
+/// again by themselves, which they do not for errors inside of a document.
+fn all_busy(outcomes: &[Result<Deleted>]) -> Option<S3Error> {
+    let busy = |outcome: &Result<Deleted>| {
+        let code = outcome.as_ref().err()?.code();
+        matches!(code, Code::SlowDown | Code::ServiceUnavailable).then_some(code)
+    };
+    let first = busy(outcomes.first()?)?;
+    outcomes.iter().all(|outcome| busy(outcome).is_some()).then(|| first.into())
 }
 
 /// A line of the access log for each object.

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::auth::{Carrier, GLOBAL_REGION, Proof, Scheme};
 use super::authorize;
-use super::body::{Intake, header_checksum};
+use super::body::{Intake, content_md5, header_checksum};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
@@ -230,12 +230,13 @@ fn mismatch(access_key: &str, document: &str, signature: &str) -> S3Error {
 
 /// Fields that a PUT would have sent as headers.
 fn as_headers(fields: &Fields) -> Result<HeaderMap> {
-    const PLAIN: [&str; 6] = [
+    const PLAIN: [&str; 7] = [
         "cache-control",
         "content-type",
         "content-disposition",
         "content-encoding",
         "content-language",
+        "content-md5",
         "expires",
     ];
     let mut asked = HeaderMap::new();
@@ -274,7 +275,7 @@ async fn store<'r>(
     let stored = headers::stored(call.headers)?;
     let attached = attached(&call)?;
     let origin = call.origin(Cause::Post);
-    let claimed = header_checksum(call.headers)?;
+    let (claimed, claimed_md5) = (header_checksum(call.headers)?, content_md5(call.headers)?);
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
     let mut digests = Digests::new(true, false, Some(algorithm));
     call.look_for_place(Cause::Post).await?;
@@ -291,6 +292,9 @@ async fn store<'r>(
         let message =
             format!("The {} you specified did not match the calculated checksum.", algorithm.name());
         return Err(S3Error::with(Code::BadDigest, message));
+    }
+    if claimed_md5.is_some() && claimed_md5 != values.md5 {
+        return Err(Code::BadDigest.into());
     }
     let etag = Tag { md5: values.md5.unwrap_or_default(), parts: 0 };
     let checksum = stored_checksum(values.checksum);

@@ -281,6 +281,14 @@ def test_a_copy_is_also_in_the_log_of_its_source(basalt, logged, bucket):
     with refused("NoSuchKey", 404):
         s3.copy_object(Bucket=bucket, Key="to", CopySource={**source, "Key": "missing"})
     assert logged.one("REST.COPY.OBJECT_GET", key="missing").error == "NoSuchKey"
+    s3.put_object(Bucket=logged.name, Key="tagged", Body=b"v", Tagging="a=b")
+    reader = account(basalt).user(allow("s3:*"))
+    s3.put_bucket_policy(Bucket=logged.name, Policy=policy(
+        allow("s3:GetObject", f"arn:aws:s3:::{logged.name}/*", Principal={"AWS": reader.arn})))
+    reader.s3.create_bucket(Bucket="of-the-reader")
+    with refused("AccessDenied", 403):
+        reader.s3.copy_object(Bucket="of-the-reader", Key="to", CopySource={**source, "Key": "tagged"})
+    assert logged.one("REST.COPY.OBJECT_GET", key="tagged").error == "AccessDenied"
     s3.copy_object(Bucket=logged.name, Key="here", CopySource=source)
     line = logged.one("REST.COPY.OBJECT")
     assert (line.key, line.size, line.error) == ("here", "10", "-")

@@ -444,6 +444,21 @@ def test_making_a_bucket_again_switches_no_acl_on(one, bucket_off):
     assert rules == [{"ObjectOwnership": "BucketOwnerEnforced"}]
 
 
+def test_a_bucket_made_again_goes_by_its_own_settings(basalt):
+    """And not by those of new ones, which have no ACLs."""
+    s3 = basalt.s3()
+    s3.create_bucket(Bucket="shared")
+    with refused("InvalidBucketAclWithObjectOwnership", 400):
+        s3.create_bucket(Bucket="shared", ACL="public-read")
+    s3.delete_public_access_block(Bucket="shared")
+    s3.put_bucket_ownership_controls(
+        Bucket="shared", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]})
+    s3.create_bucket(Bucket="shared", ACL="public-read")
+    assert len(s3.get_bucket_acl(Bucket="shared")["Grants"]) == 2
+    s3.create_bucket(Bucket="shared")
+    assert len(s3.get_bucket_acl(Bucket="shared")["Grants"]) == 1
+
+
 def test_elsewhere_a_bucket_is_made_once(new_basalt):
     server = new_basalt(options=["--region", "eu-west-1", "--new-buckets", "open"]).start()
     s3 = server.s3(region="eu-west-1")

@@ -119,12 +119,13 @@ def segments_of_log(server):
 
 
 def test_drives_full_to_the_last_hole_start_again(new_basalt):
-    """With eight shards, each of which has something in the log that is not in its catalog."""
+    """With eight shards, each of which has something in the log that is not in its catalog; and each start deletes
+    a little, which frees nothing."""
     server = new_basalt(drives=1, options=["--capacity", "2GiB"]).start()
     server.s3().create_bucket(Bucket=BUCKET)
     with server.wire() as wire:
         stored = fill_to_the_last_hole(server, wire)
-    for stop in (server.kill, server.stop, server.kill):
+    for stop in (server.kill, server.stop, *[server.kill] * 6):
         stop()
         server.spawn()
         until(lambda: server.health("live") == 200, 60, "the server to answer")
@@ -132,6 +133,8 @@ def test_drives_full_to_the_last_hole_start_again(new_basalt):
             for size, number in stored[::97]:
                 answer = wire.get(BUCKET, f"{size}/{number:06}")
                 assert answer.body == content(size, f"{size}/{number}"), answer
+            for size, number in [stored.pop() for _ in range(4)]:
+                until(lambda: is_deleted(wire, f"{size}/{number:06}"), 20, "a delete")
     with server.wire() as wire:
         for size, number in stored:
             until(lambda: is_deleted(wire, f"{size}/{number:06}"), 20, "a delete")

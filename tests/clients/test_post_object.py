@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from .errors import refused
 from .wire import Signer, utc_now
 
 BOUNDARY = "----form7"
@@ -188,14 +189,20 @@ def test_tags_come_with_a_form(s3, poster):
     assert s3.get_object_tagging(Bucket=poster.bucket, Key="up/k")["TagSet"] == [{"Key": "a b", "Value": "1-2"}]
 
 
-def test_checksums_of_a_form(s3, poster):
-    def post(body):
-        value = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        fields = [("key", "up/k"), ("x-amz-checksum-sha256", value)]
-        return poster.post(poster.v4(fields, [*KEY, ["starts-with", "$x-amz-checksum-sha256", ""]]))
+@pytest.mark.parametrize("field, digest", [("x-amz-checksum-sha256", hashlib.sha256), ("Content-MD5", hashlib.md5)])
+def test_checksums_of_a_form(s3, poster, field, digest):
+    def post(value):
+        fields = [("key", "up/k"), (field, value)]
+        return poster.post(poster.v4(fields, [*KEY, ["starts-with", f"${field}", ""]]))
 
-    assert post(b"bytes of the file") == (204, None)
-    assert post(b"other bytes") == (400, "BadDigest")
+    def of(body):
+        return base64.b64encode(digest(body).digest()).decode()
+
+    assert post(of(b"other bytes")) == (400, "BadDigest")
+    assert post("nonsense")[0] == 400
+    with refused("404", 404):
+        s3.head_object(Bucket=poster.bucket, Key="up/k")
+    assert post(of(b"bytes of the file")) == (204, None)
 
 
 def test_what_is_no_form(poster):

@@ -39,7 +39,7 @@ async fn log(sim: &SimWorld, old: u64, segments_max: usize) -> Rc<Log> {
     let drives = Drives::new(shared.members.iter().zip(shared.drives.iter()).map(drive).collect());
     let (geometry, epoch, tables) = (shared.geometry, shared.epoch, shared.tables.clone());
     let pool = Rc::new(Pool { geometry, epoch, drives, tables, world: sim.world() });
-    let sealed = |n| Sealed { id: LogId(n), bytes: PAGE as u32, last: BTreeMap::new() };
+    let sealed = |n| Sealed { id: LogId(n), bytes: PAGE as u32, last: BTreeMap::new(), is_whole: false };
     let logs = Logs::new(pool.clone(), shared.directory.clone());
     let log = Log::new(pool, logs, 0, (1..=old).map(sealed).collect(), segments_max);
     log.begin_shard(ShardId(0), Sequence::first(epoch));

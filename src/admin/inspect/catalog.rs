@@ -90,7 +90,7 @@ pub fn summary(drive: &Drive, out: &mut Output<'_>) -> io::Result<()> {
             manifest.generation.to_string(),
             manifest.epoch.to_string(),
             Sequence(manifest.flushed).to_string(),
-            Sequence(manifest.accepted).to_string(),
+            ends(manifest),
             runs,
             here,
         ]);
@@ -100,6 +100,12 @@ pub fn summary(drive: &Drive, out: &mut Output<'_>) -> io::Result<()> {
 
 fn runs(shard: ShardId, manifest: &Manifest) -> Result<Vec<(u8, u16, RunRef)>, String> {
     Encoded::decode(&manifest.levels, shard).map(|encoded| encoded.runs).map_err(|error| error.to_string())
+}
+
+/// Up to where older epochs have records that are in no runs.
+fn ends(manifest: &Manifest) -> String {
+    let ends: Vec<String> = manifest.ends.iter().map(|end| Sequence(*end).to_string()).collect();
+    if ends.is_empty() { "-".to_owned() } else { ends.join(" ") }
 }
 
 fn is_here(drive: &Drive, root: &RunRef) -> bool {

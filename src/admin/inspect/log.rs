@@ -13,7 +13,8 @@ use crate::admin::table::grouped;
 use crate::base::ids::LogId;
 use crate::base::limits::{BATCH_BYTES, LOG_WINDOW_BYTES, PAGE};
 use crate::catalog::batch::{self, Found};
-use crate::catalog::record::{Head, Sequence};
+use crate::catalog::record::Head;
+use crate::catalog::replay::Fate;
 use crate::drive::device::Area;
 use crate::drive::segment::{Mirror, Owner};
 use crate::io::buffer::AlignedBuf;
@@ -198,11 +199,9 @@ fn fate(drive: &Drive, head: &Head) -> &'static str {
     let Some(manifest) = shard.and_then(|shard| shard.newest()) else {
         return "to be replayed: its shard has no manifest here";
     };
-    if head.sequence <= Sequence(manifest.flushed) {
-        "in the catalog"
-    } else if head.sequence.epoch() >= manifest.epoch || head.sequence.0 <= manifest.accepted {
-        "to be replayed"
-    } else {
-        "void: a later start has not seen it"
+    match Fate::of(head.sequence, manifest) {
+        Fate::InRuns => "in the catalog",
+        Fate::Replayed => "to be replayed",
+        Fate::Void => "void: a later start has not seen it",
     }
 }

@@ -1,13 +1,14 @@
 //! The next segment of a log: one is kept ready, so that a batch never waits for zeros.
 //!
 //! Owns the task that begins segments, what it finds of their supply (`admission`), and their ids. When none can be
-//! begun it tries again and again; a core without any gets one out of the drives' reserve. Invariant: no two segments
-//! whose header may stand on a drive have the same id.
+//! begun it tries again and again; a core without any gets one out of the drives' reserve, or goes on in one that the
+//! start found (`resume`). Invariant: no two segments whose header may stand on a drive have the same id.
 
 use std::rc::Rc;
 
-use super::Log;
+use super::{Current, Log};
 use crate::base::ids::LogId;
+use crate::base::limits::PAGE;
 use crate::catalog::admission::Supply;
 use crate::drive::device::DriveError;
 use crate::pool::error::PoolError;
@@ -15,15 +16,15 @@ use crate::pool::logs::Mirrors;
 
 impl Log {
     /// Waits until a segment may be used: packing gives segments back when there are too many.
-    pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<(LogId, Mirrors), PoolError> {
+    pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<Current, PoolError> {
         loop {
             let prepared = self.prepared.borrow_mut().take();
-            if let Some((id, mirrors)) = prepared {
+            if let Some(next) = prepared {
                 self.prepare.notify_one();
-                if mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
-                    return Ok((id, mirrors));
+                if next.mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
+                    return Ok(next);
                 }
-                self.logs.retire(id).await;
+                self.let_go(next).await;
                 continue;
             }
             self.pool.mirrors()?;
@@ -84,15 +85,19 @@ impl Log {
         }
     }
 
-    /// One out of what is kept for that, where there is no other and the core `has_none`; whether it was so.
-    async fn create_next(&self, has_none: bool) -> Result<((LogId, Mirrors), bool), PoolError> {
+    /// One out of what is kept for that, or one that the start found, where there is no other and the core `has_none`;
+    /// whether it was so.
+    async fn create_next(&self, has_none: bool) -> Result<(Current, bool), PoolError> {
         match self.create_segment(false).await {
-            Err(PoolError::Full) if has_none => Ok((self.create_segment(true).await?, true)),
+            Err(PoolError::Full) if has_none => match self.create_segment(true).await {
+                Err(PoolError::Full) => Ok((self.resume().await.ok_or(PoolError::Full)?, true)),
+                created => Ok((created?, true)),
+            },
             created => Ok((created?, false)),
         }
     }
 
-    async fn create_segment(&self, at_last: bool) -> Result<(LogId, Mirrors), PoolError> {
+    async fn create_segment(&self, at_last: bool) -> Result<Current, PoolError> {
         let number = self.created.get() + 1;
         let id = log_id(self.pool.epoch, self.stream, number);
         let created = self.logs.create(id, at_last).await;
@@ -100,7 +105,15 @@ impl Log {
         if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
             self.created.set(number);
         }
-        Ok((id, created?))
+        Ok(Current { id, mirrors: created?, offset: PAGE as u32, last: Default::default() })
+    }
+
+    /// What is not to be written to after all: its space is a spare, unless it holds records.
+    async fn let_go(&self, next: Current) {
+        match next.offset == PAGE as u32 {
+            true => self.logs.retire(next.id).await,
+            false => self.keep(next),
+        }
     }
 
     async fn pause(&self) {
@@ -109,10 +122,10 @@ impl Log {
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
     pub async fn drop_prepared(&self, is_weak: impl Fn(&Mirrors) -> bool) {
-        let is_weak = self.prepared.borrow().as_ref().is_some_and(|(_, mirrors)| is_weak(mirrors));
+        let is_weak = self.prepared.borrow().as_ref().is_some_and(|next| is_weak(&next.mirrors));
         let dropped = if is_weak { self.prepared.borrow_mut().take() } else { None };
-        if let Some((id, _)) = dropped {
-            self.logs.retire(id).await;
+        if let Some(next) = dropped {
+            self.let_go(next).await;
             self.prepare.notify_one();
         }
     }

@@ -253,3 +253,16 @@ fn empty_segments_are_given_up_but_not_the_last_ones() {
     assert_eq!(space.surrender(1), Some(1));
     assert_eq!(space.surrender(1), None);
 }
+
+#[test]
+fn what_was_emptied_is_withheld_until_that_is_saved() {
+    let mut space = Space::new(SEGMENT_BYTES_MIN);
+    space.add_empty(0);
+    let span = Span { offset: space.allocate(4096, Among::AllToOpen).expect("it is empty"), bytes: 4096 };
+    assert!(space.commit(span) && !space.withholds());
+    assert!(space.uncommit(span) && !space.withholds(), "somebody may read it");
+    space.release(span);
+    assert!(space.withholds() && space.surrender(0).is_none());
+    assert!(matches!(space.save(0), Saved::Map(_)));
+    assert!(!space.withholds() && space.surrender(0) == Some(0));
+}

@@ -80,6 +80,7 @@ pub async fn retire(
     sealed: &Sealed,
     urgency: &Urgency,
 ) -> Result<(), ObjectError> {
+    let Some(_emptying) = log.begin_emptying(sealed.id) else { return Ok(()) };
     for (shard, last) in sealed.last.clone() {
         core.on_shard_whole(shard, move |shard| async move {
             while shard.flushed() < last {

@@ -21,24 +21,32 @@ use crate::object::packing::compact;
 use crate::object::packing::pack;
 use crate::object::shard::Shard;
 
-/// Checkpoints one shard whenever its memtable is full, and soon after objects left packs.
+/// Checkpoints one shard whenever its memtable is full, and soon where that gives space back: after objects left packs,
+/// or where segments were emptied that a full drive waits for.
 pub async fn tend_memtable(shard: Rc<Shard>) {
     let mut rhythm = Rhythm::new(&shard.bulletin.peers);
+    let mut failed = false;
     loop {
         let ticks = rhythm.tick().await;
         if shard.log.is_over() {
             return;
         }
-        let folding = ticks.is_due(FOLD_TICKS) && shard.owes_packs();
+        let is_owed = || shard.owes_packs() || shard.space.withholds();
+        let folding = ticks.is_due(FOLD_TICKS) && is_owed();
         if !folding && shard.unsaved_bytes() < shard.pressure.memtable_max {
             continue;
         }
         let result = shard.checkpoint().await;
-        shard.pressure.flush_ended(result.is_err());
+        let failed_before = std::mem::replace(&mut failed, result.is_err());
+        shard.pressure.flush_ended(failed);
         if let Err(error) = result
             && !shard.log.is_over()
+            && !failed_before
         {
             tracing::warn!(shard = %shard.id, %error, "checkpoint failed and is tried again");
+        }
+        if folding {
+            surrender(&shard).await;
         }
     }
 }
@@ -58,11 +66,15 @@ pub async fn tend_runs(shard: Rc<Shard>) {
         {
             tracing::warn!(shard = %shard.id, %error, "merge failed and is tried again");
         }
-        if ticks.is_due(SURRENDER_TICKS)
-            && let Err(error) = shard.space.surrender().await
-        {
-            tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
+        if ticks.is_due(SURRENDER_TICKS) {
+            surrender(&shard).await;
         }
+    }
+}
+
+async fn surrender(shard: &Shard) {
+    if let Err(error) = shard.space.surrender().await {
+        tracing::debug!(shard = %shard.id, %error, "an empty segment was not given back");
     }
 }
 
