@@ -28,8 +28,8 @@ impl Log {
         Some(Current { id, mirrors, offset: bytes, last })
     }
 
-    /// The one with the most room, if that is enough for any batch. It has all mirrors that a new one would have, and is
-    /// not being emptied.
+    /// The one with the most room, if that is enough for any batch. It has all mirrors that a new one would have, and
+    /// is not being emptied.
     fn take_roomiest(&self) -> Option<(Sealed, Mirrors)> {
         let wanted = self.pool.mirrors().ok()?;
         let is_served = |mirror: &Mirror| self.pool.drives.is_in_service(mirror.drive);
