@@ -18,6 +18,8 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 use xxhash_rust::xxh64::Xxh64;
 
+use crate::codec::md5::{Md5 as LaneMd5, Md5Lanes};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChecksumAlgorithm {
     Crc32,
@@ -306,10 +308,9 @@ impl Hasher {
 }
 
 /// The running digests of one body: any of MD5, SHA-256 and one S3 checksum.
-#[derive(Clone)]
 pub struct Digests {
     length: u64,
-    md5: Option<Md5>,
+    md5: Option<LaneMd5>,
     sha256_wanted: bool,
     /// `None` also when `checksum` is a SHA-256 already.
     sha256: Option<digest::Context>,
@@ -327,12 +328,12 @@ pub struct DigestValues {
 }
 
 impl Digests {
-    /// A SHA-256 asked for twice, by the payload and as the checksum, is computed once.
-    pub fn new(md5: bool, sha256: bool, checksum: Option<ChecksumAlgorithm>) -> Digests {
+    /// The MD5 in these lanes. A SHA-256 asked for twice, by the payload and as the checksum, is computed once.
+    pub fn new(md5: Option<&Md5Lanes>, sha256: bool, checksum: Option<ChecksumAlgorithm>) -> Digests {
         let shared = checksum == Some(ChecksumAlgorithm::Sha256);
         Digests {
             length: 0,
-            md5: md5.then(Md5::new),
+            md5: md5.map(LaneMd5::new),
             sha256_wanted: sha256,
             sha256: (sha256 && !shared).then(|| digest::Context::new(&digest::SHA256)),
             checksum: checksum.map(Hasher::new),
@@ -352,6 +353,11 @@ impl Digests {
         }
     }
 
+    /// See `Md5::would_hash_alone`.
+    pub fn would_hash_alone(&self, next: Option<usize>) -> bool {
+        self.md5.as_ref().is_some_and(|md5| md5.would_hash_alone(next))
+    }
+
     pub fn finish(self) -> DigestValues {
         let checksum = self.checksum.map(Hasher::finish);
         let own = self.sha256.map(|sha256| sha256.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));
@@ -361,7 +367,7 @@ impl Digests {
         };
         DigestValues {
             length: self.length,
-            md5: self.md5.map(|md5| md5.finalize().into()),
+            md5: self.md5.map(LaneMd5::finish),
             sha256: if self.sha256_wanted { own.or_else(shared) } else { None },
             checksum,
         }
@@ -513,7 +519,7 @@ mod tests {
         assert_eq!(empty(ChecksumAlgorithm::XxHash64), "ef46db3751d8e999");
         assert_eq!(empty(ChecksumAlgorithm::XxHash3), "2d06800538d394c2");
         assert_eq!(empty(ChecksumAlgorithm::XxHash128), "99aa06d3014798d86001c324468d497f");
-        let mut digests = Digests::new(true, true, None);
+        let mut digests = Digests::new(Some(&Md5Lanes::default()), true, None);
         digests.update(nine);
         let values = digests.finish();
         assert_eq!(hex::encode(values.md5.unwrap()), "25f9e794323b453885f5181f1b624d0b");
@@ -554,12 +560,12 @@ mod tests {
 
     #[test]
     fn a_shared_sha256_is_computed_once_and_given_twice() {
-        let mut digests = Digests::new(false, true, Some(ChecksumAlgorithm::Sha256));
+        let mut digests = Digests::new(None, true, Some(ChecksumAlgorithm::Sha256));
         assert!(digests.sha256.is_none());
         digests.update(b"abc");
         let values = digests.finish();
         assert_eq!(values.sha256.unwrap().as_slice(), values.checksum.unwrap().bytes());
-        assert_eq!(Digests::new(false, false, Some(ChecksumAlgorithm::Sha256)).finish().sha256, None);
+        assert_eq!(Digests::new(None, false, Some(ChecksumAlgorithm::Sha256)).finish().sha256, None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod date;
 pub mod uri;
 pub mod prefixes;
+pub mod md5;
 pub mod checksum;
 pub mod sigv4;
 pub mod sigv2;

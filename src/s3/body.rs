@@ -31,6 +31,7 @@ use crate::base::limits::{
 use crate::base::rest::rest;
 use crate::codec::checksum::{Checksum, ChecksumAlgorithm, DigestValues, Digests, Hasher, parse_md5_base64};
 use crate::codec::chunked::{ChunkDecoder, Trailers};
+use crate::codec::md5::Md5Lanes;
 use crate::codec::sigv4::{PayloadKind, Verified};
 
 /// The frames of one request's body.
@@ -395,10 +396,11 @@ impl<'i> Payload<'i> {
         promise: Promise,
         verified: &Verified,
         wanted: Option<ChecksumAlgorithm>,
+        lanes: &Md5Lanes,
     ) -> Self {
         let sha256 = matches!(promise.sha256, PayloadKind::Sha256(_));
         let sent = promise.algorithm();
-        let digests = Digests::new(true, sha256, sent.or(wanted));
+        let digests = Digests::new(Some(lanes), sha256, sent.or(wanted));
         let wanted = wanted.filter(|wanted| sent.is_some_and(|sent| sent != *wanted)).map(Hasher::new);
         let decoder = match promise.sha256 {
             PayloadKind::Streaming { trailer, .. } => {
@@ -420,20 +422,31 @@ impl<'i> Payload<'i> {
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.pending)?
             {
-                self.hash(&data);
+                self.hash(&data).await;
                 return Ok(Some(data));
             }
-            let Some(frame) = self.intake.frame_for(gives_way).await? else { return Ok(None) };
+            let Some(frame) = self.intake.frame_for(gives_way).await? else {
+                self.await_company(None).await;
+                return Ok(None);
+            };
             if self.decoder.is_some() {
                 self.pending = frame;
             } else if !frame.is_empty() {
-                self.hash(&frame);
+                self.hash(&frame).await;
                 return Ok(Some(frame));
             }
         }
     }
 
-    fn hash(&mut self, data: &[u8]) {
+    /// Gives other bodies their turn before this one is hashed alone.
+    async fn await_company(&self, next: Option<usize>) {
+        if self.digests.would_hash_alone(next) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn hash(&mut self, data: &[u8]) {
+        self.await_company(Some(data.len())).await;
         self.digests.update(data);
         if let Some(wanted) = &mut self.wanted {
             wanted.update(data);
@@ -525,7 +538,7 @@ mod tests {
         let promise = promise(TRAILED, &pairs).unwrap();
         assert_eq!(promise.algorithm(), Some(ChecksumAlgorithm::Crc32));
         assert_eq!(promise.size, Some(3));
-        let values = Digests::new(true, false, promise.algorithm()).finish();
+        let values = Digests::new(Some(&Md5Lanes::default()), false, promise.algorithm()).finish();
         let error = promise.check(&values, &Trailers::default()).unwrap_err();
         assert_eq!(error.code(), Code::MalformedTrailerError);
         for more in ["", "x-amz-checksum-sha256:AAAA\r\n"] {
@@ -548,7 +561,7 @@ mod tests {
     #[test]
     fn what_is_not_announced_may_not_come() {
         let promise = promise(TRAILED, &[("x-amz-decoded-content-length", "0")]).unwrap();
-        let values = Digests::new(true, false, None).finish();
+        let values = Digests::new(Some(&Md5Lanes::default()), false, None).finish();
         assert!(promise.check(&values, &trailers("")).is_ok());
         let error = promise.check(&values, &trailers("x-amz-checksum-crc32:AAAAAA==\r\n")).unwrap_err();
         assert_eq!(error.code(), Code::MalformedTrailerError);
@@ -559,7 +572,7 @@ mod tests {
         let pairs = [("content-length", "3"), ("content-md5", "XrY7u+Ae7tCTyyK7j1rNww==")];
         let md5_of_hello_world = promise(PayloadKind::Unsigned, &pairs).unwrap();
         let check = |data: &[u8]| {
-            let mut digests = Digests::new(true, false, None);
+            let mut digests = Digests::new(Some(&Md5Lanes::default()), false, None);
             digests.update(data);
             md5_of_hello_world.check(&digests.finish(), &Trailers::default())
         };

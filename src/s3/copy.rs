@@ -28,6 +28,7 @@ use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYT
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
+use crate::codec::md5::Md5Lanes;
 use crate::codec::policy::Action;
 use crate::codec::uri::{decode_path, decode_query};
 use crate::codec::xml::{self as documents, ChecksumText, CopyResult};
@@ -162,8 +163,9 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let sums = Sums::of_whole(object.meta(), named);
     call.look_for_place(Cause::Copy).await?;
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
+    let lanes = call.edge.md5.clone();
     let work = async move {
-        let (writer, digested) = transfer(object, 0..size, writer, sums).await?;
+        let (writer, digested) = transfer(object, 0..size, writer, sums, &lanes).await?;
         let etag = ETag { md5: digested.md5, parts: 0 };
         let commit = Commit { headers, etag, checksum: digested.checksum, attached, conditions, origin };
         let committed = writer.commit(commit).await?;
@@ -212,8 +214,9 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     };
     let length = range.end - range.start;
     let writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(length)).await?;
+    let lanes = call.edge.md5.clone();
     let work = async move {
-        let (writer, digested) = transfer(object, range, writer, sums).await?;
+        let (writer, digested) = transfer(object, range, writer, sums, &lanes).await?;
         let etag = ETag { md5: digested.md5, parts: 0 };
         let part = writer.commit_part(etag, digested.checksum).await?;
         Ok((document(part.modified, &part.etag, part.checksum.as_ref(), documents::copy_part), None))
@@ -298,10 +301,11 @@ async fn transfer(
     range: Range<u64>,
     mut writer: Writer,
     sums: Sums,
+    lanes: &Md5Lanes,
 ) -> Result<(Writer, Copied)> {
     let length = range.end - range.start;
     let wanted = sums.checksum.is_none().then_some(sums.wanted);
-    let mut digests = Digests::new(sums.md5.is_none(), false, wanted);
+    let mut digests = Digests::new(sums.md5.is_none().then_some(lanes), false, wanted);
     let mut stream = object.stream(range);
     while let Some(piece) = stream.next().await {
         let mut piece: Bytes = piece?;

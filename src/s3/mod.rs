@@ -72,6 +72,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::budget::BufferBudget;
 use crate::base::limits::{DELETE_BATCHES_MAX, STATUS_BYTES_MAX};
+use crate::codec::md5::Md5Lanes;
 use crate::object::lifecycle::witness::Listener;
 use crate::object::store::Store;
 use crate::upkeep::notify::webhook::Webhook;
@@ -147,6 +148,8 @@ struct Shared {
     /// Memory for connections.
     room: Rc<room::Room>,
     log: Rc<access_log::AccessLog>,
+    /// Where the bodies that are arriving have their MD5 computed.
+    md5: Md5Lanes,
 }
 
 impl Edge {
@@ -173,6 +176,7 @@ impl Edge {
             batches: Semaphore::new(DELETE_BATCHES_MAX),
             room,
             log,
+            md5: Md5Lanes::default(),
         };
         let shared = Rc::new(shared);
         let edge = Rc::downgrade(&shared);

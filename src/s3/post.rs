@@ -277,7 +277,7 @@ async fn store<'r>(
     let origin = call.origin(Cause::Post);
     let (claimed, claimed_md5) = (header_checksum(call.headers)?, content_md5(call.headers)?);
     let algorithm = claimed.as_ref().map_or(DEFAULT_CHECKSUM, |checksum| checksum.algorithm());
-    let mut digests = Digests::new(true, false, Some(algorithm));
+    let mut digests = Digests::new(Some(&call.edge.md5), false, Some(algorithm));
     call.look_for_place(Cause::Post).await?;
     let mut writer = call.edge.store.put(call.bucket, call.key, None).await?;
     take_file(call.intake, reader, &mut writer, &mut digests, max).await?;

@@ -79,7 +79,7 @@ impl Call<'_> {
 
     /// The body; `wanted` is computed whatever checksum the client sends along.
     pub(super) fn payload(&mut self, promise: Promise, wanted: Option<ChecksumAlgorithm>) -> Payload<'_> {
-        Payload::new(self.intake, promise, self.verified, wanted)
+        Payload::new(self.intake, promise, self.verified, wanted, &self.edge.md5)
     }
 }
 

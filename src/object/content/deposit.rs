@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
+use crate::codec::md5::Md5Lanes;
 use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag, Headers};
 use crate::object::store::{Commit, Committed, Result, Writer};
 
@@ -17,7 +18,8 @@ pub struct Deposit {
 
 impl Deposit {
     pub fn new(writer: Writer) -> Deposit {
-        Deposit { writer, digests: Digests::new(true, false, Some(ChecksumAlgorithm::Crc64Nvme)) }
+        let digests = Digests::new(Some(&Md5Lanes::default()), false, Some(ChecksumAlgorithm::Crc64Nvme));
+        Deposit { writer, digests }
     }
 
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {

@@ -1,0 +1,281 @@
+//! MD5, computed side by side for the bodies that arrive at one core at the same time.
+//!
+//! MD5 is the ceiling of an upload (decisions/cipher.md), and it cannot be hurried: but while the MD5 of one body is
+//! computed a core can compute those of seven others nearly for nothing (`simd`). So what a body brings may wait in a
+//! lane until there is as much of others, at most `MD5_LANE_BYTES`; then all lanes advance together. Owns the lanes of
+//! a core and the hasher that uses them. A body that is alone, and where processors have no lanes, never waits.
+//! Invariant: a hasher's state is that of all the bytes in front of those that wait in its lane.
+
+mod compress;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::base::limits::{MD5_IDLE_LANE_BYTES, MD5_LANE_BYTES, MD5_WAIT_BYTES_MIN};
+use compress::{BLOCK_BYTES, Compression, INITIAL, Job, LANES, State};
+use smallvec::SmallVec;
+
+/// The lanes of one core; a clone is the same lanes.
+#[derive(Clone, Default)]
+pub struct Md5Lanes(Rc<RefCell<Lanes>>);
+
+struct Lanes {
+    /// `None`: one message at a time.
+    side_by_side: Option<Compression>,
+    lanes: Vec<Lane>,
+    hashers: usize,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let side_by_side = simd::compressions().next();
+        #[cfg(not(target_arch = "x86_64"))]
+        let side_by_side = None;
+        Lanes { side_by_side, lanes: Vec::new(), hashers: 0 }
+    }
+}
+
+struct Lane {
+    /// The state of the hasher that had this lane last.
+    state: Rc<Cell<State>>,
+    /// Whole blocks, the first `hashed` bytes of which are in the state.
+    blocks: Vec<u8>,
+    hashed: usize,
+}
+
+/// The MD5 of one body.
+pub struct Md5 {
+    lanes: Md5Lanes,
+    state: Rc<Cell<State>>,
+    length: u64,
+    /// The first `length % 64` bytes of a block.
+    tail: [u8; BLOCK_BYTES],
+}
+
+impl Md5 {
+    pub fn new(lanes: &Md5Lanes) -> Md5 {
+        lanes.0.borrow_mut().hashers += 1;
+        Md5 { lanes: lanes.clone(), state: Rc::new(Cell::new(INITIAL)), length: 0, tail: [0; BLOCK_BYTES] }
+    }
+
+    pub fn update(&mut self, mut data: &[u8]) {
+        let mut lanes = self.lanes.0.borrow_mut();
+        let filled = self.length as usize % BLOCK_BYTES;
+        self.length += data.len() as u64;
+        if filled > 0 {
+            let (first, rest) = data.split_at(data.len().min(BLOCK_BYTES - filled));
+            self.tail[filled..filled + first.len()].copy_from_slice(first);
+            if filled + first.len() < BLOCK_BYTES {
+                return;
+            }
+            lanes.take(&self.state, &self.tail);
+            data = rest;
+        }
+        let (blocks, rest) = data.split_at(data.len() / BLOCK_BYTES * BLOCK_BYTES);
+        blocks.chunks(MD5_LANE_BYTES).for_each(|blocks| lanes.take(&self.state, blocks));
+        self.tail[..rest.len()].copy_from_slice(rest);
+    }
+
+    /// Whether others should have their turn first, so that they may bring something: the `next` bytes (none: the end)
+    /// would have this body hashed while there is room beside it.
+    pub fn would_hash_alone(&self, next: Option<usize>) -> bool {
+        let lanes = self.lanes.0.borrow();
+        let mine = lanes.lanes.iter().find(|lane| Rc::ptr_eq(&lane.state, &self.state));
+        let waits = mine.map_or(0, |lane| lane.waiting().len());
+        let in_company = lanes.lanes.iter().filter(|lane| !lane.waiting().is_empty()).count();
+        let is_due = match next {
+            Some(next) if waits == 0 => lanes.hashers == 1 && next >= MD5_WAIT_BYTES_MIN,
+            Some(next) => waits + next > MD5_LANE_BYTES,
+            None => waits > 0 && in_company < lanes.hashers,
+        };
+        is_due && in_company < LANES && lanes.side_by_side.is_some()
+    }
+
+    /// RFC 1321, 3.1, 3.2 and 3.5.
+    pub fn finish(self) -> [u8; 16] {
+        let filled = self.length as usize % BLOCK_BYTES;
+        let mut end = [0; 2 * BLOCK_BYTES];
+        end[..filled].copy_from_slice(&self.tail[..filled]);
+        end[filled] = 0x80;
+        let end = if filled < BLOCK_BYTES - 8 { &mut end[..BLOCK_BYTES] } else { &mut end[..] };
+        let (_, length) = end.split_last_chunk_mut::<8>().expect("a block is longer");
+        *length = self.length.wrapping_mul(8).to_le_bytes();
+        self.lanes.0.borrow_mut().catch_up(&self.state, 0);
+        let mut state = self.state.get();
+        compress::compress(&mut state, end);
+        let mut digest = [0; 16];
+        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+            *bytes = word.to_le_bytes();
+        }
+        digest
+    }
+}
+
+impl Drop for Md5 {
+    fn drop(&mut self) {
+        let mut lanes = self.lanes.0.borrow_mut();
+        lanes.hashers -= 1;
+        if let Some(lane) = lanes.of(&self.state) {
+            lane.clear();
+        }
+        if lanes.hashers == 0 {
+            lanes.lanes.retain(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES);
+        }
+    }
+}
+
+impl Lane {
+    fn waiting(&self) -> &[u8] {
+        &self.blocks[self.hashed..]
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.hashed = 0;
+    }
+
+    fn push(&mut self, blocks: &[u8]) {
+        self.blocks.drain(..self.hashed);
+        self.hashed = 0;
+        self.blocks.extend_from_slice(blocks);
+    }
+
+    fn job(&self, bytes: usize) -> Job<'_> {
+        Job { state: self.state.get(), blocks: &self.waiting()[..bytes] }
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.hashed += bytes;
+        if self.waiting().is_empty() {
+            self.clear();
+        }
+    }
+}
+
+impl Lanes {
+    fn of(&mut self, state: &Rc<Cell<State>>) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| Rc::ptr_eq(&lane.state, state))
+    }
+
+    /// The next blocks of a body, at most `MD5_LANE_BYTES`.
+    fn take(&mut self, state: &Rc<Cell<State>>, blocks: &[u8]) {
+        self.catch_up(state, MD5_LANE_BYTES - blocks.len());
+        let waits = self.of(state).is_some_and(|lane| !lane.waiting().is_empty());
+        let may_wait = self.hashers > 1 && blocks.len() >= MD5_WAIT_BYTES_MIN && self.side_by_side.is_some();
+        if waits || may_wait {
+            self.place(state).push(blocks);
+        } else {
+            let mut next = state.get();
+            compress::compress(&mut next, blocks);
+            state.set(next);
+        }
+    }
+
+    /// Hashes until no more than `bytes` wait of this body.
+    fn catch_up(&mut self, state: &Rc<Cell<State>>, bytes: usize) {
+        while self.of(state).is_some_and(|lane| lane.waiting().len() > bytes) {
+            self.step();
+        }
+    }
+
+    /// The lane of this body, or one where nothing waits.
+    fn place(&mut self, state: &Rc<Cell<State>>) -> &mut Lane {
+        let mine = |lanes: &[Lane]| lanes.iter().position(|lane| Rc::ptr_eq(&lane.state, state));
+        let idle = |lanes: &[Lane]| lanes.iter().position(|lane| lane.waiting().is_empty());
+        let found = mine(&self.lanes).or_else(|| idle(&self.lanes));
+        let place = found.unwrap_or_else(|| {
+            if self.lanes.len() < LANES {
+                self.lanes.push(Lane { state: state.clone(), blocks: Vec::new(), hashed: 0 });
+                return self.lanes.len() - 1;
+            }
+            self.step();
+            idle(&self.lanes).expect("the shortest lane is empty after a step")
+        });
+        let lane = &mut self.lanes[place];
+        lane.state = state.clone();
+        lane
+    }
+
+    /// Advances all lanes by what the shortest holds.
+    fn step(&mut self) {
+        let mut waiting: SmallVec<[&mut Lane; LANES]> =
+            self.lanes.iter_mut().filter(|lane| !lane.waiting().is_empty()).collect();
+        let bytes = waiting.iter().map(|lane| lane.waiting().len()).min().unwrap_or(0);
+        let mut jobs: SmallVec<[Job<'_>; LANES]> = waiting.iter().map(|lane| lane.job(bytes)).collect();
+        match (self.side_by_side, &mut jobs[..]) {
+            (Some(compress), several @ [_, _, ..]) => compress(several),
+            (_, jobs) => jobs.iter_mut().for_each(|job| compress::compress(&mut job.state, job.blocks)),
+        }
+        waiting.iter().zip(&jobs).for_each(|(lane, job)| lane.state.set(job.state));
+        drop(jobs);
+        waiting.iter_mut().for_each(|lane| lane.skip(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use md5::Digest as _;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_body_is_hashed_as_the_rfc_says() {
+        let hashed = |text: &str| {
+            let mut md5 = Md5::new(&Md5Lanes::default());
+            md5.update(text.as_bytes());
+            hex::encode(md5.finish())
+        };
+        // RFC 1321, A.5.
+        assert_eq!(hashed(""), "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(hashed("abc"), "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(hashed(&"1234567890".repeat(8)), "57edf4a22be3c955ac49da2e2107b67a",);
+    }
+
+    #[test]
+    fn a_body_that_is_alone_waits_for_nobody() {
+        let lanes = Md5Lanes::default();
+        let mut md5 = Md5::new(&lanes);
+        md5.update(&[7; MD5_LANE_BYTES]);
+        assert!(lanes.0.borrow().lanes.is_empty());
+    }
+
+    #[test]
+    fn lanes_keep_little_memory_when_nobody_uses_them() {
+        let lanes = Md5Lanes::default();
+        let mut hashers = [Md5::new(&lanes), Md5::new(&lanes)];
+        hashers.iter_mut().for_each(|md5| md5.update(&[7; MD5_LANE_BYTES]));
+        drop(hashers);
+        assert!(lanes.0.borrow().lanes.iter().all(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES));
+    }
+
+    proptest! {
+        /// More bodies than lanes, in pieces of all sizes; with the last number 0 or 1 a body ends, with 2 it is given
+        /// up.
+        #[test]
+        fn bodies_side_by_side_hash_as_each_alone(
+            events in proptest::collection::vec((0..12_usize, 0..40_000_usize, 0..20_u8), 0..120)
+        ) {
+            let lanes = Md5Lanes::default();
+            let mut bodies: Vec<_> = (0..12).map(|_| (Md5::new(&lanes), md5::Md5::new())).collect();
+            for (at, (body, length, fate)) in events.into_iter().enumerate() {
+                let data: Vec<u8> = (0..length).map(|i| (i * 31 + at * 7 + (i >> 8)) as u8).collect();
+                let (hasher, want) = &mut bodies[body];
+                hasher.update(&data);
+                want.update(&data);
+                if fate < 3 {
+                    let fresh = (Md5::new(&lanes), md5::Md5::new());
+                    let (hasher, want) = std::mem::replace(&mut bodies[body], fresh);
+                    if fate < 2 {
+                        prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
+                    }
+                }
+            }
+            for (hasher, want) in bodies {
+                prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
+            }
+        }
+    }
+}
