@@ -147,16 +147,14 @@ pub const ROOM_LOOK_MS: u64 = 100;
 pub const ROOM_HEAD_MS: u64 = 1_000;
 pub const ROOM_PACE_MS: u64 = 2_000;
 pub const ROOM_PACE_BYTES_MIN: u64 = 13 * 1024 * ROOM_PACE_MS / 1000;
-/// hyper's buffers for one connection: what it reads ahead of us at most, and so what one step of
-/// hashing takes: 256 KiB are 0.4 ms of MD5 and 0.15 ms of SHA-256, below the 1 ms of rule R1.
+/// hyper's buffers for one connection: what it reads ahead of us at most.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
-/// The same step for bytes that are copied from object to object, and for documents, whose frames
-/// may all be there already.
-pub const HASH_STEP_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES_MAX;
-/// What may wait of one body until others are hashed beside it, of which a core has eight at most: what hyper gives at
-/// once, so that bodies that arrive in turns fill all lanes. Hashing eight of these takes 0.7 ms with AVX-512, 1.2 ms
-/// with AVX2 in the slowest hour of the reference machine (rule R1).
-pub const MD5_LANE_BYTES: usize = CONNECTION_BUFFER_BYTES_MAX;
+/// What is hashed in one step at most: 0.35 ms of MD5 and 0.07 ms of SHA-256 in the slowest hour of the reference
+/// machine, below the 1 ms of rule R1.
+pub const HASH_STEP_BYTES_MAX: usize = 128 * KIB;
+/// What may wait of one body until others are hashed beside it, of which a core has eight at most: a step, so that
+/// bodies that arrive in turns fill all lanes. Hashing them takes 0.35 ms with AVX-512, 0.6 ms with AVX2.
+pub const MD5_LANE_BYTES: usize = HASH_STEP_BYTES_MAX;
 /// What a lane keeps of its memory when no body is being hashed: enough for small objects, which come and go.
 pub const MD5_IDLE_LANE_BYTES: usize = 16 * KIB;
 /// Less than this is hashed at once: moving it would cost more than it saves.

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::codec::md5::{Md5 as LaneMd5, Md5Lanes};
+use crate::codec::md5::{BodyMd5, Md5Lanes};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChecksumAlgorithm {
@@ -310,7 +310,7 @@ impl Hasher {
 /// The running digests of one body: any of MD5, SHA-256 and one S3 checksum.
 pub struct Digests {
     length: u64,
-    md5: Option<LaneMd5>,
+    md5: Option<BodyMd5>,
     sha256_wanted: bool,
     /// `None` also when `checksum` is a SHA-256 already.
     sha256: Option<digest::Context>,
@@ -333,7 +333,7 @@ impl Digests {
         let shared = checksum == Some(ChecksumAlgorithm::Sha256);
         Digests {
             length: 0,
-            md5: md5.map(LaneMd5::new),
+            md5: md5.map(BodyMd5::new),
             sha256_wanted: sha256,
             sha256: (sha256 && !shared).then(|| digest::Context::new(&digest::SHA256)),
             checksum: checksum.map(Hasher::new),
@@ -353,7 +353,7 @@ impl Digests {
         }
     }
 
-    /// See `Md5::would_hash_alone`.
+    /// See `BodyMd5::would_hash_alone`.
     pub fn would_hash_alone(&self, next: Option<usize>) -> bool {
         self.md5.as_ref().is_some_and(|md5| md5.would_hash_alone(next))
     }
@@ -367,7 +367,7 @@ impl Digests {
         };
         DigestValues {
             length: self.length,
-            md5: self.md5.map(LaneMd5::finish),
+            md5: self.md5.map(BodyMd5::finish),
             sha256: if self.sha256_wanted { own.or_else(shared) } else { None },
             checksum,
         }

@@ -3,8 +3,8 @@
 //! MD5 is the ceiling of an upload (decisions/cipher.md), and it cannot be hurried: but while the MD5 of one body is
 //! computed a core can compute those of seven others nearly for nothing (`simd`). So what a body brings may wait in a
 //! lane until there is as much of others, at most `MD5_LANE_BYTES`; then all lanes advance together. Owns the lanes of
-//! a core and the hasher that uses them. A body that is alone, and where processors have no lanes, never waits.
-//! Invariant: a hasher's state is that of all the bytes in front of those that wait in its lane.
+//! a core and the hasher that uses them. The bytes of a body that is alone never wait, nor do any where processors
+//! have no lanes. Invariant: a hasher's state is that of all its bytes but those that wait in its lane and its tail.
 
 mod compress;
 #[cfg(target_arch = "x86_64")]
@@ -17,7 +17,7 @@ use crate::base::limits::{MD5_IDLE_LANE_BYTES, MD5_LANE_BYTES, MD5_WAIT_BYTES_MI
 use compress::{BLOCK_BYTES, Compression, INITIAL, Job, LANES, State};
 use smallvec::SmallVec;
 
-/// The lanes of one core; a clone is the same lanes.
+/// The lanes of one core: a mebibyte while they are in use. A clone is the same lanes.
 #[derive(Clone, Default)]
 pub struct Md5Lanes(Rc<RefCell<Lanes>>);
 
@@ -46,8 +46,10 @@ struct Lane {
     hashed: usize,
 }
 
+const _: () = assert!(MD5_LANE_BYTES.is_multiple_of(BLOCK_BYTES));
+
 /// The MD5 of one body.
-pub struct Md5 {
+pub struct BodyMd5 {
     lanes: Md5Lanes,
     state: Rc<Cell<State>>,
     length: u64,
@@ -55,10 +57,15 @@ pub struct Md5 {
     tail: [u8; BLOCK_BYTES],
 }
 
-impl Md5 {
-    pub fn new(lanes: &Md5Lanes) -> Md5 {
+impl BodyMd5 {
+    pub fn new(lanes: &Md5Lanes) -> BodyMd5 {
         lanes.0.borrow_mut().hashers += 1;
-        Md5 { lanes: lanes.clone(), state: Rc::new(Cell::new(INITIAL)), length: 0, tail: [0; BLOCK_BYTES] }
+        BodyMd5 {
+            lanes: lanes.clone(),
+            state: Rc::new(Cell::new(INITIAL)),
+            length: 0,
+            tail: [0; BLOCK_BYTES],
+        }
     }
 
     pub fn update(&mut self, mut data: &[u8]) {
@@ -114,7 +121,7 @@ impl Md5 {
     }
 }
 
-impl Drop for Md5 {
+impl Drop for BodyMd5 {
     fn drop(&mut self) {
         let mut lanes = self.lanes.0.borrow_mut();
         lanes.hashers -= 1;
@@ -140,6 +147,9 @@ impl Lane {
     fn push(&mut self, blocks: &[u8]) {
         self.blocks.drain(..self.hashed);
         self.hashed = 0;
+        if self.blocks.len() + blocks.len() > MD5_IDLE_LANE_BYTES {
+            self.blocks.reserve_exact(MD5_LANE_BYTES - self.blocks.len());
+        }
         self.blocks.extend_from_slice(blocks);
     }
 
@@ -160,10 +170,11 @@ impl Lanes {
         self.lanes.iter_mut().find(|lane| Rc::ptr_eq(&lane.state, state))
     }
 
-    /// The next blocks of a body, at most `MD5_LANE_BYTES`.
+    /// The next whole blocks of a body, at most `MD5_LANE_BYTES`.
     fn take(&mut self, state: &Rc<Cell<State>>, blocks: &[u8]) {
-        self.catch_up(state, MD5_LANE_BYTES - blocks.len());
+        // Who has hashed what waited does not hash these at once too: that would be two steps in one.
         let waits = self.of(state).is_some_and(|lane| !lane.waiting().is_empty());
+        self.catch_up(state, MD5_LANE_BYTES - blocks.len());
         let may_wait = self.hashers > 1 && blocks.len() >= MD5_WAIT_BYTES_MIN && self.side_by_side.is_some();
         if waits || may_wait {
             self.place(state).push(blocks);
@@ -224,7 +235,7 @@ mod tests {
     #[test]
     fn a_body_is_hashed_as_the_rfc_says() {
         let hashed = |text: &str| {
-            let mut md5 = Md5::new(&Md5Lanes::default());
+            let mut md5 = BodyMd5::new(&Md5Lanes::default());
             md5.update(text.as_bytes());
             hex::encode(md5.finish())
         };
@@ -237,7 +248,7 @@ mod tests {
     #[test]
     fn a_body_that_is_alone_waits_for_nobody() {
         let lanes = Md5Lanes::default();
-        let mut md5 = Md5::new(&lanes);
+        let mut md5 = BodyMd5::new(&lanes);
         md5.update(&[7; MD5_LANE_BYTES]);
         assert!(lanes.0.borrow().lanes.is_empty());
     }
@@ -245,37 +256,82 @@ mod tests {
     #[test]
     fn lanes_keep_little_memory_when_nobody_uses_them() {
         let lanes = Md5Lanes::default();
-        let mut hashers = [Md5::new(&lanes), Md5::new(&lanes)];
+        let mut hashers = [BodyMd5::new(&lanes), BodyMd5::new(&lanes)];
         hashers.iter_mut().for_each(|md5| md5.update(&[7; MD5_LANE_BYTES]));
         drop(hashers);
         assert!(lanes.0.borrow().lanes.iter().all(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES));
     }
 
-    proptest! {
-        /// More bodies than lanes, in pieces of all sizes; with the last number 0 or 1 a body ends, with 2 it is given
-        /// up.
-        #[test]
-        fn bodies_side_by_side_hash_as_each_alone(
-            events in proptest::collection::vec((0..12_usize, 0..40_000_usize, 0..20_u8), 0..120)
-        ) {
+    #[test]
+    fn others_have_their_turn_where_they_could_fill_lanes() {
+        let would = |mine: usize, others: usize, hashers: usize, next: Option<usize>| {
             let lanes = Md5Lanes::default();
-            let mut bodies: Vec<_> = (0..12).map(|_| (Md5::new(&lanes), md5::Md5::new())).collect();
-            for (at, (body, length, fate)) in events.into_iter().enumerate() {
-                let data: Vec<u8> = (0..length).map(|i| (i * 31 + at * 7 + (i >> 8)) as u8).collect();
-                let (hasher, want) = &mut bodies[body];
-                hasher.update(&data);
-                want.update(&data);
-                if fate < 3 {
-                    let fresh = (Md5::new(&lanes), md5::Md5::new());
-                    let (hasher, want) = std::mem::replace(&mut bodies[body], fresh);
-                    if fate < 2 {
-                        prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
-                    }
+            let md5 = BodyMd5::new(&lanes);
+            let lane = |state, bytes: usize| Lane { state, blocks: vec![0; bytes], hashed: 0 };
+            let mut inner = lanes.0.borrow_mut();
+            inner.hashers = hashers;
+            inner.lanes.push(lane(md5.state.clone(), mine));
+            inner.lanes.extend((0..others).map(|_| lane(Rc::default(), BLOCK_BYTES)));
+            drop(inner);
+            let would = md5.would_hash_alone(next);
+            lanes.0.borrow_mut().hashers = 1;
+            would
+        };
+        if Lanes::default().side_by_side.is_none() {
+            return assert!(!would(MD5_LANE_BYTES, 0, 2, None));
+        }
+        // Alone, and not small.
+        assert!(would(0, 0, 1, Some(MD5_WAIT_BYTES_MIN)));
+        assert!(!would(0, 0, 1, Some(MD5_WAIT_BYTES_MIN - 1)));
+        // Room in the lane, or none.
+        assert!(!would(0, 0, 2, Some(MD5_LANE_BYTES)));
+        assert!(!would(BLOCK_BYTES, 0, 2, Some(MD5_LANE_BYTES - BLOCK_BYTES)));
+        assert!(would(BLOCK_BYTES, 0, 2, Some(MD5_LANE_BYTES)));
+        // All lanes have something.
+        assert!(would(MD5_LANE_BYTES, LANES - 2, LANES + 1, Some(1)));
+        assert!(!would(MD5_LANE_BYTES, LANES - 1, LANES + 1, Some(1)));
+        // At the end: nothing to hash, others to come, all there.
+        assert!(!would(0, 1, 3, None));
+        assert!(would(BLOCK_BYTES, 1, 3, None));
+        assert!(!would(BLOCK_BYTES, 2, 3, None));
+    }
+
+    /// A body, how many bytes come of it, and with 0 or 1 that it ends with them, with 2 that it is given up.
+    fn check(events: Vec<(usize, usize, u8)>, bodies: usize) -> Result<(), TestCaseError> {
+        let lanes = Md5Lanes::default();
+        let fresh = || (BodyMd5::new(&lanes), md5::Md5::new());
+        let mut bodies: Vec<_> = (0..bodies).map(|_| fresh()).collect();
+        for (at, (body, length, fate)) in events.into_iter().enumerate() {
+            let data: Vec<u8> = (0..length).map(|i| (i * 31 + at * 7 + (i >> 8)) as u8).collect();
+            let (hasher, want) = &mut bodies[body];
+            hasher.update(&data);
+            want.update(&data);
+            if fate < 3 {
+                let (hasher, want) = std::mem::replace(&mut bodies[body], fresh());
+                if fate < 2 {
+                    prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
                 }
             }
-            for (hasher, want) in bodies {
-                prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
-            }
+        }
+        for (hasher, want) in bodies {
+            prop_assert_eq!(hasher.finish(), <[u8; 16]>::from(want.finalize()));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn more_bodies_than_lanes_hash_as_each_alone(
+            events in proptest::collection::vec((0..12_usize, 0..40_000_usize, 0..20_u8), 0..120)
+        ) {
+            check(events, 12)?;
+        }
+
+        #[test]
+        fn pieces_beyond_a_lane_hash_as_each_alone(
+            events in proptest::collection::vec((0..3_usize, 0..3 * MD5_LANE_BYTES, 0..20_u8), 0..16)
+        ) {
+            check(events, 3)?;
         }
     }
 }

@@ -374,6 +374,8 @@ pub(super) struct Payload<'i> {
     decoder: Option<ChunkDecoder>,
     /// What the decoder has not taken yet.
     pending: Bytes,
+    /// Bytes of the object that are not hashed yet.
+    ready: Bytes,
     digests: Digests,
     /// What is wanted beside what the client sent.
     wanted: Option<Hasher>,
@@ -408,7 +410,7 @@ impl<'i> Payload<'i> {
             }
             _ => None,
         };
-        Payload { intake, promise, decoder, pending: Bytes::new(), digests, wanted }
+        Payload { intake, promise, decoder, pending: Bytes::new(), ready: Bytes::new(), digests, wanted }
     }
 
     /// The next bytes of the object, hashed; none at the end.
@@ -416,40 +418,30 @@ impl<'i> Payload<'i> {
         self.next_for(&|| false).await
     }
 
-    /// The same for who holds memory meanwhile, as `Intake::frame_for`.
+    /// The same for who holds memory meanwhile, as `Intake::frame_for`. Who drops the future loses bytes.
     pub(super) async fn next_for(&mut self, gives_way: &impl Fn() -> bool) -> Result<Option<Bytes>> {
         loop {
+            if !self.ready.is_empty() {
+                let data = hash_step(&mut self.ready, &mut self.digests).await;
+                if let Some(wanted) = &mut self.wanted {
+                    wanted.update(&data);
+                }
+                return Ok(Some(data));
+            }
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.pending)?
             {
-                self.hash(&data).await;
-                return Ok(Some(data));
+                self.ready = data;
+                continue;
             }
             let Some(frame) = self.intake.frame_for(gives_way).await? else {
-                self.await_company(None).await;
+                await_company(&self.digests, None).await;
                 return Ok(None);
             };
-            if self.decoder.is_some() {
-                self.pending = frame;
-            } else if !frame.is_empty() {
-                self.hash(&frame).await;
-                return Ok(Some(frame));
+            match self.decoder {
+                Some(_) => self.pending = frame,
+                None => self.ready = frame,
             }
-        }
-    }
-
-    /// Gives other bodies their turn before this one is hashed alone.
-    async fn await_company(&self, next: Option<usize>) {
-        if self.digests.would_hash_alone(next) {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn hash(&mut self, data: &[u8]) {
-        self.await_company(Some(data.len())).await;
-        self.digests.update(data);
-        if let Some(wanted) = &mut self.wanted {
-            wanted.update(data);
         }
     }
 
@@ -491,6 +483,21 @@ impl<'i> Payload<'i> {
         }
         self.finish()?;
         Ok(document)
+    }
+}
+
+/// Hashes the next bytes of `data`, no more than rule R1 allows in one step, and gives them.
+pub(super) async fn hash_step(data: &mut Bytes, digests: &mut Digests) -> Bytes {
+    let step = data.split_to(data.len().min(HASH_STEP_BYTES_MAX));
+    await_company(digests, Some(step.len())).await;
+    digests.update(&step);
+    step
+}
+
+/// Gives other bodies their turn before this one is hashed alone: before its `next` bytes, or before its end.
+pub(super) async fn await_company(digests: &Digests, next: Option<usize>) {
+    if digests.would_hash_alone(next) {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::access_log::{COPY_SOURCE, Note, PART_COPY_SOURCE};
 use super::authorize::Site;
+use super::body::{await_company, hash_step};
 use super::error::{Code, Place, Result, S3Error};
 use super::expiration::expiration_header;
 use super::facts::Said;
@@ -24,7 +25,7 @@ use super::route::check_key;
 use super::service::Call;
 use super::versions::{SOURCE_VERSION_ID, version_header};
 use super::{bucket, conditions, tagging};
-use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, HASH_STEP_BYTES_MAX, PUT_BYTES_MAX};
+use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, PUT_BYTES_MAX};
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
@@ -309,16 +310,14 @@ async fn transfer(
     let mut stream = object.stream(range);
     while let Some(piece) = stream.next().await {
         let mut piece: Bytes = piece?;
-        // No step of hashing may keep the core longer than rule R1 allows.
         while !piece.is_empty() {
-            let step = piece.split_to(piece.len().min(HASH_STEP_BYTES_MAX));
-            digests.update(&step);
-            writer.write(step).await?;
+            writer.write(hash_step(&mut piece, &mut digests).await).await?;
         }
     }
     if writer.len() != length {
         return Err(Code::InternalError.into());
     }
+    await_company(&digests, None).await;
     let values = digests.finish();
     let md5 = sums.md5.or(values.md5).expect("the MD5 is known or computed");
     Ok((writer, Copied { md5, checksum: sums.checksum.or(stored_checksum(values.checksum)) }))

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::auth::{Carrier, GLOBAL_REGION, Proof, Scheme};
 use super::authorize;
-use super::body::{Intake, content_md5, header_checksum};
+use super::body::{Intake, await_company, content_md5, hash_step, header_checksum};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
 use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
@@ -287,6 +287,7 @@ async fn store<'r>(
             .field("MinSizeAllowed", min.to_string()));
     }
     call.trace.set_size(writer.len());
+    await_company(&digests, None).await;
     let values = digests.finish();
     if claimed.is_some() && claimed != values.checksum {
         let message =
@@ -312,7 +313,7 @@ async fn take_file(
 ) -> Result<()> {
     loop {
         match reader.next_event()? {
-            Some(FormEvent::Data(data)) => {
+            Some(FormEvent::Data(mut data)) => {
                 let size = writer.len().saturating_add(data.len() as u64);
                 check_size(size)?;
                 if size > max {
@@ -320,8 +321,9 @@ async fn take_file(
                         .field("ProposedSize", size.to_string())
                         .field("MaxSizeAllowed", max.to_string()));
                 }
-                digests.update(&data);
-                writer.write(data).await?;
+                while !data.is_empty() {
+                    writer.write(hash_step(&mut data, digests).await).await?;
+                }
             }
             Some(FormEvent::End) => break,
             Some(_) => return Err(Code::MalformedPOSTRequest.into()),

@@ -1,6 +1,8 @@
 """Checksums: every algorithm, in a header and in a trailer, right and wrong. A wrong one leaves nothing behind."""
 import base64
+import concurrent.futures
 import hashlib
+import random
 import zlib
 
 import pytest
@@ -233,3 +235,18 @@ def test_a_part_has_the_checksum_it_came_with(s3, bucket):
             found = call(Bucket=bucket, Key="k", PartNumber=number, ChecksumMode="ENABLED")
             assert found["ChecksumSHA256"] == checksum("SHA256", body)
         assert "ChecksumSHA256" not in s3.head_object(Bucket=bucket, Key="k", PartNumber=number)
+
+
+def test_bodies_that_arrive_together_have_each_its_own_md5(s3, bucket):
+    """More at a time than are hashed side by side, of lengths around the blocks and pieces that hashing goes by."""
+    lengths = [near + offset for near in (0, 64, 4096, 65536, 262144, MIB) for offset in (0, 1, 55, 56, 63)]
+    lengths += [random.Random("lengths").randrange(3 * MIB) for _ in range(30)]
+
+    def put(number, length):
+        body = content(length, f"together-{number}")
+        etag = s3.put_object(Bucket=bucket, Key=f"k{number}", Body=body)["ETag"]
+        return etag == f'"{hashlib.md5(body).hexdigest()}"'
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        right = list(pool.map(put, range(len(lengths)), lengths))
+    assert all(right), [length for length, is_right in zip(lengths, right) if not is_right]

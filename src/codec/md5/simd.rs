@@ -22,12 +22,16 @@ pub fn compressions() -> impl Iterator<Item = Compression> {
 /// One word of each lane.
 type Words = __m256i;
 
+/// Words of a message that one register holds.
+const ROWS: usize = 8;
+
 /// The compression with these features, where `$step` is one of its steps. A macro, because a function that is
 /// generic over the step would be compiled without the features.
 macro_rules! compression {
     ($name:ident, $features:literal, $step:ident) => {
         #[target_feature(enable = $features)]
         fn $name(jobs: &mut [Job<'_>]) {
+            check(jobs);
             let mut state = states(jobs);
             let blocks = jobs[0].blocks.len() / BLOCK_BYTES;
             for block in 0..blocks {
@@ -112,6 +116,12 @@ fn fourth(x: Words, y: Words, z: Words) -> Words {
     _mm256_xor_si256(y, _mm256_or_si256(x, _mm256_xor_si256(z, _mm256_set1_epi32(-1))))
 }
 
+/// More jobs, or blocks that others have not, would be left out and a digest be wrong.
+fn check(jobs: &[Job<'_>]) {
+    assert!((1..=LANES).contains(&jobs.len()), "{} jobs", jobs.len());
+    assert!(jobs.iter().all(|job| job.blocks.len() == jobs[0].blocks.len()), "jobs of one length");
+}
+
 /// Lanes without a job do what the first does, for nothing.
 fn of_lane<'j, 'd>(jobs: &'j [Job<'d>], lane: usize) -> &'j Job<'d> {
     jobs.get(lane).unwrap_or(&jobs[0])
@@ -140,7 +150,7 @@ fn of_each(words: Words) -> [u32; LANES] {
 #[target_feature(enable = "avx2")]
 fn message(jobs: &[Job<'_>], block: usize) -> [Words; 16] {
     let mut words = [_mm256_setzero_si256(); 16];
-    for (half, words) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+    for (half, words) in words.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
         let start = block * BLOCK_BYTES + half * size_of::<Words>();
         let row = |lane| {
             let row = &of_lane(jobs, lane).blocks[start..start + size_of::<Words>()];
@@ -155,7 +165,7 @@ fn message(jobs: &[Job<'_>], block: usize) -> [Words; 16] {
 /// Rows of one lane each become rows of one word each.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn transposed(rows: [Words; LANES]) -> [Words; LANES] {
+fn transposed(rows: [Words; LANES]) -> [Words; ROWS] {
     let pairs = |x, y| (_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y));
     let fours = |x, y| (_mm256_unpacklo_epi64(x, y), _mm256_unpackhi_epi64(x, y));
     let low = |x, y| _mm256_permute2x128_si256::<0x20>(x, y);
