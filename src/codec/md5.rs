@@ -90,8 +90,7 @@ impl BodyMd5 {
     /// would have this body hashed while there is room beside it.
     pub fn would_hash_alone(&self, next: Option<usize>) -> bool {
         let lanes = self.lanes.0.borrow();
-        let mine = lanes.lanes.iter().find(|lane| Rc::ptr_eq(&lane.state, &self.state));
-        let waits = mine.map_or(0, |lane| lane.waiting().len());
+        let waits = lanes.waiting(&self.state);
         let in_company = lanes.lanes.iter().filter(|lane| !lane.waiting().is_empty()).count();
         let is_due = match next {
             Some(next) if waits == 0 => lanes.hashers == 1 && next >= MD5_WAIT_BYTES_MIN,
@@ -125,8 +124,8 @@ impl Drop for BodyMd5 {
     fn drop(&mut self) {
         let mut lanes = self.lanes.0.borrow_mut();
         lanes.hashers -= 1;
-        if let Some(lane) = lanes.of(&self.state) {
-            lane.clear();
+        if let Some(place) = lanes.place_of(&self.state) {
+            lanes.lanes[place].clear();
         }
         if lanes.hashers == 0 {
             lanes.lanes.retain(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES);
@@ -166,14 +165,19 @@ impl Lane {
 }
 
 impl Lanes {
-    fn of(&mut self, state: &Rc<Cell<State>>) -> Option<&mut Lane> {
-        self.lanes.iter_mut().find(|lane| Rc::ptr_eq(&lane.state, state))
+    fn place_of(&self, state: &Rc<Cell<State>>) -> Option<usize> {
+        self.lanes.iter().position(|lane| Rc::ptr_eq(&lane.state, state))
+    }
+
+    /// Bytes of this body that wait.
+    fn waiting(&self, state: &Rc<Cell<State>>) -> usize {
+        self.place_of(state).map_or(0, |place| self.lanes[place].waiting().len())
     }
 
     /// The next whole blocks of a body, at most `MD5_LANE_BYTES`.
     fn take(&mut self, state: &Rc<Cell<State>>, blocks: &[u8]) {
         // Who has hashed what waited does not hash these at once too: that would be two steps in one.
-        let waits = self.of(state).is_some_and(|lane| !lane.waiting().is_empty());
+        let waits = self.waiting(state) > 0;
         self.catch_up(state, MD5_LANE_BYTES - blocks.len());
         let may_wait = self.hashers > 1 && blocks.len() >= MD5_WAIT_BYTES_MIN && self.side_by_side.is_some();
         if waits || may_wait {
@@ -187,16 +191,15 @@ impl Lanes {
 
     /// Hashes until no more than `bytes` wait of this body.
     fn catch_up(&mut self, state: &Rc<Cell<State>>, bytes: usize) {
-        while self.of(state).is_some_and(|lane| lane.waiting().len() > bytes) {
+        while self.waiting(state) > bytes {
             self.step();
         }
     }
 
     /// The lane of this body, or one where nothing waits.
     fn place(&mut self, state: &Rc<Cell<State>>) -> &mut Lane {
-        let mine = |lanes: &[Lane]| lanes.iter().position(|lane| Rc::ptr_eq(&lane.state, state));
         let idle = |lanes: &[Lane]| lanes.iter().position(|lane| lane.waiting().is_empty());
-        let found = mine(&self.lanes).or_else(|| idle(&self.lanes));
+        let found = self.place_of(state).or_else(|| idle(&self.lanes));
         let place = found.unwrap_or_else(|| {
             if self.lanes.len() < LANES {
                 self.lanes.push(Lane { state: state.clone(), blocks: Vec::new(), hashed: 0 });
