@@ -519,8 +519,8 @@ pub const SPACE_MAPS_TRIED: usize = 4;
 /// Segments of each drive that object bytes leave to the log and the catalog.
 pub const SYSTEM_SEGMENTS: usize = 8;
 /// Segments' worth of space that each directory drive holds for the log, beside `SYSTEM_SEGMENTS` for the catalog,
-/// when its file system fills up: a start needs two for each core, on m + 1 of the drives. Together 0.4 to 0.8 % of
-/// the capacity, and 128 MiB on small drives.
+/// when its file system fills up: a start takes up to two for each core, on m + 1 of the drives. Together 0.4 to 0.8 %
+/// of the capacity, and 128 MiB on small drives.
 pub const BALLAST_LOG_SEGMENTS: usize = 8;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.

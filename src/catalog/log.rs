@@ -428,36 +428,56 @@ impl Log {
         self.segments_max
     }
 
-    /// The oldest full segment.
+    /// The full segment that was left first.
     pub fn oldest_sealed(&self) -> Option<Sealed> {
         self.sealed.borrow().first().cloned()
     }
 
-    /// All full segments, oldest first.
+    /// All full segments, in the order in which they were left.
     pub fn sealed(&self) -> Vec<Sealed> {
         self.sealed.borrow().clone()
+    }
+
+    /// Segments that hold records; the one that is being written to comes last.
+    pub fn ids(&self) -> Vec<LogId> {
+        let sealed = self.sealed.borrow();
+        let full = sealed.iter().map(|sealed| sealed.id);
+        full.chain(self.current.borrow().iter().map(|current| current.id)).collect()
+    }
+
+    /// Bytes of such a segment that are acknowledged, header included; `None` for one that is gone.
+    pub fn written(&self, id: LogId) -> Option<u32> {
+        let current = self.current.borrow().as_ref().map(|current| (current.id, current.offset));
+        let sealed = self.sealed.borrow();
+        let mut all = sealed.iter().map(|sealed| (sealed.id, sealed.bytes)).chain(current);
+        all.find(|(found, _)| *found == id).map(|(_, bytes)| bytes)
     }
 
     pub fn mirrors(&self, id: LogId) -> Option<Mirrors> {
         self.logs.directory.get(id)
     }
 
-    /// Asks for a full segment to be emptied before its turn.
+    /// Asks for a segment to be emptied before its turn, when it is full.
     pub fn mark_weak(&self, id: LogId) {
         self.weak.borrow_mut().insert(id);
     }
 
-    /// Segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
+    /// Full segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
     pub fn take_weak(&self) -> Vec<Sealed> {
-        let weak = self.weak.take();
-        self.sealed.borrow().iter().filter(|sealed| weak.contains(&sealed.id)).cloned().collect()
+        let mut weak = self.weak.borrow_mut();
+        let is_current = |id: &LogId| self.current.borrow().as_ref().is_some_and(|current| current.id == *id);
+        let full = |sealed: &&Sealed| weak.contains(&sealed.id);
+        let full: Vec<Sealed> = self.sealed.borrow().iter().filter(full).cloned().collect();
+        weak.retain(is_current);
+        full
     }
 
-    /// Ends the current segment if `is_weak` says so of its mirrors: only full ones can be emptied. A batch that is
+    /// Ends the current segment if `is_weak` says so of it: only full ones can be emptied. A batch that is
     /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
     /// segment there may be stays: what empties the others is committed to it.
-    pub async fn leave(&self, is_weak: impl Fn(&Mirrors) -> bool) -> Result<(), LogError> {
-        let current = self.current.borrow().as_ref().map(|current| (current.id, is_weak(&current.mirrors)));
+    pub async fn leave(&self, is_weak: impl Fn(LogId, &Mirrors) -> bool) -> Result<(), LogError> {
+        let judge = |current: &Current| (current.id, is_weak(current.id, &current.mirrors));
+        let current = self.current.borrow().as_ref().map(judge);
         let Some((id, true)) = current.filter(|_| self.live_segments() < self.segments_max) else {
             return Ok(());
         };

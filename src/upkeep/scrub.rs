@@ -263,7 +263,7 @@ impl Pass {
         }
     }
 
-    /// Looks at the full log segments of the core that owns the shard; what it finds wanting is emptied there.
+    /// Looks at the log segments of the core that owns the shard; what it finds wanting is emptied there.
     async fn logs(&mut self, shard: ShardId) {
         let reads = self.scope == Scope::Everything;
         let ids = match ask(&self.core, shard, Shard::log_segments).await {

@@ -134,6 +134,36 @@ fn after_a_scrub_any_two_drives_may_be_lost() {
     }
 }
 
+/// Small objects of a store where nothing is written stand for long in a log segment that is not full.
+#[test]
+fn a_scrub_reads_the_log_segment_that_is_being_written_too() {
+    run(async {
+        let sim = world(36, 4);
+        let request = request(4, 2);
+        let server = fresh_on(&sim, &request).await;
+        let mut model = Model::new();
+        for number in 0..20 {
+            let key = format!("small/{number}");
+            let body = body(&key, number, 900);
+            server.put(&key, body.clone()).await.expect("a put");
+            model.insert(key, body);
+        }
+        for running in &server.cores {
+            let log = &running.log;
+            let ids = log.ids();
+            assert!(ids.len() <= 1, "nothing has filled a segment yet");
+            for mirror in ids.iter().flat_map(|id| log.mirrors(*id)).flat_map(|all| all[1..].to_vec()) {
+                let file = paths(4)[usize::from(mirror.drive.0)].join("basalt.meta");
+                let begin = SEGMENTS + u64::from(mirror.segment) * SEGMENT;
+                sim.flip(&file, begin + PAGE as u64 + 200, 1);
+            }
+        }
+        server.scrub().await;
+        server.stop().await;
+        any_pair_may_be_lost(&sim, &request, &model).await;
+    });
+}
+
 #[test]
 fn what_was_written_while_drives_were_out_gets_its_full_width() {
     run(async {

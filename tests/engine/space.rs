@@ -16,6 +16,7 @@ use basalt::io::sim::{Fault, OpKind, SimWorld};
 use basalt::object::error::ObjectError;
 use basalt::object::open::Running;
 use basalt::object::packing::compact;
+use basalt::pool::format::Request;
 
 use bytes::Bytes;
 
@@ -470,36 +471,48 @@ async fn fill_to_the_last_hole(server: &Server) -> BTreeMap<String, Bytes> {
 #[test]
 fn starts_on_full_drives_go_on_in_the_log_that_they_find() {
     for (seed, drives, parity, cores) in [(28, 1, 0, 1), (29, 1, 0, 2), (30, 3, 1, 2)] {
-        run(async move {
-            let (sim, request, mut chance) = (world(seed, drives), request(drives, parity), Chance(seed));
-            let server = fresh_on_cores(&sim, &request, cores).await;
-            let mut model = fill_to_the_last_hole(&server).await;
-            sim.crash();
-            drop(server);
-            let mut unclear = None::<(String, Bytes)>;
-            for turn in 0..24 {
-                sim.crash_at_write(chance.below(120));
-                let started = start_on_cores(&sim, &request, cores).await;
-                assert!(started.is_ok() || sim.is_cut(), "turn {turn}: {:?}", started.err());
-                if let Ok(server) = started {
-                    unclear = settle(&sim, &server, &mut model, unclear).await;
-                    if unclear.is_none() {
-                        unclear = delete_until_the_cut(&sim, &server, &mut model, &mut chance).await;
-                    }
-                }
-                sim.crash();
-            }
-            let server = start_on_cores(&sim, &request, cores).await.expect("a start on full drives");
-            assert_eq!(settle(&sim, &server, &mut model, unclear).await, None);
-            server.check(&model).await;
-            for key in model.keys() {
-                server.delete(key).await.expect("a delete on full drives");
-            }
-            let again = || async { server.put("room", body("room", 1, SIZE)).await == Ok(()) };
-            until("there is room after deleting", again).await;
-            server.stop().await;
-        });
+        run(cut_on_full_drives(seed, request(drives, parity), cores, 0));
     }
+}
+
+/// So they do while a drive is away that some of those segments have a mirror on.
+#[test]
+fn starts_on_full_drives_go_on_in_the_log_without_a_drive() {
+    for (seed, drives, parity, cores) in [(32, 3, 1, 2), (33, 4, 2, 2)] {
+        run(cut_on_full_drives(seed, request(drives, parity), cores, 1));
+    }
+}
+
+/// So many drives are away from the second start on.
+async fn cut_on_full_drives(seed: u64, request: Request, cores: usize, away: usize) {
+    let (sim, mut chance) = (world(seed, request.paths.len()), Chance(seed));
+    let server = fresh_on_cores(&sim, &request, cores).await;
+    let mut model = fill_to_the_last_hole(&server).await;
+    sim.crash();
+    drop(server);
+    request.paths[..away].iter().for_each(|path| sim.kill(path));
+    let mut unclear = None::<(String, Bytes)>;
+    for turn in 0..24 {
+        sim.crash_at_write(chance.below(120));
+        let started = start_on_cores(&sim, &request, cores).await;
+        assert!(started.is_ok() || sim.is_cut(), "turn {turn}: {:?}", started.err());
+        if let Ok(server) = started {
+            unclear = settle(&sim, &server, &mut model, unclear).await;
+            if unclear.is_none() {
+                unclear = delete_until_the_cut(&sim, &server, &mut model, &mut chance).await;
+            }
+        }
+        sim.crash();
+    }
+    let server = start_on_cores(&sim, &request, cores).await.expect("a start on full drives");
+    assert_eq!(settle(&sim, &server, &mut model, unclear).await, None);
+    server.check(&model).await;
+    for key in model.keys() {
+        server.delete(key).await.expect("a delete on full drives");
+    }
+    let again = || async { server.put("room", body("room", 1, SIZE)).await == Ok(()) };
+    until("there is room after deleting", again).await;
+    server.stop().await;
 }
 
 /// Whether a deletion that the cut befell was one, if the power lasts to tell.

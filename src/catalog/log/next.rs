@@ -40,49 +40,53 @@ impl Log {
     pub async fn prepare_segments(self: Rc<Self>) {
         let mut failures = 0;
         while !self.stopped.get() && !self.finishing.get() {
-            if self.prepared.borrow().is_none() && self.live_segments() < self.segments_max {
-                let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
-                match self.create_next(has_none).await {
-                    Ok((next, at_last)) => {
-                        *self.prepared.borrow_mut() = Some(next);
-                        self.admission.look_at_reserve();
-                        self.admission.set_supply(if at_last { Supply::Scarce } else { Supply::Ample });
-                        failures = 0;
-                    }
-                    // The drive that failed is latched by now, so the next try goes to others.
-                    Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
-                        tracing::warn!(%error, "a log segment is begun again on other drives");
-                        failures += 1;
-                        continue;
-                    }
-                    // A drive failed under it: the others have room, and nobody is to be told that there is none.
-                    Err(error) if self.pool.failed() > failed => {
-                        tracing::debug!(%error, "a drive failed under a new log segment");
-                        continue;
-                    }
-                    Err(error) => {
-                        // Who waits for a segment where there is none at all is not refused before the last try.
-                        let is_full =
-                            matches!(error, PoolError::Full | PoolError::Drive(DriveError::Full(_)));
-                        let supply = if has_none && is_full { Supply::Denied } else { Supply::Scarce };
-                        if self.admission.set_supply(supply) == Supply::Ample {
-                            tracing::warn!(%error, "no new log segment now");
-                        }
-                        self.pause().await;
-                    }
-                }
-                self.ready.notify_one();
-                continue;
-            }
-            if self.admission.supply() != Supply::Ample && self.prepared.borrow().is_some() {
+            let is_ready = self.prepared.borrow().is_some();
+            if !is_ready && self.live_segments() < self.segments_max {
+                failures = self.prepare_next(failures).await;
+            } else if is_ready && self.admission.supply() != Supply::Ample {
                 if self.logs.has_room() {
                     self.admission.set_supply(Supply::Ample);
                 }
                 self.pause().await;
-                continue;
+            } else {
+                self.prepare.notified().await;
             }
-            self.prepare.notified().await;
         }
+    }
+
+    /// Tries to begin the next segment, and says what was found of the supply. So many tries before this one ended with
+    /// a failed drive, one behind the other; how many have now.
+    async fn prepare_next(&self, failures: usize) -> usize {
+        let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
+        match self.create_next(has_none).await {
+            Ok((next, at_last)) => {
+                *self.prepared.borrow_mut() = Some(next);
+                self.admission.look_at_reserve();
+                self.admission.set_supply(if at_last { Supply::Scarce } else { Supply::Ample });
+                self.ready.notify_one();
+                return 0;
+            }
+            // The drive that failed is latched by now, so the next try goes to others.
+            Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
+                tracing::warn!(%error, "a log segment is begun again on other drives");
+                return failures + 1;
+            }
+            // A drive failed under it: the others have room, and nobody is to be told that there is none.
+            Err(error) if self.pool.failed() > failed => {
+                tracing::debug!(%error, "a drive failed under a new log segment");
+            }
+            Err(error) => {
+                // Who waits for a segment where there is none at all is not refused before the last try.
+                let is_full = matches!(error, PoolError::Full | PoolError::Drive(DriveError::Full(_)));
+                let supply = if has_none && is_full { Supply::Denied } else { Supply::Scarce };
+                if self.admission.set_supply(supply) == Supply::Ample {
+                    tracing::warn!(%error, "no new log segment now");
+                }
+                self.pause().await;
+                self.ready.notify_one();
+            }
+        }
+        failures
     }
 
     /// One out of what is kept for that, or one that the start found, where there is no other and the core `has_none`;

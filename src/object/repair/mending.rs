@@ -9,7 +9,6 @@ use std::rc::Rc;
 use crate::base::ids::{DriveId, LogId};
 use crate::base::limits::PAGE;
 use crate::catalog::batch;
-use crate::catalog::log::Sealed;
 use crate::catalog::replay::read_window;
 use crate::drive::device::DriveSet;
 use crate::drive::segment::Mirror;
@@ -56,18 +55,18 @@ impl Shard {
         Ok(found)
     }
 
-    /// The full log segments of the core that owns the shard. One that lacks mirrors is full at once.
+    /// The log segments of the core that owns the shard. One that lacks mirrors is full at once.
     pub async fn log_segments(self: Rc<Self>) -> Result<Vec<LogId>, ObjectError> {
-        self.log.leave(|mirrors| self.lacks_mirrors(mirrors)).await?;
-        Ok(self.log.sealed().iter().map(|sealed| sealed.id).collect())
+        self.log.leave(|_, mirrors| self.lacks_mirrors(mirrors)).await?;
+        Ok(self.log.ids())
     }
 
     /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives:
-    /// only full ones are read and emptied.
+    /// only full ones are emptied.
     pub async fn leave_logs_on(self: Rc<Self>, drives: DriveSet) -> Result<(), ObjectError> {
         let stands_there = |mirrors: &Mirrors| mirrors.iter().any(|mirror| drives.contains(mirror.drive));
         self.log.drop_prepared(stands_there).await;
-        Ok(self.log.leave(stands_there).await?)
+        Ok(self.log.leave(|_, mirrors| stands_there(mirrors)).await?)
     }
 
     /// Writes the manifest anew, into both slots of every drive in service: nothing else looks at what stands there
@@ -87,23 +86,23 @@ impl Shard {
         Ok(self.space.mend_headers().await)
     }
 
-    /// Counts the mirrors of a full log segment, and reads them if asked to; marks it when it should be
-    /// emptied.
+    /// Counts the mirrors of a log segment, and reads them if asked to, as far as they are written by now; ends and
+    /// marks it when it should be emptied.
     pub async fn check_log(self: Rc<Self>, id: LogId, reads: bool) -> Result<Checked, ObjectError> {
         let mut checked = Checked::default();
-        let Some(sealed) = self.log.sealed().into_iter().find(|sealed| sealed.id == id) else {
+        let (Some(bytes), Some(mirrors)) = (self.log.written(id), self.log.mirrors(id)) else {
             return Ok(checked);
         };
-        let Some(mirrors) = self.log.mirrors(id) else { return Ok(checked) };
         checked.is_weak = self.lacks_mirrors(&mirrors);
         for mirror in self.in_service(&mirrors).copied() {
             if checked.is_weak || !reads {
                 break;
             }
-            checked.bytes += u64::from(sealed.bytes);
-            checked.is_weak |= !self.is_whole(&sealed, mirror).await;
+            checked.bytes += u64::from(bytes);
+            checked.is_weak |= !self.is_whole(id, bytes, mirror).await;
         }
         if checked.is_weak {
+            self.log.leave(|current, _| current == id).await?;
             self.log.mark_weak(id);
         }
         Ok(checked)
@@ -118,15 +117,15 @@ impl Shard {
         self.pool.mirrors().is_ok_and(|wanted| self.in_service(mirrors).count() < wanted)
     }
 
-    /// Whether one mirror holds every batch of the segment.
-    async fn is_whole(&self, sealed: &Sealed, mirror: Mirror) -> bool {
+    /// Whether one mirror holds every batch of the segment, up to `bytes`.
+    async fn is_whole(&self, id: LogId, bytes: u32, mirror: Mirror) -> bool {
         let mut offset = PAGE as u32;
-        while offset < sealed.bytes {
-            let window = read_window(&self.pool, sealed.id, &[mirror], offset).await;
+        while offset < bytes {
+            let window = read_window(&self.pool, id, &[mirror], offset).await;
             let Ok(Some(window)) = window else { return false };
             let mut at = 0;
-            while offset < sealed.bytes
-                && let Some((_, len)) = batch::read(&window[at..], self.pool.geometry.pool, sealed.id, offset)
+            while offset < bytes
+                && let Some((_, len)) = batch::read(&window[at..], self.pool.geometry.pool, id, offset)
             {
                 at += len;
                 offset += len as u32;
