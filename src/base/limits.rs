@@ -189,7 +189,7 @@ pub const POLICY_STATEMENTS_MAX: usize = 400;
 pub const POLICY_VALUES_MAX: usize = 5_000;
 
 /// Every core keeps all accounts and users in memory. An account is about 1 KiB with its maps, a user
-/// with two keys and full policies about 12 KiB, so the worst is 12 MiB and 60 MiB a core.
+/// with two keys and full policies about 20 KiB, so the worst is 1 MiB and 100 MiB a core.
 pub const ACCOUNTS_MAX: usize = 1_000;
 /// Of all accounts together; AWS allows one account 5,000.
 pub const USERS_MAX: usize = 5_000;
@@ -205,6 +205,9 @@ pub const KEY_USE_KEEP_SECONDS: u64 = 300;
 pub const KEY_USES_AT_ONCE: usize = 256;
 /// Characters of all inline policies of a user, white space not counted; AWS's own bound.
 pub const USER_POLICY_CHARS_MAX: usize = 2_048;
+/// The same with white space, which is kept as it was sent: a policy that is laid out for readers is twice or three
+/// times its characters.
+pub const USER_POLICY_BYTES_MAX: usize = 4 * USER_POLICY_CHARS_MAX;
 /// The least policy has about 60 characters, so that more than this do not fit.
 pub const USER_POLICIES_MAX: usize = 40;
 /// Names of users and their policies (IAM API: userNameType, policyNameType), and of accounts here.
@@ -522,6 +525,9 @@ pub const SYSTEM_SEGMENTS: usize = 8;
 /// when its file system fills up: a start takes up to two for each core, on m + 1 of the drives. Together 0.4 to 0.8 %
 /// of the capacity, and 128 MiB on small drives.
 pub const BALLAST_LOG_SEGMENTS: usize = 8;
+/// How often what is attached to a version is changed anew because somebody else changed meanwhile who may; after
+/// that the client is told to try again.
+pub const AMEND_TRIES_MAX: usize = 16;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;

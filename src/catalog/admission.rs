@@ -13,7 +13,9 @@
 //! | emptying was not tried since a start that found the reserve spent | refused | as while it works | taken |
 //! | the file systems are full (`Pool::is_short`) | refused | as above | taken |
 //!
-//! With the supply denied even a batch that was taken is refused whole (`log`), as long as nothing of it was written.
+//! What was taken finds a segment, though more be taken at once than fits: there is always one more to be begun for it
+//! (`log::next`). With the supply denied even a batch that was taken is refused whole (`log`), as long as nothing of it
+//! was written.
 //! Invariant: whoever waits is woken by every change that may let it in (`relieve`).
 
 use std::cell::Cell;

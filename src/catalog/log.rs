@@ -2,8 +2,8 @@
 //!
 //! Records join the batch that forms while the batch before is in flight; no timer is involved. A
 //! batch is written to all mirrors at once; when every one of them has it, its records are applied
-//! in order and those who wait are told. When a mirror fails, its drive is latched and the batch is
-//! written again to a new segment on other drives before anybody is told. When no safe set of
+//! in order and those who wait are told. When a mirror fails, its drive is latched (but for a file system without
+//! room) and the batch is written again to a new segment on other drives before anybody is told. When no safe set of
 //! drives is left the log stops for good, so that a batch nobody was told about can never be
 //! followed by one that was acknowledged. When its segments run out, records wait or are refused by
 //! what they are for (`admission`); `next` has the next segment ready, `resume` goes on in one of an earlier start.
@@ -57,7 +57,7 @@ pub enum LogError {
     Stopped,
     /// The last segments are kept for records that give space back, and no other can be emptied.
     Full,
-    /// The record is larger than any batch.
+    /// The record is larger than any batch, or a value in it than the catalog takes.
     TooLarge,
 }
 
@@ -101,6 +101,8 @@ pub struct Log {
     stopped: Cell<bool>,
     closing: Cell<bool>,
     finishing: Cell<bool>,
+    /// The writer has ended: nothing is written any more.
+    ended: Cell<bool>,
     pub counters: LogCounters,
 }
 
@@ -152,6 +154,7 @@ impl Log {
             stopped: Cell::default(),
             closing: Cell::default(),
             finishing: Cell::default(),
+            ended: Cell::default(),
             counters: LogCounters::default(),
         })
     }
@@ -173,7 +176,8 @@ impl Log {
     ) -> Result<(), E> {
         let arrived = Instant::now();
         let encoded = super::record::encode(&operations);
-        if encoded.len() + body.len() + PAGE > BATCH_BYTES {
+        let fits_batch = encoded.len() + body.len() + PAGE <= BATCH_BYTES;
+        if !fits_batch || !operations.iter().all(Operation::fits) {
             return Err(LogError::TooLarge.into());
         }
         self.wait_for_room(encoded.len(), body.len()).await;
@@ -263,8 +267,14 @@ impl Log {
         forming.outcome.clone()
     }
 
-    /// Writes batches until the log is closed or stops.
+    /// Writes batches until the log is finished or stops.
     pub async fn run(self: Rc<Self>, apply: Rc<dyn Apply>) {
+        self.write_batches(&*apply).await;
+        self.ended.set(true);
+        self.prepare.notify_one();
+    }
+
+    async fn write_batches(&self, apply: &dyn Apply) {
         loop {
             while self.forming.borrow().is_empty() {
                 if self.finishing.get() {
@@ -273,7 +283,7 @@ impl Log {
                 self.arrived.notified().await;
             }
             let batch = self.take_forming();
-            if let Err(error) = self.write(batch, &*apply).await {
+            if let Err(error) = self.write(batch, apply).await {
                 tracing::error!(%error, "the log has stopped: nothing can be committed safely");
                 self.stop();
                 return;
@@ -533,7 +543,6 @@ impl Log {
     pub fn finish(&self) {
         self.finishing.set(true);
         self.arrived.notify_one();
-        self.prepare.notify_one();
     }
 
     fn stop(&self) {

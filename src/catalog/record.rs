@@ -10,7 +10,7 @@ use std::fmt;
 use super::usage::Usage;
 use super::value::{extent_bytes, extent_from};
 use crate::base::ids::ShardId;
-use crate::base::limits::EPOCHS_MAX;
+use crate::base::limits::{EPOCHS_MAX, INDEX_KEY_BYTES_MAX, INDEX_VALUE_BYTES_MAX};
 use crate::codec::wire::{Put, Take};
 use crate::pool::stripe::Extent;
 
@@ -77,6 +77,19 @@ pub enum Operation {
         bucket: u64,
         usage: Usage,
     },
+}
+
+impl Operation {
+    /// Whether the catalog takes it: what is in the log is applied, now and at every start.
+    pub fn fits(&self) -> bool {
+        match self {
+            Operation::Put { key, value } => {
+                key.len() <= INDEX_KEY_BYTES_MAX && value.len() <= INDEX_VALUE_BYTES_MAX
+            }
+            Operation::Delete { key } => key.len() <= INDEX_KEY_BYTES_MAX,
+            Operation::Free(_) | Operation::Unpack { .. } | Operation::Charge { .. } => true,
+        }
+    }
 }
 
 /// The head of a record, in front of its operations.

@@ -90,9 +90,14 @@ impl Logs {
             }
         }
         // A full drive may be missing from the set, as long as the set is safe.
-        if claimed.len() < self.pool.mirrors_min()? {
+        let is_safe = match self.pool.mirrors_min() {
+            Ok(safe) if claimed.len() >= safe => Ok(()),
+            Ok(_) => Err(PoolError::Full),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = is_safe {
             self.give_up(&claimed);
-            return Err(PoolError::Full);
+            return Err(error);
         }
         let mirrors: Mirrors = claimed.iter().map(|(_, mirror)| *mirror).collect();
         if let Err(error) = self.write_headers(&claimed, &Owner::Log { id, mirrors: mirrors.to_vec() }).await
@@ -117,8 +122,11 @@ impl Logs {
 
     async fn claim(&self, drive: &Rc<Drive>, at_last: bool) -> Option<u32> {
         let Claim { segment, fresh } = self.pool.table(drive.id()).claim_log(at_last)?;
-        let zeroed = self.pool.with_ballast(drive, Some(Share::Log), || self.zero(drive, segment));
-        if fresh && let Err(error) = zeroed.await {
+        if !fresh {
+            return Some(segment);
+        }
+        let zeroed = self.pool.with_ballast(drive, Some(Share::Log), || self.zero(drive, segment)).await;
+        if let Err(error) = zeroed {
             self.pool.table(drive.id()).set(segment, Slot::Untouched);
             self.pool.latch_unless_full(drive, &error);
             return None;
@@ -134,8 +142,7 @@ impl Logs {
             return Err(std::io::ErrorKind::NotFound.into());
         };
         file.preallocate(offset, bytes).await?;
-        file.write_zeroes(offset, bytes).await?;
-        file.sync().await
+        file.write_zeroes(offset, bytes).await
     }
 
     fn give_up(&self, claimed: &[(Rc<Drive>, Mirror)]) {
@@ -153,7 +160,7 @@ impl Logs {
         join_all(writes).await.into_iter().collect()
     }
 
-    /// Writes one batch to every mirror. Any failure is an error: the drive is latched by then.
+    /// Writes one batch to every mirror. Any failure is an error; but for a full one, the drive is latched by then.
     pub async fn write(
         &self,
         mirrors: &[Mirror],

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use basalt::base::ids::{LogId, ShardId};
+use basalt::base::join::join_all;
 use basalt::base::limits::PAGE;
 use basalt::catalog::log::{Apply, Log, LogError, Sealed};
 use basalt::catalog::record::{Operation, Sequence};
@@ -18,6 +19,7 @@ use basalt::io::sim::SimWorld;
 use basalt::object::open;
 use basalt::pool::logs::Logs;
 use basalt::pool::{Pool, format};
+use tokio::task::JoinHandle;
 
 use crate::harness::{request, run, world};
 
@@ -27,8 +29,8 @@ impl Apply for Ignore {
     fn apply(&self, _: ShardId, _: Sequence, _: Vec<Operation>, _: LogPosition) {}
 }
 
-/// A log on a fresh pool that begins with `old` full segments and may have `segments_max`.
-async fn log(sim: &SimWorld, old: u64, segments_max: usize) -> Rc<Log> {
+/// A log on a fresh pool that begins with `old` full segments and may have `segments_max`; and its writer.
+async fn log(sim: &SimWorld, old: u64, segments_max: usize) -> (Rc<Log>, JoinHandle<()>) {
     let opening = open::find(&sim.world(), &request(4, 2), &|_, _| {}).await.expect("a fresh pool");
     let (shared, world) = (&opening.shared, sim.world());
     let drive = |(member, state): (&format::Member, &std::sync::Arc<_>)| {
@@ -44,15 +46,15 @@ async fn log(sim: &SimWorld, old: u64, segments_max: usize) -> Rc<Log> {
     let log = Log::new(pool, logs, 0, (1..=old).map(sealed).collect(), segments_max);
     log.begin_shard(ShardId(0), Sequence::first(epoch));
     tokio::task::spawn_local(log.clone().prepare_segments());
-    tokio::task::spawn_local(log.clone().run(Rc::new(Ignore)));
-    log
+    let writer = tokio::task::spawn_local(log.clone().run(Rc::new(Ignore)));
+    (log, writer)
 }
 
 #[test]
 fn a_log_that_begins_full_still_commits() {
     run(async {
         let sim = world(31, 4);
-        let log = log(&sim, 6, 4).await;
+        let (log, _) = log(&sim, 6, 4).await;
         let operations = vec![Operation::Delete { key: b"k".to_vec() }];
         let commit = log.commit(ShardId(0), operations, &[], || Ok::<(), LogError>(()));
         let committed = tokio::time::timeout(Duration::from_secs(60), commit).await;
@@ -61,11 +63,41 @@ fn a_log_that_begins_full_still_commits() {
     });
 }
 
+/// Many may be let in at the same moment, and all they commit finds room, since what would empty a segment commits
+/// behind them. A stop in the middle of it waits for nothing but the drives.
+#[test]
+fn what_was_let_in_is_committed_however_much_it_is() {
+    run(async {
+        let sim = world(33, 4);
+        let (log, writer) = log(&sim, 0, 4).await;
+        let delete = || vec![Operation::Delete { key: b"k".to_vec() }];
+        let commit = || log.commit(ShardId(0), delete(), &[7; 500_000], || Ok::<(), LogError>(()));
+        while log.live_segments() < 3 {
+            assert_eq!(commit().await, Ok(()));
+        }
+        // Two and a half segments' worth.
+        let admitted = join_all((0..40).map(|_| log.admit_freeing())).await;
+        assert!(admitted.into_iter().all(|admission| admission == Ok(())));
+        let commits = join_all((0..40).map(|_| commit()));
+        let stop = async {
+            tokio::task::yield_now().await;
+            log.close();
+            log.finish();
+        };
+        let all = async { tokio::join!(commits, stop).0 };
+        let committed = tokio::time::timeout(Duration::from_secs(60), all).await;
+        let committed = committed.expect("nobody waits for a segment to be emptied");
+        assert!(committed.into_iter().all(|committed| committed == Ok(())));
+        let ended = tokio::time::timeout(Duration::from_secs(60), writer).await;
+        ended.expect("a stop waits for nothing but the drives").expect("no panic");
+    });
+}
+
 #[test]
 fn the_last_segment_is_for_what_empties_the_others() {
     run(async {
         let sim = world(32, 4);
-        let log = log(&sim, 0, 4).await;
+        let (log, _) = log(&sim, 0, 4).await;
         let commit = || async {
             let operations = vec![Operation::Delete { key: b"k".to_vec() }];
             let commit = log.commit(ShardId(0), operations, &[7; 500_000], || Ok::<(), LogError>(()));

@@ -15,7 +15,7 @@ use crate::pool::error::PoolError;
 use crate::pool::logs::Mirrors;
 
 impl Log {
-    /// Waits until a segment may be used: packing gives segments back when there are too many.
+    /// Waits until there is one.
     pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<Current, PoolError> {
         loop {
             let prepared = self.prepared.borrow_mut().take();
@@ -28,7 +28,9 @@ impl Log {
                 continue;
             }
             self.pool.mirrors()?;
-            if full_is_bearable && self.admission.supply() == Supply::Denied {
+            let supply = self.admission.supply();
+            // Nothing is emptied any more when the log is closed, so a stop would wait for ever.
+            if full_is_bearable && supply == Supply::Denied || self.closing.get() && supply != Supply::Ample {
                 return Err(PoolError::Full);
             }
             self.prepare.notify_one();
@@ -39,9 +41,9 @@ impl Log {
     /// Keeps one segment ready, so that a batch never waits for zeros; ends with the log.
     pub async fn prepare_segments(self: Rc<Self>) {
         let mut failures = 0;
-        while !self.stopped.get() && !self.finishing.get() {
+        while !self.ended.get() {
             let is_ready = self.prepared.borrow().is_some();
-            if !is_ready && self.live_segments() < self.segments_max {
+            if !is_ready && self.may_begin() {
                 failures = self.prepare_next(failures).await;
             } else if is_ready && self.admission.supply() != Supply::Ample {
                 if self.logs.has_room() {
@@ -52,6 +54,13 @@ impl Log {
                 self.prepare.notified().await;
             }
         }
+    }
+
+    /// Whether there may be another segment. Where there is none to write to there may always be one: emptying commits
+    /// records too, and those stand behind what was taken before, so a batch must not wait for a segment to be emptied.
+    /// What waits for that waits before it is taken (`admission`).
+    fn may_begin(&self) -> bool {
+        self.current.borrow().is_none() || self.live_segments() < self.segments_max
     }
 
     /// Tries to begin the next segment, and says what was found of the supply. So many tries before this one ended with
@@ -66,7 +75,7 @@ impl Log {
                 self.ready.notify_one();
                 return 0;
             }
-            // The drive that failed is latched by now, so the next try goes to others.
+            // The drive that failed is latched by now, so the next try goes to others; one that is full is not.
             Err(PoolError::Drive(error)) if failures < self.pool.drives.len() => {
                 tracing::warn!(%error, "a log segment is begun again on other drives");
                 return failures + 1;
