@@ -1,4 +1,4 @@
-//! Words every layer shares: ids, bounds, figures, time and rests. Owns no state and performs no I/O.
+//! Words every layer shares: ids, bounds, figures, time, rests and vital tasks. Owns no state and performs no I/O.
 //!
 //! Whatever stands here is used by all layers and uses none of them; it waits for other futures and for timers, and
 //! for nothing outside the process.
@@ -10,3 +10,4 @@ pub mod limits;
 pub mod metrics;
 pub mod rest;
 pub mod time;
+pub mod vital;

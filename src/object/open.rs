@@ -33,6 +33,7 @@ use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX,
     LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
 };
+use crate::base::vital::vital;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
 use crate::catalog::record::{Operation, Sequence};
@@ -323,19 +324,19 @@ impl Opened {
         for shard in core.shards.iter().flatten() {
             shard.begin_epoch().await?;
         }
-        let writer = tokio::task::spawn_local(write_log(log.clone(), core.clone()));
-        let peers = tokio::task::spawn_local(core.clone().serve_peers(inbox, news));
-        let preparer = tokio::task::spawn_local(log.clone().prepare_segments());
+        let writer = spawn_vital("log writer", write_log(log.clone(), core.clone()));
+        let peers = spawn_vital("inbox", core.clone().serve_peers(inbox, news));
+        let preparer = spawn_vital("log segments", log.clone().prepare_segments());
         let packing = Urgency::default();
         let mut upkeep = vec![
-            tokio::task::spawn_local(tend::tend_log(core.clone(), log.clone(), packing.clone())),
-            tokio::task::spawn_local(tend::tend_pressure(core.clone(), log.clone(), packing)),
+            spawn_vital("emptying", tend::tend_log(core.clone(), log.clone(), packing.clone())),
+            spawn_vital("pressure", tend::tend_pressure(core.clone(), log.clone(), packing)),
+            spawn_vital("packs", tend::tend_packs(core.clone(), log.clone())),
         ];
-        upkeep.push(tokio::task::spawn_local(tend::tend_packs(core.clone(), log.clone())));
         for shard in core.shards.iter().flatten() {
-            upkeep.push(tokio::task::spawn_local(tend::tend_garbage(shard.clone())));
-            upkeep.push(tokio::task::spawn_local(tend::tend_memtable(shard.clone())));
-            upkeep.push(tokio::task::spawn_local(tend::tend_runs(shard.clone())));
+            upkeep.push(spawn_vital("garbage", tend::tend_garbage(shard.clone())));
+            upkeep.push(spawn_vital("checkpoints", tend::tend_memtable(shard.clone())));
+            upkeep.push(spawn_vital("merges", tend::tend_runs(shard.clone())));
         }
         core.foreman.open();
         Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
@@ -443,16 +444,15 @@ fn build_core(
     })
 }
 
-/// Writes the log. When a record breaks an invariant while it is applied, memory and log no longer
-/// agree: the process ends, and the next start goes by the log.
+fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(vital(name, task))
+}
+
+/// Writes the log; it has ended when no safe set of drives is left.
 async fn write_log(log: Rc<Log>, core: Rc<Core>) {
-    let ended = tokio::task::spawn_local(log.clone().run(core.clone())).await;
+    log.clone().run(core.clone()).await;
     if log.is_stopped() {
         core.board.stop();
-    }
-    if let Err(error) = ended {
-        tracing::error!(%error, "the log writer ended by a broken invariant");
-        std::process::abort();
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::budget::BufferBudget;
 use crate::base::metrics::{Deliveries, JobCounters, JobKind, JobMetrics, QueueMetrics};
+use crate::base::vital::vital;
 use crate::io::world::World;
 use crate::object::core::{Core, Job, Peers};
 use crate::object::open::{self, BackgroundSeed, MemoryPlan};
@@ -242,7 +243,7 @@ impl Background {
 /// Opens the files of a background core and begins to take jobs.
 pub fn open_background(world: &World, seed: BackgroundSeed, memory: MemoryPlan) -> Background {
     let (core, inbox) = open::build_background(world, seed, memory);
-    let jobs = tokio::task::spawn_local(take_jobs(core.clone(), inbox));
+    let jobs = tokio::task::spawn_local(vital("background jobs", take_jobs(core.clone(), inbox)));
     Background { core, jobs }
 }
 
