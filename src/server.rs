@@ -303,15 +303,19 @@ async fn serve(
     established: Established,
     assembly: Assembly,
 ) -> Result<(), StartError> {
-    if let Err(error) = bring_up(&mut cores).await {
-        // Other cores may be writing still, so the locks on the drives go with the process.
-        std::mem::forget(assembly);
-        return Err(error);
-    }
     let config = facts.config.clone();
+    let listening = bring_up(&mut cores).await.and_then(|()| {
+        accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })
+    });
+    let listener = match listening {
+        Ok(listener) => listener,
+        Err(error) => {
+            // Cores may be writing still, so the locks on the drives go with the process.
+            std::mem::forget(assembly);
+            return Err(error);
+        }
+    };
     let stop = stop_signal();
-    let listener =
-        accept::listen(socket).map_err(|source| StartError::Listen { address: config.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.listen);
     let startup = facts.started.elapsed();
     facts.startup_us.store(startup.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);

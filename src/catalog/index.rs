@@ -21,7 +21,7 @@ use crate::catalog::levels::{Change, Encoded, Job, Levels, Tier};
 use crate::catalog::memtable::Memtable;
 use crate::catalog::run::cursor::TierCursor;
 use crate::catalog::run::filter;
-use crate::catalog::run::reader::{Fate, Lookup, Reading, Run};
+use crate::catalog::run::reader::{Fate, Glance, Lookup, Reading, Run};
 use crate::catalog::run::store::RunStore;
 use crate::catalog::run::writer::RunSizes;
 use crate::catalog::scan::Scan;
@@ -123,7 +123,7 @@ impl<S: RunStore> Index<S> {
                 Lookup::Absent => {}
                 Lookup::Inline(value) => return Ok(Some(value)),
                 Lookup::Large(refs) => return run.large_value(&refs, Reading::Cached).await.map(Some),
-                Lookup::Tombstone | Lookup::Needs(..) => return Ok(None),
+                Lookup::Tombstone => return Ok(None),
             }
         }
         Ok(None)
@@ -138,10 +138,10 @@ impl<S: RunStore> Index<S> {
         let hash = filter::hash(key);
         for run in levels.tiers().filter_map(|tier| tier.run_for(key)) {
             match run.lookup(key, hash, &Default::default()) {
-                Ok(Lookup::Absent) => {}
-                Ok(Lookup::Tombstone) => return Cached::Found(None),
-                Ok(Lookup::Inline(value)) => return Cached::Found(Some(value)),
-                Ok(Lookup::Large(_) | Lookup::Needs(..)) | Err(_) => return Cached::NeedsIo,
+                Ok(Glance::Known(Lookup::Absent)) => {}
+                Ok(Glance::Known(Lookup::Tombstone)) => return Cached::Found(None),
+                Ok(Glance::Known(Lookup::Inline(value))) => return Cached::Found(Some(value)),
+                Ok(Glance::Known(Lookup::Large(_)) | Glance::Needs(..)) | Err(_) => return Cached::NeedsIo,
             }
         }
         Cached::Found(None)

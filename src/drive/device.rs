@@ -30,7 +30,7 @@ use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
 use crate::drive::health::{Condition, Health};
 use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
-use crate::io::disk::File;
+use crate::io::disk::{File, is_full};
 
 /// Which of the two files of a drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,12 +378,6 @@ impl Drop for Level<'_> {
     fn drop(&mut self) {
         self.0.in_flight.sub(1);
     }
-}
-
-/// The file system or the quota has no room; the drive itself is sound.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
-        || error.kind() == io::ErrorKind::StorageFull
 }
 
 impl Drives {

@@ -24,6 +24,11 @@ use super::sim::SimFile;
 use super::threads::Pool;
 use crate::base::limits::{PAGE, ZERO_WRITE_BYTES};
 
+/// Whether the file system or a quota has no room for this; the drive itself is sound.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// How a file is opened. All of them bypass the page cache where the file system allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -18,6 +18,7 @@ use super::Pool;
 use crate::base::limits::{BALLAST_LOG_SEGMENTS, SYSTEM_SEGMENTS};
 use crate::drive::device::{Area, Drive};
 use crate::drive::segment;
+use crate::io::disk::is_full;
 use crate::pool::segments::SegmentTable;
 
 /// Which pieces one drive holds, as all cores see it.
@@ -55,6 +56,11 @@ impl Ballast {
     /// Whether some of it was let go and not taken back.
     pub fn is_short(&self) -> bool {
         self.likely.load(Ordering::Acquire) != ALL
+    }
+
+    /// Whether the file system was full when it was last asked for room.
+    pub fn lacks_room(&self) -> bool {
+        self.is_short() || self.told.load(Ordering::Acquire)
     }
 
     /// Whether this is the first word about a full file system since there was room.
@@ -164,12 +170,6 @@ impl Pool {
     }
 }
 
-/// The file system has no room for this.
-pub(super) fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +191,10 @@ mod tests {
     #[test]
     fn the_operator_is_told_once_of_each_change() {
         let ballast = Ballast::default();
-        assert!(!ballast.tells_room() && ballast.tells_full() && !ballast.tells_full());
-        assert!(ballast.tells_room() && !ballast.tells_room() && ballast.tells_full());
+        assert!(!ballast.lacks_room() && !ballast.tells_room());
+        assert!(ballast.tells_full() && !ballast.tells_full() && ballast.lacks_room());
+        assert!(
+            ballast.tells_room() && !ballast.tells_room() && !ballast.lacks_room() && ballast.tells_full()
+        );
     }
 }

@@ -32,6 +32,7 @@ use crate::drive::device::{Area, Drive, DriveError, DriveSet, Drives};
 use crate::drive::segment::{self, Header, Owner};
 use crate::drive::superblock::Geometry;
 use crate::io::buffer::AlignedBuf;
+use crate::io::disk::is_full;
 use crate::io::world::World;
 use ballast::Share;
 use error::PoolError;
@@ -186,7 +187,7 @@ impl Pool {
     /// Space that cannot be prepared: a full drive is passed over, one that fails is latched as by any
     /// failed write.
     pub fn latch_unless_full(&self, drive: &Drive, error: &std::io::Error) {
-        if !ballast::is_full(error) {
+        if !is_full(error) {
             drive.health().latch(&format!("preparing a segment: {error}"));
         } else if self.table(drive.id()).ballast.tells_full() {
             let path = drive.shared().path();

@@ -446,10 +446,14 @@ impl ShardSpace {
         self.spaces.borrow().iter().map(Space::maps).sum()
     }
 
-    /// Whether a drive that is full could have segments back that the catalog does not know to be empty.
+    /// Whether a drive that is full, or whose file system is, could have segments back that the catalog does not know to
+    /// be empty.
     pub fn withholds(&self) -> bool {
         let spaces = self.spaces.borrow();
-        let is_full = |index: usize| self.pool.table(DriveId(index as u16)).is_closed_to(Purpose::Objects);
+        let is_full = |index: usize| {
+            let table = self.pool.table(DriveId(index as u16));
+            table.is_closed_to(Purpose::Objects) || table.ballast.lacks_room()
+        };
         spaces.iter().enumerate().any(|(index, space)| space.withholds() && is_full(index))
     }
 

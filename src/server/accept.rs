@@ -59,11 +59,14 @@ fn deal(stream: std::net::TcpStream, cores: &[mpsc::Sender<std::net::TcpStream>]
         let most = (0..cores.len()).max_by_key(open).expect("there is a core");
         facts.crowded[most].notify_one();
     }
-    if total >= facts.config.connections_max + CONNECTIONS_CLOSING_MAX
-        || cores[least].try_send(stream).is_err()
-    {
+    if total >= facts.config.connections_max + CONNECTIONS_CLOSING_MAX {
         facts.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }
+    // Counted first: the core counts it out again, as soon as it has it.
     facts.connections[least].fetch_add(1, Ordering::Relaxed);
+    if cores[least].try_send(stream).is_err() {
+        facts.connections[least].fetch_sub(1, Ordering::Relaxed);
+        facts.refused.fetch_add(1, Ordering::Relaxed);
+    }
 }

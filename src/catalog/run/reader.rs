@@ -82,6 +82,11 @@ pub enum Lookup {
     Inline(Bytes),
     /// References to value blocks.
     Large(Bytes),
+}
+
+/// What a look tells that reads nothing.
+pub enum Glance {
+    Known(Lookup),
     /// The answer needs this block, which is not in memory.
     Needs(Kind, BlockRef),
 }
@@ -157,34 +162,34 @@ impl<S: RunStore> Run<S> {
     }
 
     /// What the run knows of `key`, from memory alone: `held` and the cache.
-    pub fn lookup(&self, key: &[u8], hash: u64, held: &Held) -> Result<Lookup> {
+    pub fn lookup(&self, key: &[u8], hash: u64, held: &Held) -> Result<Glance> {
         if key < &self.footer().first_key[..] || key > &self.footer().last_key[..] {
-            return Ok(Lookup::Absent);
+            return Ok(Glance::Known(Lookup::Absent));
         }
         let partition = self.footer().partition(key).ok_or(self.corrupt("root index"))?;
         let Some(filter) = self.resident(partition.filter, held) else {
-            return Ok(Lookup::Needs(Kind::Filter, partition.filter));
+            return Ok(Glance::Needs(Kind::Filter, partition.filter));
         };
         if !filter::may_contain(&filter, hash) {
-            return Ok(Lookup::Absent);
+            return Ok(Glance::Known(Lookup::Absent));
         }
         let Some(index) = self.resident(partition.index, held) else {
-            return Ok(Lookup::Needs(Kind::Index, partition.index));
+            return Ok(Glance::Needs(Kind::Index, partition.index));
         };
         let data_ref = self.find_block(index, key)?;
         let Some(data) = self.resident(data_ref, held) else {
-            return Ok(Lookup::Needs(Kind::Data, data_ref));
+            return Ok(Glance::Needs(Kind::Data, data_ref));
         };
-        self.find_entry(data, key)
+        self.find_entry(data, key).map(Glance::Known)
     }
 
-    /// As `lookup`, reading what is not in memory; never answers `Needs`.
+    /// As `lookup`, reading what is not in memory.
     pub async fn lookup_reading(&self, key: &[u8], hash: u64) -> Result<Lookup> {
         let mut held = Held::new();
         loop {
             match self.lookup(key, hash, &held)? {
-                Lookup::Needs(kind, block) => held.push((block.number(), self.fetch(kind, block).await?)),
-                answer => return Ok(answer),
+                Glance::Needs(kind, block) => held.push((block.number(), self.fetch(kind, block).await?)),
+                Glance::Known(answer) => return Ok(answer),
             }
         }
     }
