@@ -5,6 +5,7 @@
 //! `codec::{checksum, xml}` for words they share with requests.
 
 use crate::base::time::Nanos;
+use crate::codec::checksum;
 pub use crate::codec::checksum::{ChecksumAlgorithm, ChecksumType as ChecksumKind};
 pub use crate::codec::xml::RetentionMode;
 
@@ -24,6 +25,14 @@ pub struct Checksum {
     pub value: Vec<u8>,
     /// Parts behind a composite value (the `-N` suffix), 0 otherwise.
     pub parts: u16,
+}
+
+impl Checksum {
+    /// What was computed over all of a body.
+    pub fn of_whole(computed: checksum::Checksum) -> Self {
+        let (algorithm, value) = (computed.algorithm(), computed.bytes().to_vec());
+        Checksum { algorithm, kind: ChecksumKind::FullObject, value, parts: 0 }
+    }
 }
 
 /// The headers S3 stores and returns with an object.

@@ -11,7 +11,7 @@ use super::accounts::new_key;
 use super::{IamError, Result, secret};
 use crate::base::limits::{
     ACCESS_KEYS_PER_IDENTITY_MAX, IAM_PATH_BYTES_MAX, POLICY_NAME_BYTES_MAX, USER_NAME_BYTES_MAX,
-    USER_POLICIES_MAX, USER_POLICY_CHARS_MAX, USERS_MAX,
+    USER_POLICIES_MAX, USER_POLICY_BYTES_MAX, USER_POLICY_CHARS_MAX, USERS_MAX,
 };
 use crate::catalog::identity::{AccountValue, KeyValue, UserValue};
 use crate::catalog::keyuse::KeyUse;
@@ -301,11 +301,17 @@ async fn change_policies(
 
 fn check_size(policies: &[(String, String)]) -> Result<()> {
     let characters = |text: &str| text.chars().filter(|c| !c.is_ascii_whitespace()).count();
-    let whole: usize = policies.iter().map(|(_, document)| characters(document)).sum();
-    if whole <= USER_POLICY_CHARS_MAX && policies.len() <= USER_POLICIES_MAX {
+    let documents = || policies.iter().map(|(_, document)| document.as_str());
+    let (whole, stored): (usize, usize) =
+        (documents().map(characters).sum(), documents().map(str::len).sum());
+    let fits = whole <= USER_POLICY_CHARS_MAX && stored <= USER_POLICY_BYTES_MAX;
+    if fits && policies.len() <= USER_POLICIES_MAX {
         return Ok(());
     }
-    let message = format!("Maximum policy size of {USER_POLICY_CHARS_MAX} bytes exceeded for the user");
+    let message = format!(
+        "Maximum policy size of {USER_POLICY_CHARS_MAX} bytes exceeded for the user, or {USER_POLICY_BYTES_MAX} with \
+         white space"
+    );
     Err(IamError::LimitExceeded(message))
 }
 

@@ -70,6 +70,9 @@ pub enum ObjectError {
     /// No drive set has room: writes are refused, reads and deletes go on.
     #[error("the drives are full")]
     StorageFull,
+    /// What was to be changed is not any more as it was when that was allowed.
+    #[error("changed meanwhile")]
+    Outdated,
     /// A bounded queue or pool is full: try again.
     #[error("busy")]
     SlowDown,

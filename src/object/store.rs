@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::content::deposit::Deposit;
 use super::core::Core;
-use super::decisions::amend::Amendment;
+use super::decisions::amend::{Amendment, Grounds};
 use super::decisions::commit::BucketRef;
 use super::decisions::condition::Conditions;
 use super::decisions::events::{Cause, Origin};
@@ -224,18 +224,20 @@ impl Store {
         self.core.on_shard_whole(shard, move |shard| shard.delete_version(bucket, key, deletion)).await
     }
 
-    /// Changes what is attached to a version; gives its id in a bucket that is or was versioned.
+    /// Changes what is attached to a version; gives its id in a bucket that is or was versioned. `Outdated` when it
+    /// gives other grounds than the caller was judged on.
     pub async fn amend(
         &self,
         bucket: &str,
         key: &str,
         id: Option<&str>,
         amendment: Amendment,
+        grounds: Grounds,
         origin: Origin,
     ) -> Result<Option<String>> {
         let bucket = self.bucket_ref(bucket)?;
         let (shard, key, id) = (self.shard_of(bucket.id, key), key.to_owned(), id.map(str::to_owned));
-        let amend = move |shard: Rc<Shard>| shard.amend_version(bucket, key, id, amendment, origin);
+        let amend = move |shard: Rc<Shard>| shard.amend_version(bucket, key, id, amendment, grounds, origin);
         self.core.on_shard_whole(shard, amend).await
     }
 }

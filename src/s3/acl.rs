@@ -6,11 +6,13 @@
 
 use http::{HeaderMap, StatusCode};
 
+use super::amend::amend;
 use super::authorize::{grants_of, has_acl, owner_of};
 use super::error::{Code, Result, S3Error};
+use super::facts::Said;
 use super::response::{Reply, empty, xml};
 use super::service::Call;
-use super::versions::{asked_version, version_header};
+use super::versions::version_header;
 use super::{NewBuckets, headers};
 use crate::base::limits::GRANTS_MAX;
 use crate::codec::policy::Action;
@@ -21,6 +23,7 @@ use crate::object::decisions::amend::Amendment;
 use crate::object::decisions::events::Cause;
 use crate::object::meta::Attached;
 use crate::object::registry::settings::Setting;
+use crate::object::store::Object;
 
 // ---- Of a bucket ----
 
@@ -35,7 +38,8 @@ pub(super) async fn put_bucket_acl(mut call: Call<'_>) -> Result<Reply> {
     let rules = call.rules()?.clone();
     let owner = user(&rules.owner);
     let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
-    let grants = new_grants(&mut call, &parties).await?;
+    let asked = asked_acl(&mut call).await?;
+    let grants = new_grants(&call, &asked, &parties)?;
     refuse_where_off(&rules)?;
     refuse_public(&rules, &grants)?;
     call.edge.store.set_setting(call.bucket, Setting::Acl(Acl { owner, grants })).await?;
@@ -67,10 +71,7 @@ pub(super) fn of_new_bucket(
 // ---- Of an object ----
 
 pub(super) async fn get_object_acl(call: Call<'_>) -> Result<Reply> {
-    let id = asked_version(call.query);
-    let action = id.map_or(Action::GetObjectAcl, |_| Action::GetObjectVersionAcl);
-    let found = call.edge.store.open_version(call.bucket, call.key, id).await;
-    let object = call.opened(action, found)?;
+    let object = call.open(Action::GetObjectAcl, Action::GetObjectVersionAcl).await?;
     let rules = call.rules()?;
     let owner = named(&call, owner_of(object.meta(), rules));
     let grants = rules.has_acls().then(|| grants_of(object.meta(), rules));
@@ -79,24 +80,22 @@ pub(super) async fn get_object_acl(call: Call<'_>) -> Result<Reply> {
     Ok(reply)
 }
 
-/// Whether the caller may was asked before.
 pub(super) async fn put_object_acl(mut call: Call<'_>) -> Result<Reply> {
-    let rules = call.rules()?.clone();
-    let id = asked_version(call.query);
-    let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
-    let owner = user(owner_of(object.meta(), &rules));
-    let bucket_owner = user(&rules.owner);
-    let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
-    let grants = new_grants(&mut call, &parties).await?;
-    // s3cmd reads the ACL of what it copies and writes the same document to the copy.
-    let holds_anyway = !has_acl(call.headers) && is_private(&bucket_owner, &grants);
-    if !holds_anyway {
-        refuse_where_off(&rules)?;
-    }
-    refuse_public(&rules, &grants)?;
-    let amendment = Amendment::Grants { owner: foreign(&owner, &rules), grants: stored(&owner, &grants) };
-    let version =
-        call.edge.store.amend(call.bucket, call.key, id, amendment, call.origin(Cause::Plain)).await?;
+    let asked = asked_acl(&mut call).await?;
+    let change = |object: &Object, rules: &Rules| {
+        let owner = user(owner_of(object.meta(), rules));
+        let bucket_owner = user(&rules.owner);
+        let parties = Parties { owner: &owner, bucket_owner: &bucket_owner, on_bucket: false };
+        let grants = new_grants(&call, &asked, &parties)?;
+        // s3cmd reads the ACL of what it copies and writes the same document to the copy.
+        let holds_anyway = !has_acl(call.headers) && is_private(&bucket_owner, &grants);
+        if !holds_anyway {
+            refuse_where_off(rules)?;
+        }
+        refuse_public(rules, &grants)?;
+        Ok(Amendment::Grants { owner: foreign(&owner, rules), grants: stored(&owner, &grants) })
+    };
+    let version = amend(&call, Said::Nothing, Cause::Plain, change).await?;
     let mut reply = empty(StatusCode::OK);
     version_header(reply.headers_mut(), version.as_deref());
     Ok(reply)
@@ -178,29 +177,31 @@ fn refuse_public(rules: &Rules, grants: &[Grant]) -> Result<()> {
 }
 
 /// The grants that a Put...Acl brings, in whichever form.
-async fn new_grants(call: &mut Call<'_>, parties: &Parties<'_>) -> Result<Vec<Grant>> {
+async fn asked_acl(call: &mut Call<'_>) -> Result<Option<Acl>> {
     let promise = call.promise()?;
     let document = call.payload(promise, None).document().await?;
-    if let Some(grants) = of_headers(call, parties)? {
-        return match document.is_empty() {
-            true => Ok(grants),
-            false => Err(Code::UnexpectedContent.into()),
-        };
+    match (has_acl(call.headers), document.is_empty()) {
+        (true, true) => Ok(None),
+        (true, false) => Err(Code::UnexpectedContent.into()),
+        (false, true) => {
+            let message = "Your request was missing a required header: x-amz-acl";
+            let error = S3Error::with(Code::MissingSecurityHeader, message);
+            Err(error.field("MissingHeaderName", "x-amz-acl"))
+        }
+        (false, false) => Acl::parse(&document).map(Some).map_err(|error| match error {
+            XmlError::Malformed(_) => Code::MalformedACLError.into(),
+            other => S3Error::from(other),
+        }),
     }
-    if document.is_empty() {
-        let message = "Your request was missing a required header: x-amz-acl";
-        return Err(
-            S3Error::with(Code::MissingSecurityHeader, message).field("MissingHeaderName", "x-amz-acl")
-        );
+}
+
+/// The grants of that document, or of the headers.
+fn new_grants(call: &Call<'_>, asked: &Option<Acl>, parties: &Parties<'_>) -> Result<Vec<Grant>> {
+    match asked {
+        None => Ok(of_headers(call, parties)?.unwrap_or_default()),
+        Some(acl) if acl.owner.id == parties.owner.id => check_grants(call, acl.grants.clone()),
+        Some(_) => Err(Code::AccessDenied.into()),
     }
-    let acl = Acl::parse(&document).map_err(|error| match error {
-        XmlError::Malformed(_) => Code::MalformedACLError.into(),
-        other => S3Error::from(other),
-    })?;
-    if acl.owner.id != parties.owner.id {
-        return Err(Code::AccessDenied.into());
-    }
-    check_grants(call, acl.grants)
 }
 
 /// The grants that the headers bring; `None` when there are none.

@@ -18,7 +18,7 @@ use super::facts::{Facts, Said, creates_object, of_body};
 use super::route::Operation;
 use super::service::Call;
 use super::{headers, multipart};
-use crate::codec::policy::Action;
+use crate::codec::policy::{Action, is_account_id};
 use crate::codec::xml::{Acl, AclOwner, Grant};
 use crate::iam::judge::{ObjectSide, Wish};
 use crate::iam::rules::Rules;
@@ -28,6 +28,7 @@ use crate::object::meta::ObjectMeta;
 use crate::object::store::Object;
 
 /// What an operation needs.
+#[derive(Clone, Copy)]
 enum Need {
     /// Nothing, or what the operation asks itself when it knows more.
     Nothing,
@@ -35,12 +36,18 @@ enum Need {
     Account(Action),
     NewBucket,
     Bucket(Action),
+    /// Of the policy of a bucket, which is its owner's affair.
+    Policy(Action),
     /// Of an object that need not be there.
     Object(Action),
+    /// The same, to delete it.
+    Deletion(Action),
+    /// Of an upload, which is also its initiator's.
+    Upload(Action),
     /// Of an object that the operation opens and hands to `opened`.
     Opened(Action),
-    /// Of an object that the operation changes without opening it.
-    Looked(Action),
+    /// Of an object that the operation changes by `s3::amend`, which asks `to_change`.
+    Changed(Action),
 }
 
 // tidy: table
@@ -67,27 +74,27 @@ fn need(operation: Operation, version: bool) -> Need {
         | UploadPart
         | UploadPartCopy
         | CompleteMultipartUpload => Need::Object(Action::PutObject),
-        DeleteObject => Need::Object(of(Action::DeleteObject, Action::DeleteObjectVersion)),
-        AbortMultipartUpload => Need::Object(Action::AbortMultipartUpload),
-        ListParts => Need::Object(Action::ListMultipartUploadParts),
+        DeleteObject => Need::Deletion(of(Action::DeleteObject, Action::DeleteObjectVersion)),
+        AbortMultipartUpload => Need::Upload(Action::AbortMultipartUpload),
+        ListParts => Need::Upload(Action::ListMultipartUploadParts),
         GetObjectAcl => Need::Opened(of(Action::GetObjectAcl, Action::GetObjectVersionAcl)),
-        PutObjectAcl => Need::Looked(of(Action::PutObjectAcl, Action::PutObjectVersionAcl)),
-        GetObjectTagging => Need::Looked(of(Action::GetObjectTagging, Action::GetObjectVersionTagging)),
+        PutObjectAcl => Need::Changed(of(Action::PutObjectAcl, Action::PutObjectVersionAcl)),
+        GetObjectTagging => Need::Opened(of(Action::GetObjectTagging, Action::GetObjectVersionTagging)),
         DeleteObjectTagging => {
-            Need::Looked(of(Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging))
+            Need::Changed(of(Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging))
         }
-        PutObjectTagging => Need::Looked(of(Action::PutObjectTagging, Action::PutObjectVersionTagging)),
-        GetObjectRetention => Need::Looked(Action::GetObjectRetention),
-        PutObjectRetention => Need::Looked(Action::PutObjectRetention),
-        GetObjectLegalHold => Need::Looked(Action::GetObjectLegalHold),
-        PutObjectLegalHold => Need::Looked(Action::PutObjectLegalHold),
+        PutObjectTagging => Need::Changed(of(Action::PutObjectTagging, Action::PutObjectVersionTagging)),
+        GetObjectRetention => Need::Opened(Action::GetObjectRetention),
+        PutObjectRetention => Need::Changed(Action::PutObjectRetention),
+        GetObjectLegalHold => Need::Opened(Action::GetObjectLegalHold),
+        PutObjectLegalHold => Need::Changed(Action::PutObjectLegalHold),
         PutBucketVersioning => Need::Bucket(Action::PutBucketVersioning),
         PutObjectLockConfiguration => Need::Bucket(Action::PutBucketObjectLockConfiguration),
         GetBucketAcl => Need::Bucket(Action::GetBucketAcl),
         PutBucketAcl => Need::Bucket(Action::PutBucketAcl),
-        GetBucketPolicy => Need::Bucket(Action::GetBucketPolicy),
-        PutBucketPolicy => Need::Bucket(Action::PutBucketPolicy),
-        DeleteBucketPolicy => Need::Bucket(Action::DeleteBucketPolicy),
+        GetBucketPolicy => Need::Policy(Action::GetBucketPolicy),
+        PutBucketPolicy => Need::Policy(Action::PutBucketPolicy),
+        DeleteBucketPolicy => Need::Policy(Action::DeleteBucketPolicy),
         GetBucketPolicyStatus => Need::Bucket(Action::GetBucketPolicyStatus),
         GetBucketVersioning => Need::Bucket(Action::GetBucketVersioning),
         GetBucketTagging => Need::Bucket(Action::GetBucketTagging),
@@ -127,13 +134,17 @@ fn need(operation: Operation, version: bool) -> Need {
     }
 }
 
-/// What the headers of a write ask for besides.
-fn asked_along(operation: Operation, headers: &HeaderMap) -> SmallVec<[Action; 2]> {
+/// What the headers of a write ask for besides. Where ACLs are off the one that may come along says what holds anyway,
+/// so nobody needs a right to it (Controlling ownership of objects, Amazon S3 User Guide).
+fn asked_along(operation: Operation, headers: &HeaderMap, rules: &Rules) -> SmallVec<[Action; 2]> {
     let mut more: SmallVec<[Action; 2]> = smallvec![];
     let writes =
         matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
     if writes {
-        if has_acl(headers) {
+        let says_nothing = !rules.has_acls()
+            && !has_grants(headers)
+            && headers.get("x-amz-acl").is_some_and(|acl| acl == "bucket-owner-full-control");
+        if has_acl(headers) && !says_nothing {
             more.push(Action::PutObjectAcl);
         }
         if headers.contains_key("x-amz-tagging") {
@@ -195,39 +206,52 @@ pub(super) async fn admit_said(call: &Call<'_>, said: Said<'_>) -> Result<()> {
 async fn ask(call: &Call<'_>, said: Said<'_>) -> Result<()> {
     let operation = call.operation;
     let version = call.query.get("versionId");
-    let (action, key) = match need(operation, version.is_some()) {
-        // Who posts a form stands in it, so it asks itself when it has read that.
-        Need::Nothing if operation == Operation::PostObject => return Ok(()),
-        // Nobody in particular has no rights of its own, and this bucket gives none away.
-        Need::Nothing if operation == Operation::DeleteObjects && is_hopeless(call) => {
-            return Err(Code::AccessDenied.into());
-        }
-        Need::Nothing => return Ok(()),
+    let need = need(operation, version.is_some());
+    let action = match need {
+        Need::Nothing => return refuse_hopeless(call),
         Need::Account(action) => return call.admit_at_home(action, "arn:aws:s3:::*", said),
         Need::NewBucket => return admit_new_bucket(call, said),
-        Need::Bucket(action) => (action, ""),
-        Need::Object(action) | Need::Opened(action) | Need::Looked(action) => (action, call.key),
+        Need::Bucket(action) | Need::Policy(action) | Need::Object(action) | Need::Deletion(action) => action,
+        Need::Opened(action) | Need::Changed(action) | Need::Upload(action) => action,
     };
     refuse_nobody(operation, call.caller)?;
     let rules = call.rules()?;
-    let place = Site { rules, bucket: call.bucket, key, version, said };
-    for action in asked_along(operation, call.headers) {
+    let place = Site { rules, bucket: call.bucket, key: call.key, version, said };
+    for action in asked_along(operation, call.headers, rules) {
         call.admit_along(&place, action)?;
     }
-    match need(operation, version.is_some()) {
+    match need {
         Need::Opened(_) if call.asks_for_object(rules) => Ok(()),
-        Need::Looked(_) if call.asks_for_object(rules) => {
+        Need::Changed(_) if call.asks_for_object(rules) => {
             let found = call.edge.store.open_version(call.bucket, call.key, version).await;
             call.opened_as(&place, action, found).map(drop)
         }
-        _ if operation == Operation::DeleteObject => call.admit_deletion(&place, action),
-        _ => match call.admit(&place, action).and_then(|()| check_kin(operation, call, rules)) {
-            Err(refusal) if matches!(operation, Operation::AbortMultipartUpload | Operation::ListParts) => {
-                call.admit_initiator(&place, action, refusal).await
-            }
-            result => result,
+        Need::Deletion(_) => call.admit_deletion(&place, action),
+        Need::Policy(_) => call.admit(&place, action).and_then(|()| check_kin(call, rules)),
+        Need::Upload(_) => match call.admit(&place, action) {
+            Err(refusal) => call.admit_initiator(&place, action, refusal).await,
+            allowed => allowed,
         },
+        _ => call.admit(&place, action),
     }
+}
+
+/// The version that an operation changes, once its body has been read, for a caller who may; by these rules of its
+/// bucket.
+pub(super) async fn to_change(call: &Call<'_>, rules: &Rules, said: Said<'_>) -> Result<Object> {
+    let version = call.query.get("versionId");
+    let found = call.edge.store.open_version(call.bucket, call.key, version).await;
+    if call.is_trusted(rules) {
+        return Ok(found?);
+    }
+    let Need::Changed(action) = need(call.operation, version.is_some()) else {
+        return Err(Code::InternalError.into());
+    };
+    let place = Site { rules, bucket: call.bucket, key: call.key, version, said };
+    for action in asked_along(call.operation, call.headers, rules) {
+        call.admit_along(&place, action)?;
+    }
+    call.opened_as(&place, action, found)
 }
 
 /// What needs somebody in particular, whatever a bucket allows to everybody.
@@ -247,19 +271,22 @@ fn refuse_nobody(operation: Operation, caller: &Caller) -> Result<()> {
     }
 }
 
-/// The policy of a bucket is its owner's affair: who may touch it, and is of another account, is told that it is
-/// not for them.
-fn check_kin(operation: Operation, call: &Call<'_>, rules: &Rules) -> Result<()> {
-    use Operation::{DeleteBucketPolicy, GetBucketPolicy, PutBucketPolicy};
-    let theirs = call.caller.canonical() == Some(&*rules.owner);
-    match matches!(operation, DeleteBucketPolicy | GetBucketPolicy | PutBucketPolicy) && !theirs {
-        true => Err(Code::MethodNotAllowed.into()),
-        false => Ok(()),
+/// Who may touch the policy of a bucket, and is of another account, is told that it is not for them.
+fn check_kin(call: &Call<'_>, rules: &Rules) -> Result<()> {
+    match call.caller.canonical() == Some(&*rules.owner) {
+        true => Ok(()),
+        false => Err(Code::MethodNotAllowed.into()),
     }
 }
 
-fn is_hopeless(call: &Call<'_>) -> bool {
-    call.caller.is_anonymous() && call.rules.as_ref().is_some_and(|rules| rules.is_plain())
+/// Nobody in particular has no rights of its own, and where a bucket gives none away no key of a batch is for it. Who
+/// posts a form stands in that.
+fn refuse_hopeless(call: &Call<'_>) -> Result<()> {
+    let is_plain = call.rules.as_ref().is_some_and(|rules| rules.is_plain());
+    match call.operation == Operation::DeleteObjects && call.caller.is_anonymous() && is_plain {
+        true => Err(Code::AccessDenied.into()),
+        false => Ok(()),
+    }
 }
 
 fn admit_new_bucket(call: &Call<'_>, said: Said<'_>) -> Result<()> {
@@ -294,7 +321,10 @@ fn check_owner(call: &Call<'_>, rules: &Rules, header: &str) -> Result<()> {
     let account = call.edge.store.identities().account_of_canonical(&rules.owner);
     match expected == rules.owner || account.is_some_and(|account| account.id == expected) {
         true => Ok(()),
-        false => Err(Code::AccessDenied.into()),
+        false if is_account_id(expected) || expected.len() == rules.owner.len() => {
+            Err(Code::AccessDenied.into())
+        }
+        false => Err(Code::InvalidBucketOwnerAWSAccountID.into()),
     }
 }
 
@@ -496,6 +526,14 @@ impl Call<'_> {
         let version = self.query.get("versionId");
         let place = Site { rules, bucket: self.bucket, key: self.key, version, said: Said::Nothing };
         self.opened_as(&place, action, found)
+    }
+
+    /// Opens what the request asks for, if the caller may have it: by one action, or by another where it names a
+    /// version. Both are of the table.
+    pub(super) async fn open(&self, plain: Action, versioned: Action) -> Result<Object> {
+        let version = self.query.get("versionId");
+        let found = self.edge.store.open_version(self.bucket, self.key, version).await;
+        self.opened(version.map_or(plain, |_| versioned), found)
     }
 
     /// The same for an object elsewhere, as the source of a copy.

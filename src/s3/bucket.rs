@@ -185,8 +185,8 @@ pub(super) async fn list_buckets(mut call: Call<'_>) -> Result<Reply> {
     // Anonymous callers are refused before.
     let account = call.caller.account().ok_or(Code::AccessDenied)?;
     let after = match call.query.get("continuation-token") {
+        Some("") | None => String::new(),
         Some(token) => call.edge.tokens.open(BUCKETS, token)?,
-        None => String::new(),
     };
     let elsewhere = call.query.get("bucket-region").is_some_and(|region| region != call.edge.settings.region);
     let (buckets, next) = match elsewhere {

@@ -19,10 +19,11 @@ use super::expiration::expiration_header;
 use super::facts::Said;
 use super::headers;
 use super::multipart::{named_algorithm, part_number, upload_id};
-use super::put::{DEFAULT_CHECKSUM, attached, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer};
 use super::response::{Reply, checksum_text, etag_text, late, set, xml};
 use super::route::check_key;
 use super::service::Call;
+use super::settings::{charged_by, charged_header};
 use super::versions::{SOURCE_VERSION_ID, version_header};
 use super::{bucket, conditions, tagging};
 use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, PUT_BYTES_MAX};
@@ -74,14 +75,18 @@ impl Source {
     }
 
     /// Reading it is a request of its own in the access log of its bucket. Tags that go along take rights of their own.
-    async fn open(&self, call: &Call<'_>, operation: &str, with_tags: bool) -> Result<Object> {
+    /// Whether the caller pays for it.
+    async fn open(&self, call: &Call<'_>, operation: &str, with_tags: bool) -> Result<(Object, bool)> {
         let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
             Code::NoSuchBucket => error.field("BucketName", &*self.bucket),
             _ => error,
         })?;
-        let opened = self.find(call, &rules, with_tags).await;
+        let opened = match charged_by(call, &rules) {
+            Ok(is_charged) => self.find(call, &rules, with_tags).await.map(|object| (object, is_charged)),
+            Err(refusal) => Err(refusal),
+        };
         let code = opened.as_ref().err().map(S3Error::code);
-        let object = opened.as_ref().ok();
+        let object = opened.as_ref().ok().map(|(object, _)| object);
         let note = Note {
             bucket: &self.bucket,
             operation,
@@ -150,7 +155,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let mut attached = attached(&call)?;
     let origin = call.origin(Cause::Copy);
     let copies_tags = tagging::copies_tags(call.headers)?;
-    let object = source.open(&call, COPY_SOURCE, copies_tags).await?;
+    let (object, is_charged) = source.open(&call, COPY_SOURCE, copies_tags).await?;
     call.trace.set_size(object.meta().size);
     if copies_tags {
         attached.tags.clone_from(&object.meta().attached.tags);
@@ -163,6 +168,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let headers = replaced.unwrap_or_else(kept);
     let sums = Sums::of_whole(object.meta(), named);
     call.look_for_place(Cause::Copy).await?;
+    begin_transfer(&call, size)?;
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let lanes = call.edge.md5.clone();
     let work = async move {
@@ -174,7 +180,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
         let text = document(meta.modified, &meta.etag, meta.checksum.as_ref(), documents::copy_object);
         Ok((text, Some((meta, committed.version_id))))
     };
-    answer(&call, source_version, work).await
+    answer(&call, source_version, is_charged, work).await
 }
 
 fn is_versioned(call: &Call<'_>) -> Result<bool> {
@@ -199,7 +205,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
     let asked = asked.map(AskedRange::parse).transpose()?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
-    let object = source.open(&call, PART_COPY_SOURCE, false).await?;
+    let (object, is_charged) = source.open(&call, PART_COPY_SOURCE, false).await?;
     let source_version = object.version_id().map(str::to_owned);
     let size = object.meta().size;
     let range = match asked {
@@ -214,6 +220,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
         false => Sums { md5: None, checksum: None, wanted: wanted.unwrap_or(DEFAULT_CHECKSUM) },
     };
     let length = range.end - range.start;
+    begin_transfer(&call, length)?;
     let writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(length)).await?;
     let lanes = call.edge.md5.clone();
     let work = async move {
@@ -222,7 +229,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
         let part = writer.commit_part(etag, digested.checksum).await?;
         Ok((document(part.modified, &part.etag, part.checksum.as_ref(), documents::copy_part), None))
     };
-    answer(&call, source_version, work).await
+    answer(&call, source_version, is_charged, work).await
 }
 
 /// `bytes=first-last`, both there.
@@ -320,7 +327,7 @@ async fn transfer(
     await_company(&digests, None).await;
     let values = digests.finish();
     let md5 = sums.md5.or(values.md5).expect("the MD5 is known or computed");
-    Ok((writer, Copied { md5, checksum: sums.checksum.or(stored_checksum(values.checksum)) }))
+    Ok((writer, Copied { md5, checksum: sums.checksum.or(values.checksum.map(Checksum::of_whole)) }))
 }
 
 fn document(
@@ -347,6 +354,7 @@ type Made = Option<(ObjectMeta, Option<String>)>;
 async fn answer(
     call: &Call<'_>,
     source_version: Option<String>,
+    is_charged: bool,
     work: impl Future<Output = Result<(Vec<u8>, Made)>> + 'static,
 ) -> Result<Reply> {
     let mut work = Box::pin(work);
@@ -366,6 +374,7 @@ async fn answer(
     if let Some(id) = source_version {
         set(reply.headers_mut(), SOURCE_VERSION_ID, &id);
     }
+    charged_header(reply.headers_mut(), is_charged);
     Ok(reply)
 }
 
@@ -383,6 +392,8 @@ fn answer_late(
                 resource: &resource,
                 bucket: Some(&bucket),
                 key: Some(&key),
+                version: None,
+                method: "PUT",
                 request_id: &request_id,
                 host_id: &host_id,
             })

@@ -116,6 +116,7 @@ codes! {
     NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist.";
     NoSuchObjectLockConfiguration 404 "The specified object does not have an ObjectLock configuration.";
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found.";
+    InvalidBucketOwnerAWSAccountID 400 "The value of the expected bucket owner parameter must be an AWS account ID.";
     NoSuchVersion 404 "The specified version does not exist.";
     NoSuchTagSet 404 "The TagSet does not exist.";
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.";
@@ -241,8 +242,16 @@ impl S3Error {
     pub(super) fn details<'a>(&'a self, place: &Place<'a>) -> Vec<(&'a str, &'a str)> {
         let fields = self.fields().iter().map(|(name, value)| (*name, &**value));
         let mut details: Vec<(&str, &str)> = fields.collect();
-        if let (Code::NoSuchKey, false, Some(key)) = (self.code(), self.has_field("Key"), place.key) {
+        let names_key =
+            matches!(self.code(), Code::NoSuchKey | Code::NoSuchVersion) && !self.has_field("Key");
+        if let (true, Some(key)) = (names_key, place.key) {
             details.push(("Key", key));
+        }
+        if let (Code::NoSuchVersion, Some(version)) = (self.code(), place.version) {
+            details.push(("VersionId", version));
+        }
+        if self.code() == Code::MethodNotAllowed {
+            details.insert(0, ("Method", place.method));
         }
         if let (true, false, Some(bucket)) = (self.names_bucket(), self.has_field("BucketName"), place.bucket)
         {
@@ -274,10 +283,14 @@ impl S3Error {
 }
 
 /// What a request addressed, for the text of its error.
+#[derive(Default)]
 pub struct Place<'a> {
     pub resource: &'a str,
     pub bucket: Option<&'a str>,
     pub key: Option<&'a str>,
+    /// That the request names.
+    pub version: Option<&'a str>,
+    pub method: &'a str,
     pub request_id: &'a str,
     pub host_id: &'a str,
 }
@@ -335,6 +348,7 @@ impl From<ObjectError> for S3Error {
             ObjectError::BadDigest => Code::BadDigest.into(),
             ObjectError::QuotaExceeded => Code::QuotaExceeded.into(),
             ObjectError::StorageFull => Code::InsufficientStorage.into(),
+            ObjectError::Outdated => Code::OperationAborted.into(),
             ObjectError::SlowDown => Code::SlowDown.into(),
             ObjectError::NotWritable => Code::ServiceUnavailable.into(),
             ObjectError::Unreadable(reason) => {
@@ -350,7 +364,6 @@ fn marked(version: String, modified: Nanos, named: bool) -> S3Error {
     let error = match named {
         false => S3Error::new(Code::NoSuchKey),
         true => S3Error::new(Code::MethodNotAllowed)
-            .field("Method", "GET")
             .field("ResourceType", "DeleteMarker")
             .header(ALLOW, "DELETE")
             .header(LAST_MODIFIED, http_date(modified).as_str()),
@@ -500,11 +513,17 @@ mod tests {
             key: Some("<k>&"),
             request_id: "ID",
             host_id: "H",
+            ..Place::default()
         };
         let xml = String::from_utf8(S3Error::from(ObjectError::NoSuchKey).to_xml(&place)).unwrap();
         assert!(xml.contains("<Code>NoSuchKey</Code>"), "{xml}");
         assert!(xml.contains("<Key>&lt;k&gt;&amp;</Key>"), "{xml}");
         assert!(xml.contains("<Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>ID</RequestId>"), "{xml}");
+        let place = Place { version: Some("v"), method: "PUT", ..place };
+        let xml = String::from_utf8(S3Error::from(ObjectError::NoSuchVersion).to_xml(&place)).unwrap();
+        assert!(xml.contains("<Key>&lt;k&gt;&amp;</Key><VersionId>v</VersionId>"), "{xml}");
+        let xml = String::from_utf8(S3Error::new(Code::MethodNotAllowed).to_xml(&place)).unwrap();
+        assert!(xml.contains("<Method>PUT</Method>"), "{xml}");
     }
 
     #[test]

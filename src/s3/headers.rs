@@ -51,11 +51,18 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Refuses what is not built.
 pub(super) fn check_features(operation: Operation, headers: &HeaderMap) -> Result<()> {
+    let some_repeat = headers.len() > headers.keys_len();
     for (name, value) in headers {
         let name = name.as_str();
         // Nearly every header is decided here.
         if !name.starts_with("x-amz-") || name.starts_with(USER_PREFIX) {
             continue;
+        }
+        if some_repeat && !may_repeat(name) && headers.get_all(name).iter().nth(1).is_some() {
+            return Err(S3Error::argument(name, "", "The header may be sent only once"));
+        }
+        if name == "x-amz-copy-source-range" && operation != Operation::UploadPartCopy {
+            return Err(S3Error::not_implemented(name));
         }
         if name == "x-amz-storage-class" && !STORAGE_CLASSES.iter().any(|class| value == class) {
             return Err(Code::InvalidStorageClass.into());
@@ -68,6 +75,12 @@ pub(super) fn check_features(operation: Operation, headers: &HeaderMap) -> Resul
         }
     }
     Ok(())
+}
+
+/// Headers that are lists. Of all others one value counts, and policies and operations must not take two different
+/// ones for it.
+fn may_repeat(name: &str) -> bool {
+    name.starts_with("x-amz-grant-") || name.ends_with("-object-attributes")
 }
 
 /// Of S3; there is one here.

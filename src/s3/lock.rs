@@ -14,14 +14,13 @@ use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
 use super::settings::digested_document;
-use super::versions::asked_version;
-use super::{authorize, headers, tagging};
+use super::{amend, headers, tagging};
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
 use crate::codec::policy::Action;
 use crate::codec::xml::{self as documents, RetentionMode};
 use crate::object::decisions::amend::{Amendment, needs_lock};
-use crate::object::decisions::events::Origin;
+use crate::object::decisions::events::Cause;
 use crate::object::meta::{Attached, Retention};
 use crate::object::store::Object;
 
@@ -120,32 +119,34 @@ pub(super) fn bypasses(call: &Call<'_>) -> Result<bool> {
 // ---- Documents ----
 
 pub(super) async fn get_object_retention(call: Call<'_>) -> Result<Reply> {
-    let retention = attached(&call).await?.retention.ok_or(Code::NoSuchObjectLockConfiguration)?;
+    let retention = attached(&call, Action::GetObjectRetention)
+        .await?
+        .retention
+        .ok_or(Code::NoSuchObjectLockConfiguration)?;
     Ok(xml(documents::retention(retention.mode, retention.until)))
 }
 
 pub(super) async fn get_object_legal_hold(call: Call<'_>) -> Result<Reply> {
-    let on = attached(&call).await?.legal_hold.ok_or(Code::NoSuchObjectLockConfiguration)?;
+    let on = attached(&call, Action::GetObjectLegalHold)
+        .await?
+        .legal_hold
+        .ok_or(Code::NoSuchObjectLockConfiguration)?;
     Ok(xml(documents::legal_hold(on)))
 }
 
-async fn attached(call: &Call<'_>) -> Result<Attached> {
-    let store = &call.edge.store;
-    needs_lock(&*store.settings(call.bucket)?)?;
-    let object = store.open_version(call.bucket, call.key, asked_version(call.query)).await?;
-    Ok(object.meta().attached.clone())
+async fn attached(call: &Call<'_>, action: Action) -> Result<Attached> {
+    needs_lock(&*call.edge.store.settings(call.bucket)?)?;
+    Ok(call.open(action, action).await?.meta().attached.clone())
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
     let (retention, bypass) = wanted_retention(&mut call).await?;
-    authorize::admit_said(&call, Said::Retention(retention.as_ref())).await?;
-    amend(&call, Amendment::Retention { retention, bypass }).await
+    amend(&call, Said::Retention(retention.as_ref()), Amendment::Retention { retention, bypass }).await
 }
 
 pub(super) async fn put_object_legal_hold(mut call: Call<'_>) -> Result<Reply> {
     let on = wanted_hold(&mut call).await?;
-    authorize::admit_said(&call, Said::LegalHold(on)).await?;
-    amend(&call, Amendment::LegalHold(on)).await
+    amend(&call, Said::LegalHold(on), Amendment::LegalHold(on)).await
 }
 
 /// S3 reads the document before it looks for the version: to whom may know that the key is not there, what is wrong
@@ -180,9 +181,8 @@ async fn wanted_hold(call: &mut Call<'_>) -> Result<bool> {
     Ok(documents::parse_legal_hold(&document)?)
 }
 
-async fn amend(call: &Call<'_>, amendment: Amendment) -> Result<Reply> {
-    let id = asked_version(call.query);
-    call.edge.store.amend(call.bucket, call.key, id, amendment, Origin::default()).await?;
+async fn amend(call: &Call<'_>, said: Said<'_>, amendment: Amendment) -> Result<Reply> {
+    amend::amend(call, said, Cause::Plain, |_, _| Ok(amendment.clone())).await?;
     Ok(empty(StatusCode::OK))
 }
 

@@ -49,6 +49,7 @@ mod bucket;
 mod list;
 mod settings;
 mod acl;
+mod amend;
 mod policy;
 mod versioning;
 mod notification;

@@ -12,7 +12,7 @@ use super::body::Promise;
 use super::error::{Code, Result, S3Error};
 use super::expiration::{abort_headers, expiration_header};
 use super::list::{Options, Owners, STANDARD, page_limit};
-use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer, check_size, fill, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer, check_size, fill};
 use super::response::{Reply, checksum_headers, checksum_text, empty, etag_text, etag_value, xml};
 use super::service::{Call, location};
 use super::versions::version_header;
@@ -29,7 +29,7 @@ use crate::codec::xml::{
 };
 use crate::iam::Caller;
 use crate::object::decisions::events::Cause;
-use crate::object::meta::ETag;
+use crate::object::meta::{Checksum as StoredChecksum, ETag};
 use crate::object::store::{
     Complete, Initiator, NewUpload, PartClaim, PartPage, UploadEntry, UploadInfo, UploadPage, UploadQuery,
     is_upload_id,
@@ -135,8 +135,8 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     fill(&mut writer, &mut payload).await?;
     let digested = payload.finish()?;
     let etag = ETag { md5: digested.md5, parts: 0 };
-    let sent = stored_checksum(digested.checksum);
-    let kept = if digested.wanted.is_some() { stored_checksum(digested.wanted) } else { sent.clone() };
+    let sent = digested.checksum.map(StoredChecksum::of_whole);
+    let kept = digested.wanted.map(StoredChecksum::of_whole).or_else(|| sent.clone());
     let part = writer.commit_part(etag, kept).await?;
     let mut reply = empty(StatusCode::OK);
     reply.headers_mut().insert(ETAG, etag_value(&part.etag));
@@ -179,7 +179,7 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let claimed = claimed_checksum(call.headers)?;
     let kind = named_type(call.headers)?;
     let size = claimed_size(call.headers)?;
-    if let Some(claimed) = &claimed {
+    if let Some((claimed, _)) = &claimed {
         let upload = call.edge.store.upload(call.bucket, call.key, upload_id).await?;
         check_claimed(&upload, claimed)?;
     }
@@ -187,7 +187,10 @@ pub(super) async fn complete(mut call: Call<'_>) -> Result<Reply> {
     let request = parse_complete_multipart_upload(&document, rest).await?;
     drop(document);
     let parts = request.parts.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
-    let checksum = claimed.map(|checksum| (checksum.algorithm(), checksum.bytes().to_vec()));
+    if claimed.as_ref().and_then(|(_, counted)| *counted).is_some_and(|counted| counted != parts.len()) {
+        return Err(Code::BadDigest.into());
+    }
+    let checksum = claimed.map(|(checksum, _)| (checksum.algorithm(), checksum.bytes().to_vec()));
     let complete = Complete { parts, conditions, checksum, kind, size, origin };
     let store = &call.edge.store;
     let committed = store.complete_upload(call.bucket, call.key, upload_id, complete).await?;
@@ -221,22 +224,27 @@ fn claimed_size(headers: &HeaderMap) -> Result<Option<u64>> {
 }
 
 /// The checksum that the object is to have. A composite one may come with its number of parts.
-fn claimed_checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
+fn claimed_checksum(headers: &HeaderMap) -> Result<Option<(Checksum, Option<usize>)>> {
     let mut found = None;
     for algorithm in ChecksumAlgorithm::ALL {
         let Some(text) = headers::text(headers, algorithm.header())? else { continue };
-        let (value, parts) = text.split_once('-').unwrap_or((text, "1"));
-        let is_number = parts.bytes().all(|byte| byte.is_ascii_digit());
-        let counted = is_number && parts.parse::<u16>().is_ok_and(|parts| parts > 0);
-        let value = Checksum::from_base64(algorithm, value).ok().filter(|_| counted).ok_or_else(|| {
+        let invalid = || {
             let message = format!("Value for {} header is invalid.", algorithm.header());
             S3Error::with(Code::InvalidRequest, message)
-        })?;
-        if found.replace(value).is_some() {
+        };
+        let (value, parts) = text.split_once('-').map_or((text, None), |(value, parts)| (value, Some(parts)));
+        let counted = parts.map(|parts| number_of_parts(parts).ok_or_else(invalid)).transpose()?;
+        let value = Checksum::from_base64(algorithm, value).map_err(|_| invalid())?;
+        if found.replace((value, counted)).is_some() {
             return Err(S3Error::with(Code::InvalidRequest, ONE_CHECKSUM));
         }
     }
     Ok(found)
+}
+
+fn number_of_parts(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|parts| is_number && *parts > 0)
 }
 
 const PART_CHECKSUM: &str = "Invalid Base64 or multiple checksums present in request";
@@ -464,9 +472,9 @@ mod tests {
     fn a_composite_claim_may_name_its_parts() {
         let with = claimed_checksum(&headers(&[("x-amz-checksum-crc32", "AAAAAA==-3")])).unwrap();
         let without = claimed_checksum(&headers(&[("x-amz-checksum-crc32", "AAAAAA==")])).unwrap();
-        assert!(with.is_some());
-        assert_eq!(with, without);
-        for wrong in ["AAAAAA==-3a", "AAAAAA==--3", "AAAAAA==-+3", "AAAAAA==-", "AAAAA==-3"] {
+        assert_eq!(with.as_ref().and_then(|(_, counted)| *counted), Some(3));
+        assert_eq!(with.map(|(sum, _)| (sum, None)), without);
+        for wrong in ["AAAAAA==-0", "AAAAAA==-3a", "AAAAAA==--3", "AAAAAA==-+3", "AAAAAA==-", "AAAAA==-3"] {
             let refused = claimed_checksum(&headers(&[("x-amz-checksum-crc32", wrong)])).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidRequest, "{wrong}");
         }

@@ -17,13 +17,13 @@ use super::authorize;
 use super::body::{Intake, await_company, content_md5, hash_step, header_checksum};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
-use super::put::{DEFAULT_CHECKSUM, attached, check_size, stored_checksum};
+use super::put::{DEFAULT_CHECKSUM, attached, check_size};
 use super::response::{Reply, checksum_headers, empty, etag_text, etag_value, set, xml};
 use super::route::{Operation, check_key};
 use super::service::Call;
 use super::versions::version_header;
 use super::{headers, settings};
-use crate::base::limits::POST_FIELDS_BYTES_MAX;
+use crate::base::limits::{INLINE_BYTES_MAX, POST_FIELDS_BYTES_MAX};
 use crate::base::time::Nanos;
 use crate::catalog::keyuse::{KeyUse, Service};
 use crate::codec::checksum::Digests;
@@ -36,7 +36,7 @@ use crate::codec::xml::{Configuration, Tags, XmlWriter};
 use crate::iam::Caller;
 use crate::object::decisions::condition::Conditions;
 use crate::object::decisions::events::Cause;
-use crate::object::meta::ETag as Tag;
+use crate::object::meta::{Checksum as StoredChecksum, ETag as Tag};
 use crate::object::store::{Commit, Committed, Writer};
 
 /// What stood in front of the file; names in lower case, the first of each counts.
@@ -298,7 +298,7 @@ async fn store<'r>(
         return Err(Code::BadDigest.into());
     }
     let etag = Tag { md5: values.md5.unwrap_or_default(), parts: 0 };
-    let checksum = stored_checksum(values.checksum);
+    let checksum = values.checksum.map(StoredChecksum::of_whole);
     let conditions = Conditions::default();
     let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
     Ok((writer.commit(commit).await?, call))
@@ -316,6 +316,9 @@ async fn take_file(
             Some(FormEvent::Data(mut data)) => {
                 let size = writer.len().saturating_add(data.len() as u64);
                 check_size(size)?;
+                if size > INLINE_BYTES_MAX as u64 {
+                    intake.begin_transfer()?;
+                }
                 if size > max {
                     return Err(S3Error::new(Code::EntityTooLarge)
                         .field("ProposedSize", size.to_string())

@@ -15,9 +15,9 @@ use super::service::Call;
 use super::versions::version_header;
 use super::{acl, conditions, headers, lock, tagging};
 use crate::base::limits::{INLINE_BYTES_MAX, PUT_BYTES_MAX};
-use crate::codec::checksum::{self as codec, ChecksumAlgorithm};
+use crate::codec::checksum::ChecksumAlgorithm;
 use crate::object::decisions::events::Cause;
-use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag};
+use crate::object::meta::{Attached, Checksum, ETag};
 use crate::object::store::{Commit, Writer};
 
 /// What AWS stores when the client brings no checksum; at tens of GB/s it costs nothing beside MD5.
@@ -40,7 +40,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     fill(&mut writer, &mut payload).await?;
     let digested = payload.finish()?;
     let etag = ETag { md5: digested.md5, parts: 0 };
-    let checksum = stored_checksum(digested.checksum);
+    let checksum = digested.checksum.map(Checksum::of_whole);
     let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };
     let committed = writer.commit(commit).await?;
     let mut reply = empty(StatusCode::OK);
@@ -81,14 +81,4 @@ pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Resu
         writer.write(data).await?;
     }
     Ok(())
-}
-
-/// The checksum of a body as it is stored.
-pub(super) fn stored_checksum(checksum: Option<codec::Checksum>) -> Option<Checksum> {
-    checksum.map(|checksum| Checksum {
-        algorithm: checksum.algorithm(),
-        kind: ChecksumKind::FullObject,
-        value: checksum.bytes().to_vec(),
-        parts: 0,
-    })
 }

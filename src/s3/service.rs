@@ -34,7 +34,6 @@ use crate::iam::Caller;
 use crate::iam::rules::Rules;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
-const REQUEST_CHARGED: HeaderName = HeaderName::from_static("x-amz-request-charged");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 
 /// One authenticated request.
@@ -233,9 +232,7 @@ impl Shared {
         }
         let charged = operation != Operation::PostObject && settings::charged(&call)?;
         let mut reply = dispatch(operation, call).await?;
-        if charged {
-            reply.headers_mut().insert(REQUEST_CHARGED, HeaderValue::from_static("requester"));
-        }
+        settings::charged_header(reply.headers_mut(), charged);
         Ok(reply)
     }
 
@@ -249,10 +246,13 @@ impl Shared {
     fn refuse(&self, error: &S3Error, trace: &Trace<'_>, request_id: &HeaderValue) -> Reply {
         let parts = trace.parts;
         let target = target(trace.host, parts.uri.path(), &self.settings.domains).unwrap_or_default();
+        let query = parts.uri.query().and_then(|query| Query::parse(query).ok());
         let place = Place {
             resource: parts.uri.path(),
             bucket: target.bucket.as_deref(),
             key: target.key.as_deref(),
+            version: query.as_ref().and_then(|query| query.get("versionId")),
+            method: parts.method.as_str(),
             request_id: request_id.to_str().unwrap_or(""),
             host_id: &self.settings.host_id,
         };

@@ -4,7 +4,7 @@
 //! Policies, ACLs, versioning and locks have files of their own. May use `codec::xml`,
 //! `object::registry::settings`.
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::access_log::{admit_target, check_grantees};
 use super::body::Promise;
@@ -20,6 +20,7 @@ use crate::codec::xml::{
     Acl, Configuration, Cors, Encryption, Grantee, Lifecycle, Logging, Notification, ObjectOwnership, Payer,
     PublicAccessBlock, Tags, Website, check_tags,
 };
+use crate::iam::rules::Rules;
 use crate::object::registry::settings::{BucketSettings, Kind, Setting};
 
 // ---- Reading ----
@@ -197,8 +198,12 @@ pub(super) async fn delete(operation: Operation, call: Call<'_>) -> Result<Reply
 /// Whether the caller pays for this request. One who is not the owner must say so where that is asked;
 /// nobody in particular cannot pay.
 pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
-    let Some(rules) = call.rules.as_ref().filter(|rules| rules.requester_pays) else { return Ok(false) };
-    if call.caller.canonical() == Some(&*rules.owner) {
+    call.rules.as_ref().map_or(Ok(false), |rules| charged_by(call, rules))
+}
+
+/// The same for what the request has to do with this bucket, as with that of the source of a copy.
+pub(super) fn charged_by(call: &Call<'_>, rules: &Rules) -> Result<bool> {
+    if !rules.requester_pays || call.caller.canonical() == Some(&*rules.owner) {
         return Ok(false);
     }
     let header = headers::text(call.headers, PAYER)?.or_else(|| call.query.get_any_case(PAYER));
@@ -208,7 +213,15 @@ pub(super) fn charged(call: &Call<'_>) -> Result<bool> {
     }
 }
 
+/// Tells the caller that he pays.
+pub(super) fn charged_header(headers: &mut HeaderMap, is_charged: bool) {
+    if is_charged {
+        headers.insert(CHARGED, HeaderValue::from_static("requester"));
+    }
+}
+
 const PAYER: &str = "x-amz-request-payer";
+const CHARGED: HeaderName = HeaderName::from_static("x-amz-request-charged");
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use super::facts::Said;
 use super::response::{Reply, empty, set_number, xml};
 use super::service::Call;
 use super::versions::{asked_version, version_header};
-use super::{authorize, headers};
+use super::{amend, headers};
 use crate::base::limits::TAGS_MAX;
 use crate::codec::policy::Action;
 use crate::codec::uri::{Pair, Query};
@@ -63,8 +63,7 @@ pub(super) fn count_header(headers: &mut HeaderMap, call: &Call<'_>, object: &Ob
 }
 
 pub(super) async fn get_object_tagging(call: Call<'_>) -> Result<Reply> {
-    let id = asked_version(call.query);
-    let object = call.edge.store.open_version(call.bucket, call.key, id).await?;
+    let object = call.open(Action::GetObjectTagging, Action::GetObjectVersionTagging).await?;
     // A set has no order; whoever compares two finds them alike when both are sorted.
     let mut tags = object.meta().attached.tags.clone();
     tags.sort();
@@ -75,8 +74,7 @@ pub(super) async fn get_object_tagging(call: Call<'_>) -> Result<Reply> {
 
 pub(super) async fn put_object_tagging(mut call: Call<'_>) -> Result<Reply> {
     let tags = wanted_tags(&mut call).await?;
-    authorize::admit_said(&call, Said::ObjectTags(&tags)).await?;
-    amend(&call, tags, Cause::Plain, StatusCode::OK).await
+    amend(&call, Said::ObjectTags(&tags), &tags, Cause::Plain, StatusCode::OK).await
 }
 
 pub(super) async fn wanted_tags(call: &mut Call<'_>) -> Result<Vec<(String, String)>> {
@@ -88,18 +86,17 @@ pub(super) async fn wanted_tags(call: &mut Call<'_>) -> Result<Vec<(String, Stri
 }
 
 pub(super) async fn delete_object_tagging(call: Call<'_>) -> Result<Reply> {
-    amend(&call, Vec::new(), Cause::Untag, StatusCode::NO_CONTENT).await
+    amend(&call, Said::Nothing, &[], Cause::Untag, StatusCode::NO_CONTENT).await
 }
 
 async fn amend(
     call: &Call<'_>,
-    tags: Vec<(String, String)>,
+    said: Said<'_>,
+    tags: &[(String, String)],
     cause: Cause,
     status: StatusCode,
 ) -> Result<Reply> {
-    let id = asked_version(call.query);
-    let (amendment, origin) = (Amendment::Tags(tags), call.origin(cause));
-    let changed = call.edge.store.amend(call.bucket, call.key, id, amendment, origin).await?;
+    let changed = amend::amend(call, said, cause, |_, _| Ok(Amendment::Tags(tags.to_vec()))).await?;
     let mut reply = empty(status);
     version_header(reply.headers_mut(), changed.as_deref());
     Ok(reply)

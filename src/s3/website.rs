@@ -231,6 +231,8 @@ impl Visit<'_> {
             resource: self.parts.uri.path(),
             bucket: Some(self.bucket),
             key: Some(key),
+            version: None,
+            method: self.parts.method.as_str(),
             request_id: self.request_id,
             host_id: &self.edge.settings.host_id,
         };

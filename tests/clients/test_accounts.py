@@ -72,6 +72,9 @@ def test_who_expects_another_owner_is_refused(basalt, s3, bucket):
         s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner=one.id)
     mine = next(a for a in listed(basalt).values() if a["default"])
     s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner=mine["account_id"])
+    for nobody in ["abc", mine["account_id"] + "0"]:
+        with refused("InvalidBucketOwnerAWSAccountID", 400):
+            s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner=nobody)
 
 
 def test_a_disabled_account_is_locked_out_until_it_is_enabled(basalt):

@@ -1,9 +1,11 @@
 """ACLs: canned and granted, on buckets and objects; ownership; where they are off; what is blocked."""
+import socket
+
 import pytest
 
 from .errors import refused
 from .identities import account, allow, anonymous, deny, objects, policy
-from .wire import object_path
+from .wire import Wire, object_path
 
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 KNOWN = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -191,6 +193,40 @@ def test_what_another_account_writes_is_its_own(one, two, bucket):
     one.s3.delete_object(Bucket=bucket, Key="theirs")
 
 
+def test_an_acl_is_for_the_version_that_was_judged(one, two, bucket):
+    """Its owner begins to change the ACL of an object and takes his time; meanwhile it becomes somebody else's."""
+    one.s3.put_bucket_acl(Bucket=bucket, GrantWrite=f"id={two.canonical}")
+    two.s3.put_object(Bucket=bucket, Key="k", Body=b"theirs")
+    document = (f"<AccessControlPolicy><Owner><ID>{two.canonical}</ID></Owner><AccessControlList><Grant>"
+                f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
+                f"<ID>{two.canonical}</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList>"
+                f"</AccessControlPolicy>").encode()
+    with Wire("127.0.0.1", one.basalt.port, two.access_key, two.secret_key) as wire:
+        def begun():
+            """A request whose body the server has asked for: by then it has judged."""
+            path = object_path(bucket, "k")
+            target, headers, _ = wire.head("PUT", path, [("acl", "")], {"expect": "100-continue"})
+            link = socket.create_connection(("127.0.0.1", one.basalt.port), timeout=30)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            link.sendall(f"PUT {target} HTTP/1.1\r\n{lines}content-length: {len(document)}\r\n\r\n".encode())
+            assert link.recv(4096).startswith(b"HTTP/1.1 100 ")
+            return link
+
+        def status(link):
+            link.sendall(document)
+            return int(link.recv(4096).split()[1])
+
+        with begun() as link:
+            assert status(link) == 200
+        with begun() as link:
+            one.s3.put_object(Bucket=bucket, Key="k", Body=b"mine")
+            assert status(link) == 403
+    with refused("AccessDenied", 403):
+        two.s3.get_object(Bucket=bucket, Key="k")
+    assert grants(one.s3.get_object_acl(Bucket=bucket, Key="k")) == {(one.canonical, "FULL_CONTROL")}
+    assert one.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"mine"
+
+
 def test_the_bucket_owner_may_be_preferred(one, two):
     name = f"preferred-{one.id}"
     one.s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerPreferred")
@@ -229,6 +265,20 @@ def test_where_acls_are_off(basalt, s3, bucket_off):
     with refused("InvalidBucketAclWithBlockPublicAccessError", 400):
         one.s3.create_bucket(Bucket=name + "-x", ACL="public-read", ObjectOwnership="ObjectWriter")
     one.s3.create_bucket(Bucket=name + "-x", ACL="private")
+
+
+def test_where_acls_are_off_another_account_writes_for_the_owner(basalt, bucket_off):
+    """The policy of AWS's own guide: who writes says so, and needs no right to an ACL that says what holds anyway."""
+    (name, one), two = bucket_off, account(basalt)
+    says_so = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    document = policy(allow("s3:PutObject", objects(name), Principal={"AWS": two.id}, Condition=says_so))
+    one.s3.put_bucket_policy(Bucket=name, Policy=document)
+    two.s3.put_object(Bucket=name, Key="given", Body=b"v", ACL="bucket-owner-full-control")
+    two.s3.create_multipart_upload(Bucket=name, Key="given", ACL="bucket-owner-full-control")
+    assert one.s3.get_object(Bucket=name, Key="given")["Body"].read() == b"v"
+    for acl in [{}, {"ACL": "private"}, {"ACL": "bucket-owner-full-control", "GrantRead": f"id={two.canonical}"}]:
+        with refused("AccessDenied", 403):
+            two.s3.put_object(Bucket=name, Key="given", Body=b"v", **acl)
 
 
 @pytest.fixture

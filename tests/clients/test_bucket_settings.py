@@ -4,6 +4,7 @@ import hashlib
 import http.client
 
 from .errors import refused
+from .identities import account, allow, objects, policy
 from .wire import object_path
 
 
@@ -102,6 +103,26 @@ def test_nobody_in_particular_cannot_pay(open_basalt):
         s3.put_bucket_request_payment(Bucket="pays", RequestPaymentConfiguration={"Payer": "Requester"})
         assert get({}) == 403
         assert get({"x-amz-request-payer": "requester"}) == 403
+
+
+def test_a_copy_out_of_a_bucket_is_paid_for_too(basalt):
+    one, two = account(basalt), account(basalt)
+    source, mine = f"source-{one.id}", f"mine-{two.id}"
+    one.s3.create_bucket(Bucket=source)
+    one.s3.put_object(Bucket=source, Key="k", Body=b"v")
+    one.s3.put_bucket_policy(Bucket=source, Policy=policy(allow("s3:GetObject", objects(source), Principal={"AWS": two.id})))
+    one.s3.put_bucket_request_payment(Bucket=source, RequestPaymentConfiguration={"Payer": "Requester"})
+    two.s3.create_bucket(Bucket=mine)
+    upload = two.s3.create_multipart_upload(Bucket=mine, Key="m")["UploadId"]
+    at = {"Bucket": mine, "CopySource": f"{source}/k"}
+    part = {**at, "Key": "m", "UploadId": upload, "PartNumber": 1}
+    for call in [lambda **payer: two.s3.copy_object(**at, Key="c", **payer),
+                 lambda **payer: two.s3.upload_part_copy(**part, **payer)]:
+        with refused("AccessDenied", 403):
+            call()
+        assert call(RequestPayer="requester")["RequestCharged"] == "requester"
+    one.s3.create_bucket(Bucket=f"own-{one.id}")
+    assert "RequestCharged" not in one.s3.copy_object(Bucket=f"own-{one.id}", Key="c", CopySource=f"{source}/k")
 
 
 def test_what_is_off_is_said(s3, bucket):

@@ -243,6 +243,11 @@ def test_policies_of_a_user_are_bounded(one):
     one.iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=half)
     with refused("LimitExceeded", 409):
         one.iam.put_user_policy(UserName="u", PolicyName="q", PolicyDocument=half)
+    # White space does not count, but it is kept.
+    short = policy(allow("s3:GetObject", "*"))
+    one.iam.put_user_policy(UserName="u", PolicyName="spaced", PolicyDocument=short.replace(" ", "\n" + " " * 100))
+    with refused("LimitExceeded", 409):
+        one.iam.put_user_policy(UserName="u", PolicyName="blank", PolicyDocument=short.replace(" ", " " * 1500))
 
 
 @pytest.mark.parametrize("name", ["a b", "ü", "a/b", "x" * 65])

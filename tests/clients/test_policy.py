@@ -5,6 +5,7 @@ import pytest
 
 from .errors import refused
 from .identities import Who, account, allow, anonymous, both, deny, objects, policy
+from .wire import ALGORITHM, UNSIGNED, Wire, object_path
 
 
 @pytest.fixture
@@ -267,6 +268,27 @@ def test_conditions_on_what_is_put(one, two, bucket):
         two.s3.copy_object(Bucket=bucket, Key="new", CopySource={"Bucket": bucket, "Key": "private/k"})
     with refused("AccessDenied", 403):
         two.s3.put_object(Bucket=bucket, Key="new", Body=b"v")
+
+
+def test_a_header_has_one_value_for_policies_and_operations(one, bucket):
+    """What is denied cannot be had by sending it twice."""
+    user = one.user(allow("s3:*", "*"))
+    put(one, bucket, deny("s3:PutObject", objects(bucket), Principal="*",
+                          Condition={"StringEquals": {"s3:x-amz-acl": ["public-read", "public-read-write"]}}))
+    with Wire("127.0.0.1", one.basalt.port, user.access_key, user.secret_key) as wire:
+        wire.put(bucket, "open", b"v", {"x-amz-acl": "public-read"}).expect(403, "AccessDenied")
+        for other in ["x", "private", "public-read"]:
+            target, headers, signer = wire.head("PUT", object_path(bucket, "open"))
+            headers.pop("authorization")
+            joined = {**headers, "x-amz-acl": f"public-read,{other}"}
+            names, signature = signer.signature("PUT", object_path(bucket, "open"), (), joined, UNSIGNED)
+            credential = f"{signer.access_key}/{signer.scope()}"
+            authorization = f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
+            # A header of another case is another one to the dictionary alone.
+            twice = {**headers, "x-amz-acl": "public-read", "X-Amz-Acl": other, "authorization": authorization}
+            wire.send("PUT", target, twice, b"v").expect(400, "InvalidArgument")
+    with refused("NoSuchKey", 404):
+        one.s3.get_object(Bucket=bucket, Key="open")
 
 
 def test_a_copy_reads_with_the_callers_rights(one, two, bucket):

@@ -175,8 +175,9 @@ def test_ids_that_name_nothing(s3, versioned):
         for bad in ("x", "0" * 32, id[:-1], "3HL4kqtJlcpXroDTDmJ-rmSpXd3dIbrHY-MTRCxf3vjVBH40Nr8X8gdRQBpUMLUo"):
             with refused("InvalidArgument", 400):
                 operation(Bucket=versioned, Key="k", VersionId=bad)
-        with refused("NoSuchVersion", 404):
+        with refused("NoSuchVersion", 404) as fields:
             operation(Bucket=versioned, Key="k", VersionId=other)
+        assert (fields["Key"], fields["VersionId"]) == ("k", other)
         with refused("NoSuchVersion", 404):
             operation(Bucket=versioned, Key="k", VersionId="null")
     with refused("InvalidArgument", 400):

@@ -27,7 +27,8 @@ macro_rules! actions {
 // tidy: table
 actions! {
     "s3" {
-        AbortMultipartUpload BypassGovernanceRetention CreateAccessGrant CreateAccessGrantsInstance
+        AbortMultipartUpload AssociateAccessGrantsIdentityCenter BypassGovernanceRetention
+        CreateAccessGrant CreateAccessGrantsInstance
         CreateAccessGrantsLocation CreateAccessPoint CreateAccessPointForObjectLambda CreateBucket
         CreateBucketMetadataTableConfiguration CreateJob CreateMultiRegionAccessPoint CreateStorageLensGroup
         DeleteAccessGrant DeleteAccessGrantsInstance DeleteAccessGrantsInstanceResourcePolicy
@@ -67,7 +68,13 @@ actions! {
         ReplicateTags RestoreObject SubmitMultiRegionAccessPointRoutes TagResource UntagResource
         UpdateAccessGrantsLocation UpdateBucketMetadataInventoryTableConfiguration
         UpdateBucketMetadataJournalTableConfiguration UpdateJobPriority UpdateJobStatus
-        UpdateObjectEncryption UpdateStorageLensGroup
+        UpdateObjectEncryption UpdateStorageLensGroup DissociateAccessGrantsIdentityCenter
+        GetAccessGrantsInstanceForPrefix GetAccessGrantsInstanceResourcePolicy GetAccessGrantsLocation
+        GetAccessPointConfigurationForObjectLambda GetAccessPointForObjectLambda
+        GetAccessPointPolicyForObjectLambda GetAccessPointPolicyStatusForObjectLambda
+        ListAccessGrantsInstances ListAccessGrantsLocations ListAccessPointsForObjectLambda
+        ListCallerAccessGrants PutAccessGrantsInstanceResourcePolicy
+        PutAccessPointConfigurationForObjectLambda PutAccessPointPolicyForObjectLambda
     }
     "iam" {
         CreateUser GetUser ListUsers UpdateUser DeleteUser
@@ -102,11 +109,13 @@ actions! {
         GetServerCertificate UpdateServerCertificate DeleteServerCertificate ListServerCertificates
         GenerateCredentialReport GetCredentialReport GenerateServiceLastAccessedDetails
         GetServiceLastAccessedDetails GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy
+        TagMFADevice UntagMFADevice ListMFADeviceTags EnableOrganizationsRootSessions
+        DisableOrganizationsRootSessions
     }
     "sts" {
         AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity DecodeAuthorizationMessage
         GetAccessKeyInfo GetCallerIdentity GetFederationToken GetSessionToken GetServiceBearerToken
-        SetSourceIdentity TagSession
+        SetSourceIdentity TagSession AssumeRoot GetDelegatedAccessToken SetContext
     }
 }
 
@@ -121,9 +130,10 @@ impl Action {
             | ReplicateDelete
             | ReplicateTags => true,
             GetBucketObjectLockConfiguration | PutBucketObjectLockConfiguration => false,
-            CreateAccessPointForObjectLambda | DeleteAccessPointForObjectLambda => false,
-            DeleteAccessPointPolicyForObjectLambda => false,
-            other => other.name().starts_with("s3:") && other.name().contains("Object"),
+            other => {
+                let name = other.name();
+                name.starts_with("s3:") && name.contains("Object") && !name.contains("ObjectLambda")
+            }
         }
     }
 }

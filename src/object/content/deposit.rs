@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::md5::Md5Lanes;
-use crate::object::meta::{Attached, Checksum, ChecksumKind, ETag, Headers};
+use crate::object::meta::{Attached, Checksum, ETag, Headers};
 use crate::object::store::{Commit, Committed, Result, Writer};
 
 pub struct Deposit {
@@ -31,12 +31,7 @@ impl Deposit {
     pub async fn commit(self, headers: Headers, attached: Attached) -> Result<Committed> {
         let values = self.digests.finish();
         let etag = ETag { md5: values.md5.unwrap_or_default(), parts: 0 };
-        let checksum = values.checksum.map(|found| Checksum {
-            algorithm: found.algorithm(),
-            kind: ChecksumKind::FullObject,
-            value: found.bytes().to_vec(),
-            parts: 0,
-        });
+        let checksum = values.checksum.map(Checksum::of_whole);
         self.writer.commit(Commit { headers, etag, checksum, attached, ..Commit::default() }).await
     }
 }

@@ -35,6 +35,22 @@ pub enum Amendment {
     },
 }
 
+/// What of a version decides who may change it. Whoever was judged on a version may change one that gives the same
+/// grounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    owner: Option<String>,
+    grants: Option<Vec<u8>>,
+    tags: Vec<(String, String)>,
+}
+
+impl Grounds {
+    pub fn of(attached: &Attached) -> Self {
+        let Attached { owner, grants, tags, .. } = attached.clone();
+        Grounds { owner, grants, tags }
+    }
+}
+
 impl Amendment {
     /// As what it is told, if it is.
     fn kind(&self, origin: &Origin) -> Option<EventKind> {
@@ -47,13 +63,15 @@ impl Amendment {
 }
 
 impl Shard {
-    /// Gives the id of the version that was changed, in a bucket that is or was versioned.
+    /// Gives the id of the version that was changed, in a bucket that is or was versioned; `Outdated` for one that
+    /// does not give these grounds.
     pub async fn amend_version(
         self: Rc<Self>,
         named: BucketRef,
         name: String,
         id: Option<String>,
         amendment: Amendment,
+        grounds: Grounds,
         origin: Origin,
     ) -> Result<Option<String>, ObjectError> {
         self.admit().await?;
@@ -61,6 +79,9 @@ impl Shard {
         loop {
             let bucket = self.bucket(&named)?;
             let mut found = self.find(&bucket, &name, id.as_deref()).await?;
+            if Grounds::of(&found.version.meta.attached) != grounds {
+                return Err(ObjectError::Outdated);
+            }
             let now = self.pool.world.now();
             amend(&mut found.version.meta.attached, &amendment, &bucket, now)?;
             let at = key::version(named.id, &name, found.order);

@@ -128,17 +128,17 @@ impl Shard {
         Ok(parts)
     }
 
-    /// All parts without their extents, which together may be larger than the memory there is.
-    async fn bare_parts(&self, upload: u128) -> Result<BTreeMap<u16, PartValue>, ObjectError> {
-        let (mut all, mut after, mut stint) = (BTreeMap::new(), 0, Stint::new(PARTS_AT_ONCE));
+    /// Hands every part out, a few of them in memory at a time.
+    async fn each_part(&self, upload: u128, mut take: impl FnMut(u16, PartValue)) -> Result<(), ObjectError> {
+        let (mut after, mut stint) = (0, Stint::new(PARTS_AT_ONCE));
         loop {
             let parts = self.parts(upload, after, PARTS_AT_ONCE).await?;
-            let Some((last, _)) = parts.last() else { return Ok(all) };
+            let Some((last, _)) = parts.last() else { return Ok(()) };
             after = *last;
             let is_last = parts.len() < PARTS_AT_ONCE;
-            all.extend(parts.into_iter().map(|(number, part)| (number, PartValue { extent: None, ..part })));
+            parts.into_iter().for_each(|(number, part)| take(number, part));
             if is_last {
-                return Ok(all);
+                return Ok(());
             }
             stint.step(PARTS_AT_ONCE).await;
         }
@@ -158,8 +158,17 @@ impl Shard {
             Err(ObjectError::NoSuchUpload) => return self.completed_before(&upload).await,
             value => value?,
         };
-        let stored = self.bare_parts(upload.upload).await?;
-        let parts = usage_of(&stored);
+        let used: BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
+        let (mut stored, mut parts, mut unused) = (BTreeMap::new(), Usage::NONE, false);
+        // Extents of all of them together may be larger than the memory there is.
+        let take = |number, part: PartValue| {
+            parts += Usage::parts(part.size);
+            match used.contains(&number) {
+                true => drop(stored.insert(number, PartValue { extent: None, ..part })),
+                false => unused = true,
+            }
+        };
+        self.each_part(upload.upload, take).await?;
         let linked = link(&upload, value, &complete, &stored, now).await?;
         let installed = loop {
             let bucket = self.bucket(&upload.bucket)?;
@@ -178,10 +187,7 @@ impl Shard {
             }
         };
         drop(guards);
-        let used: BTreeSet<u16> = complete.parts.iter().map(|part| part.number).collect();
-        if used.len() < stored.len()
-            && let Err(error) = self.free_unused(upload.upload, &used).await
-        {
+        if unused && let Err(error) = self.free_unused(upload.upload, &used).await {
             tracing::warn!(shard = %self.id, %error, "parts that were not used stay until the object is deleted");
         }
         self.collect_later();
@@ -249,7 +255,9 @@ impl Shard {
 
     /// What the bucket holds less without the parts of an upload. The caller holds the lock of the upload.
     async fn given_back(&self, upload: u128) -> Result<Usage, ObjectError> {
-        Ok(Usage::NONE - usage_of(&self.bare_parts(upload).await?))
+        let mut usage = Usage::NONE;
+        self.each_part(upload, |_, part| usage = usage - Usage::parts(part.size)).await?;
+        Ok(usage)
     }
 
     /// Deletes the parts that `unwanted` chooses and disowns their space. The caller holds the lock of the
@@ -279,10 +287,6 @@ impl Shard {
         operations.extend(part.extent.map(Operation::Free));
         self.commit_internal(operations).await
     }
-}
-
-fn usage_of(parts: &BTreeMap<u16, PartValue>) -> Usage {
-    parts.values().fold(Usage::NONE, |sum, part| sum + Usage::parts(part.size))
 }
 
 /// The version that the claims of CompleteMultipartUpload make of the stored parts.

@@ -53,8 +53,9 @@ mod tests {
 
     #[test]
     fn the_page_of_an_error_that_has_another() {
+        let (bucket, key) = (Some("b"), Some("<x>"));
         let place =
-            Place { resource: "/<x>", bucket: Some("b"), key: Some("<x>"), request_id: "ID", host_id: "H" };
+            Place { resource: "/<x>", bucket, key, request_id: "ID", host_id: "H", ..Place::default() };
         let (missing, denied) = (S3Error::new(Code::NoSuchKey), S3Error::new(Code::AccessDenied));
         let page = String::from_utf8(of(&missing, &place, Some((&denied, "e")))).unwrap();
         assert!(
