@@ -546,6 +546,8 @@ pub const LOG_WINDOW_BYTES: usize = 2 * BATCH_BYTES;
 /// Segment headers read at a time from one drive: a page each, so 256 KiB a drive, and as deep as a drive likes
 /// its queue.
 pub const HEADERS_READ_AT_ONCE: usize = 64;
+/// Pause before a log segment is begun again where there was no room for one.
+pub const LOG_SEGMENT_PAUSE_MS: u64 = 100;
 /// Pause before a log segment that could not be emptied is tried again: each try reads it.
 pub const RETIRE_PAUSE_MS: u64 = 250;
 /// The same for all but the oldest, which may be a dozen a core: 4 MiB of each are read before it is known that there

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Facts, Phase, readiness};
 use crate::admin::access::Access;
@@ -101,17 +101,21 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let edge = build_edge(&world, &facts, &running);
     let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
-    let connections = Rc::new(Cell::new(0usize));
+    let connections = Rc::new(Connections::default());
     let crowding = tokio::task::spawn_local(thin_out(facts.clone(), index, edge.clone()));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     crowding.abort();
-    drain(&connections, &mut phase).await;
+    tokio::select! {
+        () = connections.gone() => {}
+        // Main has waited long enough.
+        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+    }
     // While the other cores still take what it writes.
     edge.finish_logs();
     let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
-        gone(&connections).await;
+        connections.gone().await;
         drop(edge);
         running.shut_down().await;
     }
@@ -133,7 +137,7 @@ async fn take_connections(
     index: usize,
     edge: &Edge,
     mut incoming: mpsc::Receiver<std::net::TcpStream>,
-    connections: &Rc<Cell<usize>>,
+    connections: &Rc<Connections>,
     phase: watch::Receiver<Phase>,
 ) {
     let mut draining = phase.clone();
@@ -147,14 +151,14 @@ async fn take_connections(
             facts.connections[index].fetch_sub(1, Ordering::Relaxed);
             continue;
         };
-        connections.set(connections.get() + 1);
+        let connection = Connections::open(connections);
         edge.stats().connections.accepted.increment();
         let mut stop = phase.clone();
         let shutdown = async move {
             // An error means that main is gone, which is as good a reason to stop.
             let _ = stop.wait_for(|phase| *phase >= Phase::Draining).await;
         };
-        let (edge, all, here) = (edge.clone(), facts.connections.clone(), connections.clone());
+        let (edge, all) = (edge.clone(), facts.connections.clone());
         let mut over = phase.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {
@@ -164,7 +168,7 @@ async fn take_connections(
             }
             drop(edge);
             all[index].fetch_sub(1, Ordering::Relaxed);
-            here.set(here.get() - 1);
+            drop(connection);
         });
     }
 }
@@ -179,17 +183,34 @@ async fn thin_out(facts: Facts, index: usize, edge: Edge) {
     }
 }
 
-/// Waits until no connection is left, or until main has waited long enough.
-async fn drain(connections: &Cell<usize>, phase: &mut watch::Receiver<Phase>) {
-    tokio::select! {
-        () = gone(connections) => {}
-        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+/// How many connections this core serves.
+#[derive(Default)]
+struct Connections {
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+/// One of them, until it is dropped.
+struct Connection(Rc<Connections>);
+
+impl Connections {
+    fn open(self: &Rc<Self>) -> Connection {
+        self.open.set(self.open.get() + 1);
+        Connection(self.clone())
+    }
+
+    /// Waits until none is left.
+    async fn gone(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
     }
 }
 
-async fn gone(connections: &Cell<usize>) {
-    while connections.get() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.closed.notify_one();
     }
 }
 

@@ -5,10 +5,11 @@
 //! start found (`resume`). Invariant: no two segments whose header may stand on a drive have the same id.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Current, Log};
 use crate::base::ids::LogId;
-use crate::base::limits::PAGE;
+use crate::base::limits::{LOG_SEGMENT_PAUSE_MS, PAGE};
 use crate::catalog::admission::Supply;
 use crate::drive::device::DriveError;
 use crate::pool::error::PoolError;
@@ -130,7 +131,7 @@ impl Log {
     }
 
     async fn pause(&self) {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(LOG_SEGMENT_PAUSE_MS)).await;
     }
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
