@@ -75,7 +75,7 @@ impl Source {
     }
 
     /// Reading it is a request of its own in the access log of its bucket. Tags that go along take rights of their own.
-    /// Whether the caller pays for it.
+    /// Tells whether the caller pays for it, too.
     async fn open(&self, call: &Call<'_>, operation: &str, with_tags: bool) -> Result<(Object, bool)> {
         let rules = call.rules_of_source(&self.bucket).map_err(|error| match error.code() {
             Code::NoSuchBucket => error.field("BucketName", &*self.bucket),

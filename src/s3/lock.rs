@@ -135,8 +135,15 @@ pub(super) async fn get_object_legal_hold(call: Call<'_>) -> Result<Reply> {
 }
 
 async fn attached(call: &Call<'_>, action: Action) -> Result<Attached> {
-    needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    Ok(call.open(action, action).await?.meta().attached.clone())
+    let opened = call.open(action, action).await;
+    // Who may not ask learns nothing of the bucket either; all others do before they hear of the key.
+    match opened {
+        Err(refusal) if refusal.code() == Code::AccessDenied => Err(refusal),
+        opened => {
+            needs_lock(&*call.edge.store.settings(call.bucket)?)?;
+            Ok(opened?.meta().attached.clone())
+        }
+    }
 }
 
 pub(super) async fn put_object_retention(mut call: Call<'_>) -> Result<Reply> {
