@@ -446,8 +446,8 @@ impl ShardSpace {
         self.spaces.borrow().iter().map(Space::maps).sum()
     }
 
-    /// Whether a drive that is full, or whose file system is, could have segments back that the catalog does not know to
-    /// be empty.
+    /// Whether a drive that is full, or whose file system is, could have segments back that the catalog does not know
+    /// to be empty.
     pub fn withholds(&self) -> bool {
         let spaces = self.spaces.borrow();
         let is_full = |index: usize| {
