@@ -525,9 +525,6 @@ pub const SYSTEM_SEGMENTS: usize = 8;
 /// when its file system fills up: a start takes up to two for each core, on m + 1 of the drives. Together 0.4 to 0.8 %
 /// of the capacity, and 128 MiB on small drives.
 pub const BALLAST_LOG_SEGMENTS: usize = 8;
-/// How often what is attached to a version is changed anew because somebody else changed meanwhile who may; after
-/// that the client is told to try again.
-pub const AMEND_TRIES_MAX: usize = 16;
 /// Log segments of one core that may hold records at a time: what recovery reads, 512 MiB at the
 /// usual segment size, in well under a second.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
@@ -703,6 +700,9 @@ pub const INDEX_TOMBSTONES_MERGED: u64 = 4096;
 /// How often a look at the versions of a key begins anew because one came and one went since it began. The second
 /// time it finds the one that came in front, and the blocks in the cache.
 pub const SCAN_RETRIES_MAX: u32 = 64;
+/// How often what is attached to a version is changed anew because somebody else changed meanwhile who may; after
+/// that the client is told to try again.
+pub const AMEND_TRIES_MAX: usize = 16;
 /// Old versions of a key that a listing passes one by one before it seeks behind all of them: a seek
 /// costs about as much as this many steps.
 pub const VERSIONS_STEPPED_MAX: u32 = 4;

@@ -1,4 +1,4 @@
-//! Words every layer shares: ids, bounds, figures, time, rests and vital tasks. Owns no state and performs no I/O.
+//! Words every layer shares: ids, bounds, figures, time, rests and tasks. Owns no state and performs no I/O.
 //!
 //! Whatever stands here is used by all layers and uses none of them; it waits for other futures and for timers, and
 //! for nothing outside the process.
@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod rest;
 pub mod time;
 pub mod vital;
+pub mod wait_group;

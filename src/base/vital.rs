@@ -1,15 +1,21 @@
 //! Tasks that a core cannot go on without.
 //!
-//! Owns [`vital`]. A request that trips an assertion ends alone; but where one of the loops ends that write the log,
-//! answer other cores or empty what fills up, the rest of the process would go on half dead and call itself ready. So
-//! the process ends, whoever watches over it starts it anew, and the start goes by the log.
+//! Owns [`spawn_vital`]. A request that trips an assertion ends alone; but where one of the loops ends that write the
+//! log, answer other cores or empty what fills up, the rest of the process would go on half dead and call itself ready.
+//! So the process ends, whoever watches over it starts it anew, and the start goes by the log.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
-/// The task itself; a broken invariant in it ends the process.
-pub async fn vital(name: &'static str, task: impl Future<Output = ()>) {
+use tokio::task::JoinHandle;
+
+/// Spawns it on this thread; a broken invariant in it ends the process.
+pub fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(vital(name, task))
+}
+
+async fn vital(name: &'static str, task: impl Future<Output = ()>) {
     let mut task = pin!(task);
     poll_fn(|context| {
         // Nothing of the task is looked at afterwards.

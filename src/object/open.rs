@@ -33,7 +33,7 @@ use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX,
     LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
 };
-use crate::base::vital::vital;
+use crate::base::vital::spawn_vital;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
 use crate::catalog::record::{Operation, Sequence};
@@ -442,10 +442,6 @@ fn build_core(
         reporter: RefCell::default(),
         pool,
     })
-}
-
-fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
-    tokio::task::spawn_local(vital(name, task))
 }
 
 /// Writes the log; it has ended when no safe set of drives is left.

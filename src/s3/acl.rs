@@ -176,7 +176,7 @@ fn refuse_public(rules: &Rules, grants: &[Grant]) -> Result<()> {
     Err(S3Error::with(Code::AccessDenied, message))
 }
 
-/// The grants that a Put...Acl brings, in whichever form.
+/// The document of a Put...Acl; `None` where headers bring the grants.
 async fn asked_acl(call: &mut Call<'_>) -> Result<Option<Acl>> {
     let promise = call.promise()?;
     let document = call.payload(promise, None).document().await?;

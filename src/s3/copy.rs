@@ -168,7 +168,7 @@ pub(super) async fn copy_object(call: Call<'_>) -> Result<Reply> {
     let headers = replaced.unwrap_or_else(kept);
     let sums = Sums::of_whole(object.meta(), named);
     call.look_for_place(Cause::Copy).await?;
-    begin_transfer(&call, size)?;
+    begin_transfer(call.intake, size)?;
     let writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let lanes = call.edge.md5.clone();
     let work = async move {
@@ -220,7 +220,7 @@ pub(super) async fn upload_part_copy(call: Call<'_>) -> Result<Reply> {
         false => Sums { md5: None, checksum: None, wanted: wanted.unwrap_or(DEFAULT_CHECKSUM) },
     };
     let length = range.end - range.start;
-    begin_transfer(&call, length)?;
+    begin_transfer(call.intake, length)?;
     let writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(length)).await?;
     let lanes = call.edge.md5.clone();
     let work = async move {

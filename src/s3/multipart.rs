@@ -125,7 +125,7 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise()?;
     let size = promise.size_needed()?;
     check_size(size)?;
-    begin_transfer(&call, size)?;
+    begin_transfer(call.intake, size)?;
     let store = &call.edge.store;
     let upload = store.upload(call.bucket, call.key, upload_id).await?;
     let wanted = algorithm_of_part(&upload, &promise)?;

@@ -17,13 +17,13 @@ use super::authorize;
 use super::body::{Intake, await_company, content_md5, hash_step, header_checksum};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
-use super::put::{DEFAULT_CHECKSUM, attached, check_size};
+use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer, check_size};
 use super::response::{Reply, checksum_headers, empty, etag_text, etag_value, set, xml};
 use super::route::{Operation, check_key};
 use super::service::Call;
 use super::versions::version_header;
 use super::{headers, settings};
-use crate::base::limits::{INLINE_BYTES_MAX, POST_FIELDS_BYTES_MAX};
+use crate::base::limits::POST_FIELDS_BYTES_MAX;
 use crate::base::time::Nanos;
 use crate::catalog::keyuse::{KeyUse, Service};
 use crate::codec::checksum::Digests;
@@ -316,9 +316,7 @@ async fn take_file(
             Some(FormEvent::Data(mut data)) => {
                 let size = writer.len().saturating_add(data.len() as u64);
                 check_size(size)?;
-                if size > INLINE_BYTES_MAX as u64 {
-                    intake.begin_transfer()?;
-                }
+                begin_transfer(intake, size)?;
                 if size > max {
                     return Err(S3Error::new(Code::EntityTooLarge)
                         .field("ProposedSize", size.to_string())

@@ -7,7 +7,7 @@
 use http::StatusCode;
 use http::header::ETAG;
 
-use super::body::Payload;
+use super::body::{Intake, Payload};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
 use super::response::{Reply, checksum_headers, empty, etag_value};
@@ -33,7 +33,7 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let size = promise.size_needed()?;
     check_size(size)?;
     call.look_for_place(Cause::Plain).await?;
-    begin_transfer(&call, size)?;
+    begin_transfer(call.intake, size)?;
     let mut writer = call.edge.store.put(call.bucket, call.key, Some(size)).await?;
     let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
     let mut payload = call.payload(promise, Some(wanted));
@@ -72,8 +72,8 @@ pub(super) fn check_size(size: u64) -> Result<()> {
 }
 
 /// What is larger than a record of the log holds takes memory of transfers, and its time.
-pub(super) fn begin_transfer(call: &Call<'_>, size: u64) -> Result<()> {
-    if size <= INLINE_BYTES_MAX as u64 { Ok(()) } else { call.intake.begin_transfer() }
+pub(super) fn begin_transfer(intake: &Intake, size: u64) -> Result<()> {
+    if size <= INLINE_BYTES_MAX as u64 { Ok(()) } else { intake.begin_transfer() }
 }
 
 pub(super) async fn fill(writer: &mut Writer, payload: &mut Payload<'_>) -> Result<()> {

@@ -3,7 +3,6 @@
 //! Pinned to one processor, with a runtime and a ring of its own. It follows the phase that main
 //! announces: it serves, finishes what is in flight, and writes everything out when all cores have.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Facts, Phase, readiness};
 use crate::admin::access::Access;
@@ -27,6 +26,7 @@ use crate::base::limits::{
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
+use crate::base::wait_group::WaitGroup;
 use crate::iam::accounts::root_account;
 use crate::iam::delivery::admits_report;
 use crate::io::buffer;
@@ -101,12 +101,12 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     }
     let edge = build_edge(&world, &facts, &running);
     let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
-    let connections = Rc::new(Connections::default());
+    let connections = Rc::<WaitGroup>::default();
     let crowding = tokio::task::spawn_local(thin_out(facts.clone(), index, edge.clone()));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     crowding.abort();
     tokio::select! {
-        () = connections.gone() => {}
+        () = connections.none() => {}
         // Main has waited long enough.
         _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
     }
@@ -115,7 +115,7 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
     let _ = logs.await;
     let _ = links.drained.send(());
     if phase.wait_for(|phase| *phase >= Phase::Closing).await.is_ok() {
-        connections.gone().await;
+        connections.none().await;
         drop(edge);
         running.shut_down().await;
     }
@@ -137,7 +137,7 @@ async fn take_connections(
     index: usize,
     edge: &Edge,
     mut incoming: mpsc::Receiver<std::net::TcpStream>,
-    connections: &Rc<Connections>,
+    connections: &Rc<WaitGroup>,
     phase: watch::Receiver<Phase>,
 ) {
     let mut draining = phase.clone();
@@ -151,7 +151,7 @@ async fn take_connections(
             facts.connections[index].fetch_sub(1, Ordering::Relaxed);
             continue;
         };
-        let connection = Connections::open(connections);
+        let connection = connections.join();
         edge.stats().connections.accepted.increment();
         let mut stop = phase.clone();
         let shutdown = async move {
@@ -180,37 +180,6 @@ async fn thin_out(facts: Facts, index: usize, edge: Edge) {
         let open: usize = facts.connections.iter().map(|open| open.load(Ordering::Relaxed)).sum();
         let crowd = (open + 1).saturating_sub(facts.config.connections_max);
         (0..crowd).for_each(|_| edge.close_one());
-    }
-}
-
-/// How many connections this core serves.
-#[derive(Default)]
-struct Connections {
-    open: Cell<usize>,
-    closed: Notify,
-}
-
-/// One of them, until it is dropped.
-struct Connection(Rc<Connections>);
-
-impl Connections {
-    fn open(self: &Rc<Self>) -> Connection {
-        self.open.set(self.open.get() + 1);
-        Connection(self.clone())
-    }
-
-    /// Waits until none is left.
-    async fn gone(&self) {
-        while self.open.get() > 0 {
-            self.closed.notified().await;
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.closed.notify_one();
     }
 }
 

@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::base::budget::BufferBudget;
 use crate::base::metrics::{Deliveries, JobCounters, JobKind, JobMetrics, QueueMetrics};
-use crate::base::vital::vital;
+use crate::base::vital::spawn_vital;
+use crate::base::wait_group::WaitGroup;
 use crate::io::world::World;
 use crate::object::core::{Core, Job, Peers};
 use crate::object::open::{self, BackgroundSeed, MemoryPlan};
@@ -92,7 +93,7 @@ impl Foreman {
     {
         let (answer, wait) = oneshot::channel();
         let job: Job = Box::new(move |core| {
-            let (core, engaged) = (core.clone(), core.duty.engage());
+            let (core, engaged) = (core.clone(), core.duty.engaged.join());
             tokio::task::spawn_local(async move {
                 // One who went away does not want the answer.
                 let _ = answer.send(work(core).await);
@@ -123,7 +124,8 @@ impl Foreman {
 pub struct Duty {
     over: Cell<bool>,
     ended: Notify,
-    engaged: Rc<Engagements>,
+    /// Jobs that have begun and not ended.
+    engaged: Rc<WaitGroup>,
     /// One flush at a time, and one small merge.
     pub flushing: tokio::sync::Mutex<()>,
     pub merging_small: tokio::sync::Mutex<()>,
@@ -133,16 +135,6 @@ pub struct Duty {
     pub deliveries: Deliveries,
     counters: [JobCounters; JobKind::ALL.len()],
 }
-
-/// Jobs that have begun and not ended.
-#[derive(Default)]
-struct Engagements {
-    count: Cell<usize>,
-    fewer: Notify,
-}
-
-/// One job under way.
-struct Engaged(Rc<Engagements>);
 
 impl Duty {
     /// `merging` is the memory that merges may take, in bytes.
@@ -174,11 +166,6 @@ impl Duty {
         all.filter(|metrics| *metrics != JobMetrics { kind: metrics.kind, ..Default::default() }).collect()
     }
 
-    fn engage(&self) -> Engaged {
-        self.engaged.count.set(self.engaged.count.get() + 1);
-        Engaged(self.engaged.clone())
-    }
-
     async fn over(&self) {
         while !self.over.get() {
             self.ended.notified().await;
@@ -188,21 +175,6 @@ impl Duty {
     fn end(&self) {
         self.over.set(true);
         self.ended.notify_waiters();
-    }
-}
-
-impl Engagements {
-    async fn none(&self) {
-        while self.count.get() > 0 {
-            self.fewer.notified().await;
-        }
-    }
-}
-
-impl Drop for Engaged {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.fewer.notify_one();
     }
 }
 
@@ -243,7 +215,7 @@ impl Background {
 /// Opens the files of a background core and begins to take jobs.
 pub fn open_background(world: &World, seed: BackgroundSeed, memory: MemoryPlan) -> Background {
     let (core, inbox) = open::build_background(world, seed, memory);
-    let jobs = tokio::task::spawn_local(vital("background jobs", take_jobs(core.clone(), inbox)));
+    let jobs = spawn_vital("background jobs", take_jobs(core.clone(), inbox));
     Background { core, jobs }
 }
 
