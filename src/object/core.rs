@@ -229,7 +229,8 @@ impl Core {
     {
         self.beat();
         match self.local(shard) {
-            Some(shard) => match tokio::task::spawn_local(work(shard.clone())).await {
+            // Boxed, since a task moves what it is made of and what it comes to again and again.
+            Some(shard) => match tokio::task::spawn_local(Box::pin(work(shard.clone()))).await {
                 Ok(result) => result,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },

@@ -288,7 +288,8 @@ impl Shard {
     pub async fn get(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, ObjectError> {
         match self.index.get_cached(key) {
             Cached::Found(value) => Ok(value),
-            Cached::NeedsIo => Ok(self.index.get(key).await?),
+            // Apart: what waits for drives is larger than all else that a lookup is made of.
+            Cached::NeedsIo => Ok(Box::pin(self.index.get(key)).await?),
         }
     }
 

@@ -371,7 +371,7 @@ fn names_aws_chunked(encoding: &str) -> bool {
 pub(super) struct Payload<'i> {
     intake: &'i mut Intake,
     promise: Promise,
-    decoder: Option<ChunkDecoder>,
+    decoder: Option<Box<ChunkDecoder>>,
     /// What the decoder has not taken yet.
     pending: Bytes,
     /// Bytes of the object that are not hashed yet.
@@ -406,7 +406,8 @@ impl<'i> Payload<'i> {
         let wanted = wanted.filter(|wanted| sent.is_some_and(|sent| sent != *wanted)).map(Hasher::new);
         let decoder = match promise.sha256 {
             PayloadKind::Streaming { trailer, .. } => {
-                Some(ChunkDecoder::new(verified.seed.clone(), trailer, promise.size.unwrap_or(0)))
+                let size = promise.size.unwrap_or(0);
+                Some(Box::new(ChunkDecoder::new(verified.seed.clone(), trailer, size)))
             }
             _ => None,
         };

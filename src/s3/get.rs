@@ -217,7 +217,13 @@ async fn read(intake: &Intake, object: Object, range: Range<u64>) -> Result<Body
     if let Some(whole) = object.small().await? {
         return Ok(Body::Full(slice(&whole, &range)?));
     }
+    Box::pin(stream(intake, object, range)).await
+}
+
+/// Waits for the first bytes, so that an object that cannot be read is an error and no broken body.
+async fn stream(intake: &Intake, object: Object, range: Range<u64>) -> Result<Body> {
     intake.begin_transfer()?;
+    let length = range.end - range.start;
     let mut stream = object.stream(range);
     match stream.next().await {
         Some(first) => Ok(Body::Stream(Box::new(Streaming::new(first?, stream, length)))),

@@ -161,7 +161,8 @@ impl Object {
             mirrors.ok_or_else(|| ObjectError::Unreadable(format!("log segment {} is lost", at.log)))?;
         let intact = |bytes: &[u8]| crc32c::crc32c(bytes) == crc;
         let turn = self.core.next_turn();
-        let body = logs::read(&self.core.pool, &mirrors, at.offset, len, turn, intact).await?;
+        // What waits for drives is apart, here and below, so that a read of what is in memory is small.
+        let body = Box::pin(logs::read(&self.core.pool, &mirrors, at.offset, len, turn, intact)).await?;
         self.core.bodies.insert(place, &body);
         Ok(body)
     }
@@ -173,8 +174,8 @@ impl Object {
         }
         let len = self.small_len()?;
         let extent = self.pack.as_ref().ok_or_else(|| damaged("pack reference"))?;
-        let body =
-            self.core.reads.read_small(extent, u64::from(offset), len, self.hearer(key::pack(pack))).await?;
+        let hearer = self.hearer(key::pack(pack));
+        let body = Box::pin(self.core.reads.read_small(extent, u64::from(offset), len, hearer)).await?;
         if crc32c::crc32c(&body) != crc {
             return Err(damaged("object in a pack"));
         }

@@ -114,7 +114,7 @@ impl Writer {
         let (core, target, size) = (self.core, self.target, self.taken);
         let (storage, body) = match self.sink {
             Sink::Small(body) => (inline(&body), body),
-            Sink::Stripes(stripes) => (Storage::Striped(settle(*stripes).await?), Bytes::new()),
+            Sink::Stripes(stripes) => (Storage::Striped(Box::pin(settle(*stripes)).await?), Bytes::new()),
         };
         let meta = ObjectMeta {
             size,
@@ -124,14 +124,14 @@ impl Writer {
             headers: commit.headers,
             attached: commit.attached,
         };
-        let put = PutVersion {
+        let put = Box::new(PutVersion {
             bucket: target.bucket,
             key: target.key,
             version: Version { meta, storage, null: false },
             body,
             conditions: commit.conditions,
             origin: commit.origin,
-        };
+        });
         let extent = match &put.version.storage {
             Storage::Striped(extent) => Some(extent.clone()),
             _ => None,

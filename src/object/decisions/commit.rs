@@ -98,7 +98,7 @@ const OPERATIONS_MOSTLY: usize = 4;
 impl Shard {
     /// Installs a version as the newest of its key. Space of a striped version is the shard's from
     /// the call on, whether it succeeds or not.
-    pub async fn put_version(self: Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
+    pub async fn put_version(self: Rc<Self>, put: Box<PutVersion>) -> Result<Installed, ObjectError> {
         let extent = match &put.version.storage {
             Storage::Striped(extent) => Some(extent.clone()),
             _ => None,
@@ -110,25 +110,25 @@ impl Shard {
         result
     }
 
-    async fn try_put_version(self: &Rc<Self>, put: PutVersion) -> Result<Installed, ObjectError> {
+    async fn try_put_version(self: &Rc<Self>, mut put: Box<PutVersion>) -> Result<Installed, ObjectError> {
         self.admit().await?;
-        let PutVersion { bucket: named, key, mut version, body, conditions, origin } = put;
-        let _guard = self.locks.lock(&key::version(named.id, &key, ORDER_UNVERSIONED)).await;
+        let PutVersion { bucket: named, key, version, body, conditions, origin } = &mut *put;
+        let _guard = self.locks.lock(&key::version(named.id, key, ORDER_UNVERSIONED)).await;
         let given = version.meta.attached.retention;
         loop {
-            let bucket = self.bucket(&named)?;
+            let bucket = self.bucket(named)?;
             version.meta.attached.retention = given;
             let check = |current: Option<&ObjectMeta>| conditions.check_write(current);
-            let mut change = self.installing(&bucket, &key, &mut version, check).await?;
+            let mut change = self.installing(&bucket, key, version, check).await?;
             let version_id = change.version_id.as_deref();
-            let subject = Subject { named: &named, key: &key, version_id, meta: Some(&version.meta) };
+            let subject = Subject { named, key, version_id, meta: Some(&version.meta) };
             let kind = origin.cause.of_put();
-            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, &origin)?;
-            if self.commit_under(&named, &bucket, change.operations, change.usage, &body).await? {
+            let _ticket = self.tell(&mut change.operations, &bucket, kind, subject, origin)?;
+            if self.commit_under(named, &bucket, change.operations, change.usage, body).await? {
                 if change.garbage {
                     self.collect_later();
                 }
-                return Ok(Installed { meta: version.meta, version_id: change.version_id });
+                return Ok(Installed { meta: put.version.meta, version_id: change.version_id });
             }
         }
     }
