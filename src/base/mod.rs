@@ -12,3 +12,4 @@ pub mod rest;
 pub mod time;
 pub mod vital;
 pub mod wait_group;
+pub mod whole;

@@ -128,15 +128,21 @@ impl Batch {
 impl Outcome {
     /// Waits for the batch; the position is that of its first byte.
     pub async fn wait(&self) -> Result<LogPosition, Failed> {
+        let mut place = None;
         poll_fn(|context| {
             let mut state = self.0.borrow_mut();
-            match state.done {
-                Some(done) => Poll::Ready(done),
+            if let Some(done) = state.done {
+                return Poll::Ready(done);
+            }
+            let waker = context.waker();
+            match place {
+                Some(at) => Waker::clone_from(&mut state.waiting[at], waker),
                 None => {
-                    state.waiting.push(context.waker().clone());
-                    Poll::Pending
+                    place = Some(state.waiting.len());
+                    state.waiting.push(waker.clone());
                 }
             }
+            Poll::Pending
         })
         .await
     }

@@ -22,6 +22,7 @@ use super::shard::Shard;
 use super::tending::background::{Duty, Foreman, Pulse};
 use crate::base::ids::ShardId;
 use crate::base::metrics::CoreSnapshot;
+use crate::base::whole::Whole;
 use crate::pool::Pool;
 use crate::pool::logs::LogDirectory;
 use crate::pool::read::ReadPath;
@@ -229,11 +230,7 @@ impl Core {
     {
         self.beat();
         match self.local(shard) {
-            // Boxed, since a task moves what it is made of and what it comes to again and again.
-            Some(shard) => match tokio::task::spawn_local(Box::pin(work(shard.clone()))).await {
-                Ok(result) => result,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            },
+            Some(shard) => Whole::new(work(shard.clone())).await,
             None => self.send(shard, work).await,
         }
     }

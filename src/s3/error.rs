@@ -194,6 +194,11 @@ impl S3Error {
         Self::with(Code::NotImplemented, format!("{} ({what})", Code::NotImplemented.message()))
     }
 
+    /// `resource` is `SERVICE`, `BUCKET` or `OBJECT`, or a sub-resource, which is told in the same manner.
+    pub fn method_not_allowed(resource: &str) -> Self {
+        Self::new(Code::MethodNotAllowed).field("ResourceType", resource.to_ascii_uppercase())
+    }
+
     pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.0.fields.push((name, value.into()));
         self

@@ -299,7 +299,7 @@ fn service_operation(method: &Method, sub: Option<&str>) -> Result<Operation> {
     match (method.as_str(), sub) {
         ("GET", None) => Ok(Operation::ListBuckets),
         ("POST", None) => Ok(Operation::IamQuery),
-        (_, None) => Err(Code::MethodNotAllowed.into()),
+        (_, None) => Err(S3Error::method_not_allowed("SERVICE")),
         (_, Some(sub)) => Err(S3Error::not_implemented(sub)),
     }
 }
@@ -322,8 +322,8 @@ fn bucket_operation(method: &Method, sub: Option<&str>, query: &Query<'_>) -> Re
         ("PUT", Some(sub)) => return bucket_setting(sub),
         ("DELETE", Some(sub)) => return bucket_unsetting(sub),
         ("POST", None) => return Ok(Operation::PostObject),
-        (_, Some(sub)) => return Err(S3Error::not_implemented(sub)),
-        _ => return Err(Code::MethodNotAllowed.into()),
+        (_, Some(sub)) => return Err(bucket_refusal(sub)),
+        _ => return Err(S3Error::method_not_allowed("BUCKET")),
     };
     Ok(operation)
 }
@@ -358,7 +358,7 @@ fn bucket_reading(sub: &str) -> Result<Operation> {
         "logging" => Operation::GetBucketLogging,
         "notification" => Operation::GetBucketNotificationConfiguration,
         "accelerate" => Operation::GetBucketAccelerateConfiguration,
-        _ => return Err(S3Error::not_implemented(sub)),
+        _ => return Err(bucket_refusal(sub)),
     })
 }
 
@@ -375,7 +375,7 @@ fn bucket_setting(sub: &str) -> Result<Operation> {
         "lifecycle" => Operation::PutBucketLifecycleConfiguration,
         "notification" => Operation::PutBucketNotificationConfiguration,
         "inventory" => Operation::PutBucketInventoryConfiguration,
-        _ => return Err(S3Error::not_implemented(sub)),
+        _ => return Err(bucket_refusal(sub)),
     })
 }
 
@@ -389,7 +389,7 @@ fn bucket_unsetting(sub: &str) -> Result<Operation> {
         "ownershipControls" => Operation::DeleteBucketOwnershipControls,
         "lifecycle" => Operation::DeleteBucketLifecycle,
         "inventory" => Operation::DeleteBucketInventoryConfiguration,
-        _ => return Err(S3Error::not_implemented(sub)),
+        _ => return Err(bucket_refusal(sub)),
     })
 }
 
@@ -426,10 +426,48 @@ fn object_operation(
         ("DELETE", None, true) => Operation::AbortMultipartUpload,
         ("POST", Some("uploads"), false) => Operation::CreateMultipartUpload,
         ("POST", None, true) => Operation::CompleteMultipartUpload,
-        (_, Some(sub), _) => return Err(S3Error::not_implemented(sub)),
-        _ => return Err(Code::MethodNotAllowed.into()),
+        (_, Some(sub), _) => return Err(refusal(sub, OBJECT_SUB_RESOURCES)),
+        _ => return Err(S3Error::method_not_allowed("OBJECT")),
     };
     Ok(operation)
+}
+
+/// Sub-resources of an object that are built; not every method asks for them.
+const OBJECT_SUB_RESOURCES: &[&str] = &["acl", "attributes", "legal-hold", "retention", "tagging", "uploads"];
+/// The same of a bucket. What S3 can set and we cannot is not among them.
+const BUCKET_SUB_RESOURCES: &[&str] = &[
+    "acl",
+    "cors",
+    "delete",
+    "encryption",
+    "inventory",
+    "lifecycle",
+    "location",
+    "logging",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "requestPayment",
+    "tagging",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
+];
+
+fn bucket_refusal(sub: &str) -> S3Error {
+    refusal(sub, BUCKET_SUB_RESOURCES)
+}
+
+/// A method that nothing is built for: nor does S3 know one for a sub-resource that is built.
+fn refusal(sub: &str, built: &[&str]) -> S3Error {
+    match built.contains(&sub) {
+        true => S3Error::method_not_allowed(sub),
+        false => S3Error::not_implemented(sub),
+    }
 }
 
 fn missing(wanted: &str, given: &str) -> S3Error {
@@ -503,7 +541,17 @@ mod tests {
             ("GET", "/b/k", "torrent", Code::NotImplemented),
             ("POST", "/b/k", "select&select-type=2", Code::NotImplemented),
             ("PUT", "/b", "replication", Code::NotImplemented),
-            ("DELETE", "/b", "notification", Code::NotImplemented),
+            ("PUT", "/b", "accelerate", Code::NotImplemented),
+            ("GET", "/b", "retention", Code::NotImplemented),
+            ("GET", "/b/k", "cors", Code::NotImplemented),
+            ("DELETE", "/b", "notification", Code::MethodNotAllowed),
+            ("PUT", "/b", "location", Code::MethodNotAllowed),
+            ("PATCH", "/b", "cors", Code::MethodNotAllowed),
+            ("POST", "/b", "versions", Code::MethodNotAllowed),
+            ("GET", "/b", "delete", Code::MethodNotAllowed),
+            ("DELETE", "/b/k", "acl", Code::MethodNotAllowed),
+            ("GET", "/b/k", "uploads", Code::MethodNotAllowed),
+            ("PUT", "/b/k", "attributes", Code::MethodNotAllowed),
             ("PUT", "/b/k", "versionId=null", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=null&uploadId=u", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=", Code::InvalidArgument),

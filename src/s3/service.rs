@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::access_log::{self, Trace};
@@ -177,6 +178,7 @@ impl Shared {
         link: &Link,
     ) -> Result<Reply> {
         let parts = trace.parts;
+        check_host(parts)?;
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query().unwrap_or("")).map_err(|_| Code::InvalidURI)?;
         let target = target(trace.host, path, &self.settings.domains)?;
@@ -367,6 +369,16 @@ fn scramble(count: u64) -> u64 {
 async fn settle(intake: &mut Intake, headers: &HeaderMap) -> bool {
     let unasked = headers.contains_key(EXPECT) && !intake.was_asked();
     !unasked && intake.drain().await
+}
+
+/// Since HTTP/1.1 a request names its host, and no request names two (RFC 9112 section 3.2).
+fn check_host(parts: &Parts) -> Result<()> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    if second.is_some() || first.is_none() && parts.version > Version::HTTP_10 {
+        return Err(S3Error::with(Code::InvalidRequest, "The request must have one Host header"));
+    }
+    Ok(())
 }
 
 pub(super) fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {

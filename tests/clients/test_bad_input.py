@@ -76,6 +76,17 @@ def test_nonsense_is_answered_or_closed(basalt, sent):
     healthy(basalt)
 
 
+@pytest.mark.parametrize("hosts", [b"", b"host: a\r\nhost: b\r\n", b"host: a\r\nHost: a\r\n"])
+def test_a_request_names_one_host(basalt, hosts):
+    for method in (b"GET", b"PUT", b"OPTIONS"):
+        answer = converse(basalt, method + b" /b HTTP/1.1\r\n" + hosts + b"content-length: 0\r\n\r\n", end=True)
+        assert status_of(answer) == 400 and b"<Code>InvalidRequest</Code>" in answer, answer[:400]
+    # Before HTTP/1.1 there were no such headers.
+    old = converse(basalt, b"GET / HTTP/1.0\r\n\r\n", end=True)
+    assert status_of(old) == 403, old[:200]
+    healthy(basalt)
+
+
 def test_random_bytes_and_random_damage(basalt, wire, bucket):
     dice = random.Random(7)
     good, _ = head_bytes(wire, "PUT", object_path(bucket, "k"), length=10)

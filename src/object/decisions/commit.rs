@@ -1,7 +1,7 @@
 //! Putting and deleting versions: what happens at the owner of the key, under its lock.
 //!
 //! A mutation reads what is there, checks the conditions, and commits one record that installs the
-//! new state and disowns the old one. It runs in a task of its own, so that a client who goes away
+//! new state and disowns the old one. It is done whole (`base::whole`), so that a client who goes away
 //! cannot leave a lock or a record half way. What it does to the versions of the key follows from
 //! the settings of the bucket that hold when its record takes its place in the log. No version goes
 //! away but through `removal`, which asks whether it is locked.
