@@ -636,8 +636,8 @@ pub const INVENTORY_STEP_BYTES: usize = 64 * KIB;
 
 // ---- Lifecycle ----
 
-/// Entries that an owner gives out at a time to whoever looks for what is due: 10 to 20 us of its thread, and as much of
-/// the background thread, which may have no processor but that of the owner. Readers wait for both.
+/// Entries that an owner gives out at a time to whoever looks for what is due: 10 to 20 us of its thread, and as much
+/// of the background thread, which may have no processor but that of the owner. Readers wait for both.
 pub const LIFECYCLE_PAGE_STEPS: usize = 32;
 /// Rests beside clients of a step that found nothing due, in lengths of the step: a pass over a million versions is
 /// a second or two of work, and nobody waits for it.
