@@ -7,7 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Begun with the first poll. To be dropped inside a `LocalSet`, which has it end.
+/// Begun with the first poll. Who has begun it awaits it or drops it: in between it stands still, with all that it has
+/// locked. To be dropped inside a `LocalSet`, which has it end.
 pub struct Whole<F: Future + 'static> {
     /// Boxed, because it moves when it is left behind.
     work: Option<Pin<Box<F>>>,

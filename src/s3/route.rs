@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use http::header::ALLOW;
 use http::{HeaderMap, Method};
 
 use super::error::{Code, Result, S3Error};
@@ -256,15 +257,25 @@ pub(super) fn route(
         return Ok(Operation::Preflight);
     }
     let sub = sub_resource(query)?;
-    let found = match (&target.bucket, &target.key) {
+    let find = |method: &Method| match (&target.bucket, &target.key) {
         (None, _) => service_operation(method, sub),
         (Some(_), None) => bucket_operation(method, sub, query),
         (Some(_), Some(_)) => object_operation(method, sub, query, headers),
     };
-    let operation = found?;
+    let operation = find(method).map_err(|error| match error.code() {
+        Code::MethodNotAllowed => {
+            let allowed = METHODS.iter().filter(|method| find(method).is_ok());
+            let names: Vec<&str> = allowed.map(Method::as_str).collect();
+            error.header(ALLOW, names.join(", "))
+        }
+        _ => error,
+    })?;
     check_version(operation, query)?;
     Ok(operation)
 }
+
+/// Of which some are allowed where another is not (RFC 9110 section 15.5.6).
+const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
 
 /// At most one sub-resource is asked for.
 fn sub_resource<'q>(query: &'q Query<'_>) -> Result<Option<&'q str>> {
@@ -276,13 +287,17 @@ fn sub_resource<'q>(query: &'q Query<'_>) -> Result<Option<&'q str>> {
         }
         match found {
             Some(first) if first != pair.name => {
-                let message = format!("Conflicting query string parameters: {first}, {}", pair.name);
-                return Err(S3Error::argument("ResourceType", &pair.name, message));
+                return Err(conflicting(first, &pair.name));
             }
             _ => found = Some(&pair.name),
         }
     }
     Ok(found)
+}
+
+fn conflicting(first: &str, second: &str) -> S3Error {
+    let message = format!("Conflicting query string parameters: {first}, {second}");
+    S3Error::argument("ResourceType", second, message)
 }
 
 /// A version id is for operations on one version.
@@ -426,7 +441,8 @@ fn object_operation(
         ("DELETE", None, true) => Operation::AbortMultipartUpload,
         ("POST", Some("uploads"), false) => Operation::CreateMultipartUpload,
         ("POST", None, true) => Operation::CompleteMultipartUpload,
-        (_, Some(sub), _) => return Err(refusal(sub, OBJECT_SUB_RESOURCES)),
+        (_, Some(sub), true) => return Err(conflicting(sub, "uploadId")),
+        (_, Some(sub), false) => return Err(refusal(sub, OBJECT_SUB_RESOURCES)),
         _ => return Err(S3Error::method_not_allowed("OBJECT")),
     };
     Ok(operation)
@@ -552,6 +568,7 @@ mod tests {
             ("DELETE", "/b/k", "acl", Code::MethodNotAllowed),
             ("GET", "/b/k", "uploads", Code::MethodNotAllowed),
             ("PUT", "/b/k", "attributes", Code::MethodNotAllowed),
+            ("GET", "/b/k", "tagging&uploadId=u", Code::InvalidArgument),
             ("PUT", "/b/k", "versionId=null", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=null&uploadId=u", Code::InvalidArgument),
             ("GET", "/b/k", "versionId=", Code::InvalidArgument),
@@ -562,6 +579,23 @@ mod tests {
             ("PATCH", "/b/k", "", Code::MethodNotAllowed),
         ] {
             assert_eq!(routed(method, path, query), Err(code), "{method} {path}?{query}");
+        }
+    }
+
+    #[test]
+    fn who_uses_a_wrong_method_hears_of_the_right_ones() {
+        for (method, path, query, allowed) in [
+            ("PATCH", "/", "", "GET, POST"),
+            ("PATCH", "/b", "", "GET, HEAD, PUT, POST, DELETE"),
+            ("POST", "/b", "policy", "GET, PUT, DELETE"),
+            ("PUT", "/b", "location", "GET"),
+            ("DELETE", "/b/k", "acl", "GET, PUT"),
+            ("GET", "/b/k", "uploads", "POST"),
+        ] {
+            let (query, target) = (Query::parse(query).unwrap(), target(None, path, &[]).unwrap());
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let error = route(&method, &target, &query, &HeaderMap::new()).unwrap_err();
+            assert_eq!(error.headers(), [(ALLOW, allowed.to_owned())], "{method} {path}");
         }
     }
 

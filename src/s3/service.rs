@@ -139,7 +139,9 @@ impl Shared {
             reply = self.refuse(&Code::SlowDown.into(), &trace, &request_id);
             error = Some(Code::SlowDown);
         }
-        if !settle(&mut intake, &parts.headers).await {
+        // Work that is still under way goes on only while its answer is sent.
+        let may_wait = !matches!(reply.body(), Body::Late(_));
+        if !settle(&mut intake, &parts.headers, may_wait).await {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if !intake.is_ended() {
@@ -366,19 +368,21 @@ fn scramble(count: u64) -> u64 {
 /// A client that was answered while it waited for `100 Continue` may send its body or not, so
 /// nothing can follow. That holds for an empty body too, for which hyper sends no 100: botocore
 /// takes the next answer on such a connection for the rest of this one.
-async fn settle(intake: &mut Intake, headers: &HeaderMap) -> bool {
+async fn settle(intake: &mut Intake, headers: &HeaderMap, may_wait: bool) -> bool {
     let unasked = headers.contains_key(EXPECT) && !intake.was_asked();
-    !unasked && intake.drain().await
+    !unasked && (intake.is_ended() || may_wait && intake.drain().await)
 }
 
 /// Since HTTP/1.1 a request names its host, and no request names two (RFC 9112 section 3.2).
-fn check_host(parts: &Parts) -> Result<()> {
+pub(super) fn check_host(parts: &Parts) -> Result<()> {
     let mut hosts = parts.headers.get_all(HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() || first.is_none() && parts.version > Version::HTTP_10 {
-        return Err(S3Error::with(Code::InvalidRequest, "The request must have one Host header"));
-    }
-    Ok(())
+    let is_good = match (hosts.next(), hosts.next()) {
+        (Some(only), None) => only.to_str().is_ok(),
+        (None, _) => parts.version <= Version::HTTP_10,
+        (Some(_), Some(_)) => false,
+    };
+    let refusal = || S3Error::with(Code::InvalidRequest, "The request must have one Host header");
+    if is_good { Ok(()) } else { Err(refusal()) }
 }
 
 pub(super) fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {

@@ -22,7 +22,7 @@ use super::error::{Code, Place, Result, S3Error};
 use super::link::Link;
 use super::response::{Body, Reply, empty, failure, set};
 use super::route::{Operation, check_key, without_port};
-use super::service::Call;
+use super::service::{Call, check_host};
 use super::{Shared, authorize, cors, get, headers, settings};
 use crate::base::limits::KEY_BYTES_MAX;
 use crate::codec::sigv4::{PayloadKind, Verified};
@@ -83,6 +83,7 @@ type Found = (Reply, Option<Code>);
 
 impl Visit<'_> {
     async fn look(&mut self) -> Result<Found> {
+        check_host(self.parts)?;
         match self.parts.method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => {

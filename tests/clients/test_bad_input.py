@@ -76,7 +76,8 @@ def test_nonsense_is_answered_or_closed(basalt, sent):
     healthy(basalt)
 
 
-@pytest.mark.parametrize("hosts", [b"", b"host: a\r\nhost: b\r\n", b"host: a\r\nHost: a\r\n"])
+@pytest.mark.parametrize("hosts", [
+    b"", b"host: a\r\nhost: b\r\n", b"host: a\r\nHost: a\r\n", b"host: \xff\r\n"])
 def test_a_request_names_one_host(basalt, hosts):
     for method in (b"GET", b"PUT", b"OPTIONS"):
         answer = converse(basalt, method + b" /b HTTP/1.1\r\n" + hosts + b"content-length: 0\r\n\r\n", end=True)

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::{Result, Store};
 use crate::base::time::Nanos;
+use crate::base::whole::Whole;
 use crate::catalog::value::BucketValue;
 use crate::codec::xml::Quota;
 use crate::object::decisions::commit::BucketRef;
@@ -92,8 +93,7 @@ impl Store {
         let bucket = self.bucket_ref(name)?;
         // Whoever gave up waiting would leave the bucket closed.
         let store = self.clone();
-        let task = tokio::task::spawn_local(async move { store.delete_bucket_whole(bucket).await });
-        task.await.unwrap_or(Err(ObjectError::SlowDown))
+        Whole::new(async move { store.delete_bucket_whole(bucket).await }).await
     }
 
     async fn delete_bucket_whole(&self, bucket: BucketRef) -> Result<()> {
