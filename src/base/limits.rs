@@ -152,11 +152,15 @@ pub const CONNECTION_BUFFER_BYTES_MAX: usize = 256 * KIB;
 /// What is hashed in one step at most: 0.35 ms of MD5 and 0.07 ms of SHA-256 in the slowest hour of the reference
 /// machine, below the 1 ms of rule R1.
 pub const HASH_STEP_BYTES_MAX: usize = 128 * KIB;
-/// What may wait of one body until others are hashed beside it, of which a core has eight at most: a step, so that
-/// bodies that arrive in turns fill all lanes. Hashing them takes 0.35 ms with AVX-512, 0.6 ms with AVX2.
-pub const MD5_LANE_BYTES: usize = HASH_STEP_BYTES_MAX;
-/// What a lane keeps of its memory when no body is being hashed: enough for small objects, which come and go.
-pub const MD5_IDLE_LANE_BYTES: usize = 16 * KIB;
+/// What may wait of one body until others are hashed beside it: most uploads whole, so that those that are on their
+/// way to the drives fill the lanes of the others. Who is the last pays for it with 2 ms.
+pub const MD5_BACKLOG_BYTES_MAX: usize = MIB;
+/// What may wait at one core: half of a backlog for each of its eight lanes.
+pub const MD5_BACKLOGS_BYTES_MAX: usize = 4 * MIB;
+/// Backlogs are kept in pieces of this size; so many are kept when no body is being hashed, enough for small objects,
+/// which come and go.
+pub const MD5_PIECE_BYTES: usize = 16 * KIB;
+pub const MD5_SPARE_PIECES: usize = 8;
 /// Less than this is hashed at once: moving it would cost more than it saves.
 pub const MD5_WAIT_BYTES_MIN: usize = 4 * KIB;
 /// A copy answers at the latest after this, and then a space each time: clients give up at 60 s.

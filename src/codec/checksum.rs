@@ -358,6 +358,11 @@ impl Digests {
         self.md5.as_ref().is_some_and(|md5| md5.would_hash_alone(next))
     }
 
+    /// See `BodyMd5::catch_up`.
+    pub fn catch_up(&mut self) -> bool {
+        self.md5.as_mut().is_some_and(BodyMd5::catch_up)
+    }
+
     pub fn finish(self) -> DigestValues {
         let checksum = self.checksum.map(Hasher::finish);
         let own = self.sha256.map(|sha256| sha256.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"));

@@ -1,31 +1,42 @@
 //! MD5, computed side by side for the bodies that arrive at one core at the same time.
 //!
 //! MD5 is the ceiling of an upload (decisions/cipher.md), and it cannot be hurried: but while the MD5 of one body is
-//! computed a core can compute those of seven others nearly for nothing (`simd`). So what a body brings may wait in a
-//! lane until there is as much of others, at most `MD5_LANE_BYTES`; then all lanes advance together. Owns the lanes of
-//! a core and the hasher that uses them. The bytes of a body that is alone never wait, nor do any where processors
-//! have no lanes. Invariant: a hasher's state is that of all its bytes but those that wait in its lane and its tail.
+//! computed a core can compute those of seven others nearly for nothing (`simd`). So what a body brings waits in its
+//! backlog until it must be hashed, because the backlog is full or the body is complete and on its drives; then it
+//! and those of which most waits advance together. Owns the backlogs of a core and the hasher that uses them. The bytes
+//! of a body that is alone never wait, nor do any where processors have no lanes. Invariant: the state of a body is
+//! that of all its bytes but those in its backlog and its tail.
 
 mod compress;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::base::limits::{MD5_IDLE_LANE_BYTES, MD5_LANE_BYTES, MD5_WAIT_BYTES_MIN};
+use crate::base::limits::{
+    HASH_STEP_BYTES_MAX, MD5_BACKLOG_BYTES_MAX, MD5_BACKLOGS_BYTES_MAX, MD5_PIECE_BYTES, MD5_SPARE_PIECES,
+    MD5_WAIT_BYTES_MIN,
+};
 use compress::{BLOCK_BYTES, Compression, INITIAL, Job, LANES, State};
+use slab::Slab;
 use smallvec::SmallVec;
 
-/// The lanes of one core: a mebibyte while they are in use. A clone is the same lanes.
+/// The bodies that are hashed at one core. A clone is the same core's.
 #[derive(Clone, Default)]
 pub struct Md5Lanes(Rc<RefCell<Lanes>>);
 
 struct Lanes {
     /// `None`: one message at a time.
     side_by_side: Option<Compression>,
-    lanes: Vec<Lane>,
-    hashers: usize,
+    bodies: Slab<Body>,
+    /// The bodies that have a backlog, and the bytes of all backlogs.
+    waiting: Vec<usize>,
+    waiting_bytes: usize,
+    /// Empty pieces of backlogs.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Default for Lanes {
@@ -34,24 +45,28 @@ impl Default for Lanes {
         let side_by_side = simd::compressions().next();
         #[cfg(not(target_arch = "x86_64"))]
         let side_by_side = None;
-        Lanes { side_by_side, lanes: Vec::new(), hashers: 0 }
+        Lanes { side_by_side, bodies: Slab::new(), waiting: Vec::new(), waiting_bytes: 0, spare: Vec::new() }
     }
 }
 
-struct Lane {
-    /// The state of the hasher that had this lane last.
-    state: Rc<Cell<State>>,
-    /// Whole blocks, the first `hashed` bytes of which are in the state.
-    blocks: Vec<u8>,
+struct Body {
+    state: State,
+    /// Whole blocks, in pieces of `MD5_PIECE_BYTES` of which the last may lack some. Of the first, `hashed` bytes are
+    /// in the state; `backlog` are not.
+    pieces: VecDeque<Vec<u8>>,
     hashed: usize,
+    backlog: usize,
 }
 
-const _: () = assert!(MD5_LANE_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () =
+    assert!(MD5_PIECE_BYTES.is_multiple_of(BLOCK_BYTES) && HASH_STEP_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () =
+    assert!(HASH_STEP_BYTES_MAX <= MD5_BACKLOG_BYTES_MAX && MD5_BACKLOG_BYTES_MAX <= MD5_BACKLOGS_BYTES_MAX);
 
 /// The MD5 of one body.
 pub struct BodyMd5 {
     lanes: Md5Lanes,
-    state: Rc<Cell<State>>,
+    body: usize,
     length: u64,
     /// The first `length % 64` bytes of a block.
     tail: [u8; BLOCK_BYTES],
@@ -59,13 +74,9 @@ pub struct BodyMd5 {
 
 impl BodyMd5 {
     pub fn new(lanes: &Md5Lanes) -> BodyMd5 {
-        lanes.0.borrow_mut().hashers += 1;
-        BodyMd5 {
-            lanes: lanes.clone(),
-            state: Rc::new(Cell::new(INITIAL)),
-            length: 0,
-            tail: [0; BLOCK_BYTES],
-        }
+        let body = Body { state: INITIAL, pieces: VecDeque::new(), hashed: 0, backlog: 0 };
+        let body = lanes.0.borrow_mut().bodies.insert(body);
+        BodyMd5 { lanes: lanes.clone(), body, length: 0, tail: [0; BLOCK_BYTES] }
     }
 
     pub fn update(&mut self, mut data: &[u8]) {
@@ -78,11 +89,11 @@ impl BodyMd5 {
             if filled + first.len() < BLOCK_BYTES {
                 return;
             }
-            lanes.take(&self.state, &self.tail);
+            lanes.take(self.body, &self.tail);
             data = rest;
         }
         let (blocks, rest) = data.split_at(data.len() / BLOCK_BYTES * BLOCK_BYTES);
-        blocks.chunks(MD5_LANE_BYTES).for_each(|blocks| lanes.take(&self.state, blocks));
+        blocks.chunks(HASH_STEP_BYTES_MAX).for_each(|blocks| lanes.take(self.body, blocks));
         self.tail[..rest.len()].copy_from_slice(rest);
     }
 
@@ -90,14 +101,22 @@ impl BodyMd5 {
     /// would have this body hashed while there is room beside it.
     pub fn would_hash_alone(&self, next: Option<usize>) -> bool {
         let lanes = self.lanes.0.borrow();
-        let waits = lanes.waiting(&self.state);
-        let in_company = lanes.lanes.iter().filter(|lane| !lane.waiting().is_empty()).count();
+        let backlog = lanes.bodies[self.body].backlog;
+        let (bodies, in_company) = (lanes.bodies.len(), lanes.waiting.len());
         let is_due = match next {
-            Some(next) if waits == 0 => lanes.hashers == 1 && next >= MD5_WAIT_BYTES_MIN,
-            Some(next) => waits + next > MD5_LANE_BYTES,
-            None => waits > 0 && in_company < lanes.hashers,
+            Some(next) if backlog == 0 => bodies == 1 && next >= MD5_WAIT_BYTES_MIN,
+            Some(next) => backlog + next > MD5_BACKLOG_BYTES_MAX,
+            None => backlog > 0 && in_company < bodies,
         };
         is_due && in_company < LANES && lanes.side_by_side.is_some()
+    }
+
+    /// Hashes of what waits as much as a core may hash in one step; whether something is left.
+    pub fn catch_up(&mut self) -> bool {
+        let mut lanes = self.lanes.0.borrow_mut();
+        let left = lanes.bodies[self.body].backlog.saturating_sub(HASH_STEP_BYTES_MAX);
+        lanes.catch_up(self.body, left);
+        left > 0
     }
 
     /// RFC 1321, 3.1, 3.2 and 3.5.
@@ -109,8 +128,10 @@ impl BodyMd5 {
         let end = if filled < BLOCK_BYTES - 8 { &mut end[..BLOCK_BYTES] } else { &mut end[..] };
         let (_, length) = end.split_last_chunk_mut::<8>().expect("a block is longer");
         *length = self.length.wrapping_mul(8).to_le_bytes();
-        self.lanes.0.borrow_mut().catch_up(&self.state, 0);
-        let mut state = self.state.get();
+        let mut lanes = self.lanes.0.borrow_mut();
+        lanes.catch_up(self.body, 0);
+        let mut state = lanes.bodies[self.body].state;
+        drop(lanes);
         compress::compress(&mut state, end);
         let mut digest = [0; 16];
         for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
@@ -122,110 +143,112 @@ impl BodyMd5 {
 
 impl Drop for BodyMd5 {
     fn drop(&mut self) {
-        let mut lanes = self.lanes.0.borrow_mut();
-        lanes.hashers -= 1;
-        if let Some(place) = lanes.place_of(&self.state) {
-            lanes.lanes[place].clear();
-        }
-        if lanes.hashers == 0 {
-            lanes.lanes.retain(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES);
-        }
+        self.lanes.0.borrow_mut().remove(self.body);
     }
 }
 
-impl Lane {
-    fn waiting(&self) -> &[u8] {
-        &self.blocks[self.hashed..]
-    }
-
-    fn clear(&mut self) {
-        self.blocks.clear();
-        self.hashed = 0;
-    }
-
-    fn push(&mut self, blocks: &[u8]) {
-        self.blocks.drain(..self.hashed);
-        self.hashed = 0;
-        if self.blocks.len() + blocks.len() > MD5_IDLE_LANE_BYTES {
-            self.blocks.reserve_exact(MD5_LANE_BYTES - self.blocks.len());
+impl Body {
+    fn push(&mut self, mut blocks: &[u8], spare: &mut Vec<Vec<u8>>) {
+        self.backlog += blocks.len();
+        while !blocks.is_empty() {
+            if self.pieces.back().is_none_or(|last| last.len() == MD5_PIECE_BYTES) {
+                self.pieces.push_back(spare.pop().unwrap_or_else(|| Vec::with_capacity(MD5_PIECE_BYTES)));
+            }
+            let last = self.pieces.back_mut().expect("there is one with room");
+            let (now, later) = blocks.split_at(blocks.len().min(MD5_PIECE_BYTES - last.len()));
+            last.extend_from_slice(now);
+            blocks = later;
         }
-        self.blocks.extend_from_slice(blocks);
     }
 
-    fn job(&self, bytes: usize) -> Job<'_> {
-        Job { state: self.state.get(), blocks: &self.waiting()[..bytes] }
+    /// What of the backlog lies in one piece.
+    fn next(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |first| &first[self.hashed..])
     }
 
-    fn skip(&mut self, bytes: usize) {
+    /// The first `bytes` of `next` are in `state`.
+    fn advance(&mut self, state: State, bytes: usize, spare: &mut Vec<Vec<u8>>) {
+        self.state = state;
         self.hashed += bytes;
-        if self.waiting().is_empty() {
-            self.clear();
+        self.backlog -= bytes;
+        if self.next().is_empty()
+            && let Some(mut done) = self.pieces.pop_front()
+        {
+            self.hashed = 0;
+            done.clear();
+            spare.push(done);
         }
     }
 }
 
 impl Lanes {
-    fn place_of(&self, state: &Rc<Cell<State>>) -> Option<usize> {
-        self.lanes.iter().position(|lane| Rc::ptr_eq(&lane.state, state))
-    }
-
-    /// Bytes of this body that wait.
-    fn waiting(&self, state: &Rc<Cell<State>>) -> usize {
-        self.place_of(state).map_or(0, |place| self.lanes[place].waiting().len())
-    }
-
-    /// The next whole blocks of a body, at most `MD5_LANE_BYTES`.
-    fn take(&mut self, state: &Rc<Cell<State>>, blocks: &[u8]) {
+    /// The next whole blocks of a body, at most `HASH_STEP_BYTES_MAX`.
+    fn take(&mut self, id: usize, blocks: &[u8]) {
         // Who has hashed what waited does not hash these at once too: that would be two steps in one.
-        let waits = self.waiting(state) > 0;
-        self.catch_up(state, MD5_LANE_BYTES - blocks.len());
-        let may_wait = self.hashers > 1 && blocks.len() >= MD5_WAIT_BYTES_MIN && self.side_by_side.is_some();
-        if waits || may_wait {
-            self.place(state).push(blocks);
-        } else {
-            let mut next = state.get();
-            compress::compress(&mut next, blocks);
-            state.set(next);
+        let waits = self.bodies[id].backlog > 0;
+        self.catch_up(id, MD5_BACKLOG_BYTES_MAX - blocks.len());
+        let is_alone = self.bodies.len() == 1 || blocks.len() < MD5_WAIT_BYTES_MIN;
+        if !waits && (is_alone || self.side_by_side.is_none()) {
+            return compress::compress(&mut self.bodies[id].state, blocks);
         }
+        while self.waiting_bytes + blocks.len() > MD5_BACKLOGS_BYTES_MAX {
+            self.step(None);
+        }
+        if self.bodies[id].backlog == 0 {
+            self.waiting.push(id);
+        }
+        self.waiting_bytes += blocks.len();
+        self.bodies[id].push(blocks, &mut self.spare);
     }
 
     /// Hashes until no more than `bytes` wait of this body.
-    fn catch_up(&mut self, state: &Rc<Cell<State>>, bytes: usize) {
-        while self.waiting(state) > bytes {
-            self.step();
+    fn catch_up(&mut self, id: usize, bytes: usize) {
+        while self.bodies[id].backlog > bytes {
+            self.step(Some(id));
         }
     }
 
-    /// The lane of this body, or one where nothing waits.
-    fn place(&mut self, state: &Rc<Cell<State>>) -> &mut Lane {
-        let idle = |lanes: &[Lane]| lanes.iter().position(|lane| lane.waiting().is_empty());
-        let found = self.place_of(state).or_else(|| idle(&self.lanes));
-        let place = found.unwrap_or_else(|| {
-            if self.lanes.len() < LANES {
-                self.lanes.push(Lane { state: state.clone(), blocks: Vec::new(), hashed: 0 });
-                return self.lanes.len() - 1;
-            }
-            self.step();
-            idle(&self.lanes).expect("the shortest lane is empty after a step")
-        });
-        let lane = &mut self.lanes[place];
-        lane.state = state.clone();
-        lane
-    }
-
-    /// Advances all lanes by what the shortest holds.
-    fn step(&mut self) {
-        let mut waiting: SmallVec<[&mut Lane; LANES]> =
-            self.lanes.iter_mut().filter(|lane| !lane.waiting().is_empty()).collect();
-        let bytes = waiting.iter().map(|lane| lane.waiting().len()).min().unwrap_or(0);
-        let mut jobs: SmallVec<[Job<'_>; LANES]> = waiting.iter().map(|lane| lane.job(bytes)).collect();
+    /// Advances the bodies of which most waits, and `first` in any case, by what all of them have in one piece.
+    fn step(&mut self, first: Option<usize>) {
+        let others = self.waiting.iter().copied().filter(|id| Some(*id) != first);
+        let mut ids: SmallVec<[usize; 4 * LANES]> = others.collect();
+        let room = LANES - usize::from(first.is_some());
+        if ids.len() > room {
+            ids.select_nth_unstable_by_key(room, |id| Reverse(self.bodies[*id].backlog));
+            ids.truncate(room);
+        }
+        ids.extend(first);
+        let bytes = ids.iter().map(|id| self.bodies[*id].next().len()).min().unwrap_or(0);
+        let job = |id: &usize| {
+            let body = &self.bodies[*id];
+            Job { state: body.state, blocks: &body.next()[..bytes] }
+        };
+        let mut jobs: SmallVec<[Job<'_>; LANES]> = ids.iter().map(job).collect();
         match (self.side_by_side, &mut jobs[..]) {
             (Some(compress), several @ [_, _, ..]) => compress(several),
             (_, jobs) => jobs.iter_mut().for_each(|job| compress::compress(&mut job.state, job.blocks)),
         }
-        waiting.iter().zip(&jobs).for_each(|(lane, job)| lane.state.set(job.state));
-        drop(jobs);
-        waiting.iter_mut().for_each(|lane| lane.skip(bytes));
+        let states: SmallVec<[State; LANES]> = jobs.into_iter().map(|job| job.state).collect();
+        for (id, state) in ids.iter().zip(states) {
+            self.bodies[*id].advance(state, bytes, &mut self.spare);
+        }
+        self.waiting_bytes -= bytes * ids.len();
+        self.waiting.retain(|id| self.bodies[*id].backlog > 0);
+    }
+
+    fn remove(&mut self, id: usize) {
+        let body = self.bodies.remove(id);
+        if body.backlog > 0 {
+            self.waiting.retain(|waiting| *waiting != id);
+            self.waiting_bytes -= body.backlog;
+        }
+        self.spare.extend(body.pieces.into_iter().map(|mut piece| {
+            piece.clear();
+            piece
+        }));
+        if self.bodies.is_empty() {
+            self.spare.truncate(MD5_SPARE_PIECES);
+        }
     }
 }
 
@@ -252,47 +275,65 @@ mod tests {
     fn a_body_that_is_alone_waits_for_nobody() {
         let lanes = Md5Lanes::default();
         let mut md5 = BodyMd5::new(&lanes);
-        md5.update(&[7; MD5_LANE_BYTES]);
-        assert!(lanes.0.borrow().lanes.is_empty());
+        md5.update(&[7; HASH_STEP_BYTES_MAX]);
+        assert_eq!(lanes.0.borrow().waiting_bytes, 0);
     }
 
     #[test]
-    fn lanes_keep_little_memory_when_nobody_uses_them() {
+    fn little_memory_is_kept_when_nothing_is_hashed() {
         let lanes = Md5Lanes::default();
-        let mut hashers = [BodyMd5::new(&lanes), BodyMd5::new(&lanes)];
-        hashers.iter_mut().for_each(|md5| md5.update(&[7; MD5_LANE_BYTES]));
-        drop(hashers);
-        assert!(lanes.0.borrow().lanes.iter().all(|lane| lane.blocks.capacity() <= MD5_IDLE_LANE_BYTES));
+        let mut bodies: Vec<_> = (0..2 * LANES).map(|_| BodyMd5::new(&lanes)).collect();
+        bodies.iter_mut().for_each(|md5| md5.update(&[7; 2 * MD5_BACKLOG_BYTES_MAX]));
+        let waits = lanes.0.borrow().waiting_bytes;
+        assert!(waits <= MD5_BACKLOGS_BYTES_MAX, "{waits} bytes wait");
+        drop(bodies);
+        let lanes = lanes.0.borrow();
+        assert!(lanes.waiting_bytes == 0 && lanes.waiting.is_empty());
+        assert!(lanes.spare.len() <= MD5_SPARE_PIECES);
+    }
+
+    #[test]
+    fn a_body_catches_up_in_steps_of_a_core() {
+        let lanes = Md5Lanes::default();
+        let mut bodies = [BodyMd5::new(&lanes), BodyMd5::new(&lanes)];
+        bodies.iter_mut().for_each(|md5| md5.update(&[7; 2 * HASH_STEP_BYTES_MAX + BLOCK_BYTES]));
+        let [mut md5, _other] = bodies;
+        if lanes.0.borrow().side_by_side.is_some() {
+            assert!(md5.catch_up() && md5.catch_up());
+            assert_eq!(lanes.0.borrow().waiting_bytes, 2 * BLOCK_BYTES, "the other came along");
+        }
+        assert!(!md5.catch_up());
+        assert_eq!(lanes.0.borrow().waiting_bytes, 0);
     }
 
     #[test]
     fn others_have_their_turn_where_they_could_fill_lanes() {
-        let would = |mine: usize, others: usize, hashers: usize, next: Option<usize>| {
+        let would = |mine: usize, others: usize, bodies: usize, next: Option<usize>| {
             let lanes = Md5Lanes::default();
-            let md5 = BodyMd5::new(&lanes);
-            let lane = |state, bytes: usize| Lane { state, blocks: vec![0; bytes], hashed: 0 };
+            let bodies: Vec<_> = (0..bodies).map(|_| BodyMd5::new(&lanes)).collect();
             let mut inner = lanes.0.borrow_mut();
-            inner.hashers = hashers;
-            inner.lanes.push(lane(md5.state.clone(), mine));
-            inner.lanes.extend((0..others).map(|_| lane(Rc::default(), BLOCK_BYTES)));
+            let backlogs = std::iter::once(mine).chain(vec![BLOCK_BYTES; others]);
+            for (md5, backlog) in bodies.iter().zip(backlogs).filter(|(_, backlog)| *backlog > 0) {
+                inner.bodies[md5.body].backlog = backlog;
+                inner.waiting.push(md5.body);
+                inner.waiting_bytes += backlog;
+            }
             drop(inner);
-            let would = md5.would_hash_alone(next);
-            lanes.0.borrow_mut().hashers = 1;
-            would
+            bodies[0].would_hash_alone(next)
         };
         if Lanes::default().side_by_side.is_none() {
-            return assert!(!would(MD5_LANE_BYTES, 0, 2, None));
+            return assert!(!would(MD5_BACKLOG_BYTES_MAX, 0, 2, None));
         }
         // Alone, and not small.
         assert!(would(0, 0, 1, Some(MD5_WAIT_BYTES_MIN)));
         assert!(!would(0, 0, 1, Some(MD5_WAIT_BYTES_MIN - 1)));
-        // Room in the lane, or none.
-        assert!(!would(0, 0, 2, Some(MD5_LANE_BYTES)));
-        assert!(!would(BLOCK_BYTES, 0, 2, Some(MD5_LANE_BYTES - BLOCK_BYTES)));
-        assert!(would(BLOCK_BYTES, 0, 2, Some(MD5_LANE_BYTES)));
+        // Room in the backlog, or none.
+        assert!(!would(0, 0, 2, Some(HASH_STEP_BYTES_MAX)));
+        assert!(!would(BLOCK_BYTES, 0, 2, Some(MD5_BACKLOG_BYTES_MAX - BLOCK_BYTES)));
+        assert!(would(BLOCK_BYTES, 0, 2, Some(MD5_BACKLOG_BYTES_MAX)));
         // All lanes have something.
-        assert!(would(MD5_LANE_BYTES, LANES - 2, LANES + 1, Some(1)));
-        assert!(!would(MD5_LANE_BYTES, LANES - 1, LANES + 1, Some(1)));
+        assert!(would(MD5_BACKLOG_BYTES_MAX, LANES - 2, LANES + 1, Some(1)));
+        assert!(!would(MD5_BACKLOG_BYTES_MAX, LANES - 1, LANES + 1, Some(1)));
         // At the end: nothing to hash, others to come, all there.
         assert!(!would(0, 1, 3, None));
         assert!(would(BLOCK_BYTES, 1, 3, None));
@@ -325,16 +366,21 @@ mod tests {
     proptest! {
         #[test]
         fn more_bodies_than_lanes_hash_as_each_alone(
-            events in proptest::collection::vec((0..12_usize, 0..40_000_usize, 0..20_u8), 0..120)
+            events in proptest::collection::vec((0..24_usize, 0..40_000_usize, 0..30_u8), 0..160)
         ) {
-            check(events, 12)?;
+            check(events, 24)?;
         }
+    }
+
+    proptest! {
+        // Each case hashes some 8 MiB twice.
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn pieces_beyond_a_lane_hash_as_each_alone(
-            events in proptest::collection::vec((0..3_usize, 0..3 * MD5_LANE_BYTES, 0..20_u8), 0..16)
+        fn more_than_backlogs_hold_hashes_as_each_alone(
+            events in proptest::collection::vec((0..6_usize, 0..MD5_BACKLOG_BYTES_MAX, 0..20_u8), 0..16)
         ) {
-            check(events, 3)?;
+            check(events, 6)?;
         }
     }
 }

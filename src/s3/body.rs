@@ -435,10 +435,7 @@ impl<'i> Payload<'i> {
                 self.ready = data;
                 continue;
             }
-            let Some(frame) = self.intake.frame_for(gives_way).await? else {
-                await_company(&self.digests, None).await;
-                return Ok(None);
-            };
+            let Some(frame) = self.intake.frame_for(gives_way).await? else { return Ok(None) };
             match self.decoder {
                 Some(_) => self.pending = frame,
                 None => self.ready = frame,
@@ -446,9 +443,10 @@ impl<'i> Payload<'i> {
         }
     }
 
-    /// Says whether the body was what its headers and trailers promised. Only after `next` has
-    /// given none.
-    pub(super) fn finish(self) -> Result<Digested> {
+    /// Says whether the body was what its headers and trailers promised. Only after `next` has given none; best when
+    /// the bytes are on their drives, since meanwhile other bodies may come to be hashed beside this one.
+    pub(super) async fn finish(mut self) -> Result<Digested> {
+        catch_up(&mut self.digests).await;
         let trailers = match self.decoder {
             Some(decoder) => decoder.finish()?,
             None => Trailers::default(),
@@ -482,7 +480,7 @@ impl<'i> Payload<'i> {
                 rest().await;
             }
         }
-        self.finish()?;
+        self.finish().await?;
         Ok(document)
     }
 }
@@ -495,8 +493,16 @@ pub(super) async fn hash_step(data: &mut Bytes, digests: &mut Digests) -> Bytes 
     step
 }
 
+/// Hashes what waits of a body that is complete, in steps as long as rule R1 allows.
+pub(super) async fn catch_up(digests: &mut Digests) {
+    await_company(digests, None).await;
+    while digests.catch_up() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Gives other bodies their turn before this one is hashed alone: before its `next` bytes, or before its end.
-pub(super) async fn await_company(digests: &Digests, next: Option<usize>) {
+async fn await_company(digests: &Digests, next: Option<usize>) {
     if digests.would_hash_alone(next) {
         tokio::task::yield_now().await;
     }

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::access_log::{COPY_SOURCE, Note, PART_COPY_SOURCE};
 use super::authorize::Site;
-use super::body::{await_company, hash_step};
+use super::body::{catch_up, hash_step};
 use super::error::{Code, Place, Result, S3Error};
 use super::expiration::expiration_header;
 use super::facts::Said;
@@ -324,7 +324,8 @@ async fn transfer(
     if writer.len() != length {
         return Err(Code::InternalError.into());
     }
-    await_company(&digests, None).await;
+    let writer = writer.settle().await?;
+    catch_up(&mut digests).await;
     let values = digests.finish();
     let md5 = sums.md5.or(values.md5).expect("the MD5 is known or computed");
     Ok((writer, Copied { md5, checksum: sums.checksum.or(values.checksum.map(Checksum::of_whole)) }))

@@ -133,7 +133,8 @@ pub(super) async fn upload_part(mut call: Call<'_>) -> Result<Reply> {
     let mut writer = store.upload_part(call.bucket, call.key, upload_id, number, Some(size)).await?;
     let mut payload = call.payload(promise, wanted);
     fill(&mut writer, &mut payload).await?;
-    let digested = payload.finish()?;
+    let writer = writer.settle().await?;
+    let digested = payload.finish().await?;
     let etag = ETag { md5: digested.md5, parts: 0 };
     let sent = digested.checksum.map(StoredChecksum::of_whole);
     let kept = digested.wanted.map(StoredChecksum::of_whole).or_else(|| sent.clone());

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::auth::{Carrier, GLOBAL_REGION, Proof, Scheme};
 use super::authorize;
-use super::body::{Intake, await_company, content_md5, hash_step, header_checksum};
+use super::body::{Intake, catch_up, content_md5, hash_step, header_checksum};
 use super::error::{Code, Result, S3Error};
 use super::expiration::expiration_header;
 use super::put::{DEFAULT_CHECKSUM, attached, begin_transfer, check_size};
@@ -287,7 +287,8 @@ async fn store<'r>(
             .field("MinSizeAllowed", min.to_string()));
     }
     call.trace.set_size(writer.len());
-    await_company(&digests, None).await;
+    let writer = writer.settle().await?;
+    catch_up(&mut digests).await;
     let values = digests.finish();
     if claimed.is_some() && claimed != values.checksum {
         let message =

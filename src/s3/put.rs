@@ -38,7 +38,8 @@ pub(super) async fn put_object(mut call: Call<'_>) -> Result<Reply> {
     let wanted = promise.algorithm().unwrap_or(DEFAULT_CHECKSUM);
     let mut payload = call.payload(promise, Some(wanted));
     fill(&mut writer, &mut payload).await?;
-    let digested = payload.finish()?;
+    let writer = writer.settle().await?;
+    let digested = payload.finish().await?;
     let etag = ETag { md5: digested.md5, parts: 0 };
     let checksum = digested.checksum.map(Checksum::of_whole);
     let commit = Commit { headers: stored, etag, checksum, attached, conditions, origin };

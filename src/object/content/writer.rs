@@ -23,7 +23,7 @@ use crate::pool::error::PoolError;
 use crate::pool::extent::Address;
 use crate::pool::segments::Purpose;
 use crate::pool::stripe::{Extent, Stripe};
-use crate::pool::write::{Allocator, ExtentWriter};
+use crate::pool::write::{Allocator, ExtentWriter, Written};
 
 /// Takes the body of a PUT or of a part.
 pub struct Writer {
@@ -41,6 +41,7 @@ enum Sink {
     /// Up to the inline limit, in one piece as long as one piece came.
     Small(Bytes),
     Stripes(Box<ExtentWriter<ShardAllocator>>),
+    Settled(Written<ShardAllocator>),
 }
 
 impl Writer {
@@ -81,8 +82,19 @@ impl Writer {
         }
         match &mut self.sink {
             Sink::Stripes(stripes) => Ok(stripes.write(data).await?),
-            Sink::Small(_) => unreachable!("replaced above"),
+            Sink::Small(_) | Sink::Settled(_) => {
+                unreachable!("replaced above; settled is after the last write")
+            }
         }
+    }
+
+    /// Everything is there: waits until it is on the drives, where it has to be before a record may name it. To be
+    /// called when something else is to be done between that and `commit`, which calls it too.
+    pub async fn settle(mut self) -> Result<Self> {
+        if let Sink::Stripes(stripes) = self.sink {
+            self.sink = Sink::Settled(Box::pin(settle(*stripes)).await?);
+        }
+        Ok(self)
     }
 
     fn stripes(&self) -> ExtentWriter<ShardAllocator> {
@@ -114,7 +126,10 @@ impl Writer {
         let (core, target, size) = (self.core, self.target, self.taken);
         let (storage, body) = match self.sink {
             Sink::Small(body) => (inline(&body), body),
-            Sink::Stripes(stripes) => (Storage::Striped(Box::pin(settle(*stripes)).await?), Bytes::new()),
+            Sink::Stripes(stripes) => {
+                (Storage::Striped(Box::pin(settle(*stripes)).await?.into_extent()), Bytes::new())
+            }
+            Sink::Settled(written) => (Storage::Striped(written.into_extent()), Bytes::new()),
         };
         let meta = ObjectMeta {
             size,
@@ -145,7 +160,8 @@ impl Writer {
         let (upload, number) = target.part.expect("made by upload_part");
         let extent = match self.sink {
             Sink::Small(_) => None,
-            Sink::Stripes(stripes) => Some(settle(*stripes).await?),
+            Sink::Stripes(stripes) => Some(settle(*stripes).await?.into_extent()),
+            Sink::Settled(written) => Some(written.into_extent()),
         };
         let modified = core.pool.world.now();
         let part = PartValue { size, modified, etag, checksum: checksum.clone(), extent };
@@ -175,10 +191,10 @@ fn inline(body: &Bytes) -> Storage {
 }
 
 /// Everything written and flushed, so that a record may name it.
-async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Extent> {
+async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Written<ShardAllocator>> {
     let mut written = stripes.finish().await?;
     written.flush().await?;
-    Ok(written.into_extent())
+    Ok(written)
 }
 
 /// Has the owner of a shard `decide` on a record that is to name an extent. The extent comes back when the owner never
