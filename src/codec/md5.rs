@@ -3,9 +3,9 @@
 //! MD5 is the ceiling of an upload (decisions/cipher.md), and it cannot be hurried: but while the MD5 of one body is
 //! computed a core can compute those of seven others nearly for nothing (`simd`). So what a body brings waits in its
 //! backlog until it must be hashed, because the backlog is full or the body is complete and on its drives; then it
-//! and those of which most waits advance together. Owns the backlogs of a core and the hasher that uses them. The bytes
-//! of a body that is alone never wait, nor do any where processors have no lanes. Invariant: the state of a body is
-//! that of all its bytes but those in its backlog and its tail.
+//! and those of which most waits advance together. Owns the backlogs of a core and the hasher that uses them. No byte
+//! begins a backlog where there is no other body or the processor has no lanes. Invariant: the state of a body is that
+//! of all its bytes but those in its backlog and its tail.
 
 mod compress;
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use crate::base::limits::{
     HASH_STEP_BYTES_MAX, MD5_BACKLOG_BYTES_MAX, MD5_BACKLOGS_BYTES_MAX, MD5_PIECE_BYTES, MD5_SPARE_PIECES,
-    MD5_WAIT_BYTES_MIN,
+    MD5_WAIT_BYTES_MIN, MD5_WAITING_BODIES_MAX,
 };
 use compress::{BLOCK_BYTES, Compression, INITIAL, Job, LANES, State};
 use slab::Slab;
@@ -35,9 +35,12 @@ struct Lanes {
     /// The bodies that have a backlog, and the bytes of all backlogs.
     waiting: Vec<usize>,
     waiting_bytes: usize,
-    /// Empty pieces of backlogs.
-    spare: Vec<Vec<u8>>,
+    spare: Spare,
 }
+
+/// Empty pieces of backlogs, no more than backlogs may be long.
+#[derive(Default)]
+struct Spare(Vec<Vec<u8>>);
 
 impl Default for Lanes {
     fn default() -> Self {
@@ -45,7 +48,13 @@ impl Default for Lanes {
         let side_by_side = simd::compressions().next();
         #[cfg(not(target_arch = "x86_64"))]
         let side_by_side = None;
-        Lanes { side_by_side, bodies: Slab::new(), waiting: Vec::new(), waiting_bytes: 0, spare: Vec::new() }
+        Lanes {
+            side_by_side,
+            bodies: Slab::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            spare: Spare::default(),
+        }
     }
 }
 
@@ -147,12 +156,25 @@ impl Drop for BodyMd5 {
     }
 }
 
+impl Spare {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_else(|| Vec::with_capacity(MD5_PIECE_BYTES))
+    }
+
+    fn keep(&mut self, mut piece: Vec<u8>) {
+        if self.0.len() < MD5_BACKLOGS_BYTES_MAX / MD5_PIECE_BYTES {
+            piece.clear();
+            self.0.push(piece);
+        }
+    }
+}
+
 impl Body {
-    fn push(&mut self, mut blocks: &[u8], spare: &mut Vec<Vec<u8>>) {
+    fn push(&mut self, mut blocks: &[u8], spare: &mut Spare) {
         self.backlog += blocks.len();
         while !blocks.is_empty() {
             if self.pieces.back().is_none_or(|last| last.len() == MD5_PIECE_BYTES) {
-                self.pieces.push_back(spare.pop().unwrap_or_else(|| Vec::with_capacity(MD5_PIECE_BYTES)));
+                self.pieces.push_back(spare.take());
             }
             let last = self.pieces.back_mut().expect("there is one with room");
             let (now, later) = blocks.split_at(blocks.len().min(MD5_PIECE_BYTES - last.len()));
@@ -167,16 +189,15 @@ impl Body {
     }
 
     /// The first `bytes` of `next` are in `state`.
-    fn advance(&mut self, state: State, bytes: usize, spare: &mut Vec<Vec<u8>>) {
+    fn advance(&mut self, state: State, bytes: usize, spare: &mut Spare) {
         self.state = state;
         self.hashed += bytes;
         self.backlog -= bytes;
         if self.next().is_empty()
-            && let Some(mut done) = self.pieces.pop_front()
+            && let Some(done) = self.pieces.pop_front()
         {
             self.hashed = 0;
-            done.clear();
-            spare.push(done);
+            spare.keep(done);
         }
     }
 }
@@ -195,10 +216,19 @@ impl Lanes {
             self.step(None);
         }
         if self.bodies[id].backlog == 0 {
-            self.waiting.push(id);
+            self.begin_backlog(id);
         }
         self.waiting_bytes += blocks.len();
         self.bodies[id].push(blocks, &mut self.spare);
+    }
+
+    /// Pieces that are partly filled are not counted, so few bodies may have one.
+    fn begin_backlog(&mut self, id: usize) {
+        if self.waiting.len() >= MD5_WAITING_BODIES_MAX {
+            let least = self.waiting.iter().copied().min_by_key(|id| self.bodies[*id].backlog);
+            self.catch_up(least.expect("there are many"), 0);
+        }
+        self.waiting.push(id);
     }
 
     /// Hashes until no more than `bytes` wait of this body.
@@ -242,12 +272,9 @@ impl Lanes {
             self.waiting.retain(|waiting| *waiting != id);
             self.waiting_bytes -= body.backlog;
         }
-        self.spare.extend(body.pieces.into_iter().map(|mut piece| {
-            piece.clear();
-            piece
-        }));
+        body.pieces.into_iter().for_each(|piece| self.spare.keep(piece));
         if self.bodies.is_empty() {
-            self.spare.truncate(MD5_SPARE_PIECES);
+            self.spare.0.truncate(MD5_SPARE_PIECES);
         }
     }
 }
@@ -289,7 +316,21 @@ mod tests {
         drop(bodies);
         let lanes = lanes.0.borrow();
         assert!(lanes.waiting_bytes == 0 && lanes.waiting.is_empty());
-        assert!(lanes.spare.len() <= MD5_SPARE_PIECES);
+        assert!(lanes.spare.0.len() <= MD5_SPARE_PIECES);
+    }
+
+    #[test]
+    fn many_bodies_that_end_nowhere_hold_little_memory() {
+        let lanes = Md5Lanes::default();
+        let mut bodies: Vec<_> = (0..1000).map(|_| BodyMd5::new(&lanes)).collect();
+        for (at, md5) in bodies.iter_mut().enumerate() {
+            md5.update(&[7; 4 * MD5_PIECE_BYTES][..MD5_WAIT_BYTES_MIN + at % 97 * BLOCK_BYTES]);
+            let lanes = lanes.0.borrow();
+            let held: usize = lanes.bodies.iter().map(|(_, body)| body.pieces.len()).sum();
+            assert!(lanes.waiting.len() <= MD5_WAITING_BODIES_MAX && held <= 2 * MD5_WAITING_BODIES_MAX);
+        }
+        drop(bodies);
+        assert!(lanes.0.borrow().spare.0.len() <= MD5_SPARE_PIECES);
     }
 
     #[test]

@@ -444,7 +444,8 @@ impl<'i> Payload<'i> {
     }
 
     /// Says whether the body was what its headers and trailers promised. Only after `next` has given none; best when
-    /// the bytes are on their drives, since meanwhile other bodies may come to be hashed beside this one.
+    /// the bytes are on their drives, since meanwhile other bodies may come to be hashed beside this one. What is wrong
+    /// is refused then, a flush later.
     pub(super) async fn finish(mut self) -> Result<Digested> {
         catch_up(&mut self.digests).await;
         let trailers = match self.decoder {
@@ -493,7 +494,8 @@ pub(super) async fn hash_step(data: &mut Bytes, digests: &mut Digests) -> Bytes 
     step
 }
 
-/// Hashes what waits of a body that is complete, in steps as long as rule R1 allows.
+/// Hashes what waits of a body that is complete, in a few steps (`MD5_BACKLOG_BYTES_MAX`) with a turn for all others
+/// between them. Not a rest (rule R1): a client waits for this, and there is an end to it.
 pub(super) async fn catch_up(digests: &mut Digests) {
     await_company(digests, None).await;
     while digests.catch_up() {

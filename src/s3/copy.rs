@@ -324,6 +324,7 @@ async fn transfer(
     if writer.len() != length {
         return Err(Code::InternalError.into());
     }
+    drop(stream);
     let writer = writer.settle().await?;
     catch_up(&mut digests).await;
     let values = digests.finish();

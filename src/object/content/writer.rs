@@ -88,11 +88,11 @@ impl Writer {
         }
     }
 
-    /// Everything is there: waits until it is on the drives, where it has to be before a record may name it. To be
-    /// called when something else is to be done between that and `commit`, which calls it too.
+    /// Everything is there: waits until it is on the drives, where it has to be before a record may name it. `commit`
+    /// sees to that itself; this is for who has something to do in between.
     pub async fn settle(mut self) -> Result<Self> {
         if let Sink::Stripes(stripes) = self.sink {
-            self.sink = Sink::Settled(Box::pin(settle(*stripes)).await?);
+            self.sink = Sink::Settled(Box::pin(flushed(*stripes)).await?);
         }
         Ok(self)
     }
@@ -127,7 +127,7 @@ impl Writer {
         let (storage, body) = match self.sink {
             Sink::Small(body) => (inline(&body), body),
             Sink::Stripes(stripes) => {
-                (Storage::Striped(Box::pin(settle(*stripes)).await?.into_extent()), Bytes::new())
+                (Storage::Striped(Box::pin(flushed(*stripes)).await?.into_extent()), Bytes::new())
             }
             Sink::Settled(written) => (Storage::Striped(written.into_extent()), Bytes::new()),
         };
@@ -160,7 +160,7 @@ impl Writer {
         let (upload, number) = target.part.expect("made by upload_part");
         let extent = match self.sink {
             Sink::Small(_) => None,
-            Sink::Stripes(stripes) => Some(settle(*stripes).await?.into_extent()),
+            Sink::Stripes(stripes) => Some(flushed(*stripes).await?.into_extent()),
             Sink::Settled(written) => Some(written.into_extent()),
         };
         let modified = core.pool.world.now();
@@ -191,7 +191,7 @@ fn inline(body: &Bytes) -> Storage {
 }
 
 /// Everything written and flushed, so that a record may name it.
-async fn settle(stripes: ExtentWriter<ShardAllocator>) -> Result<Written<ShardAllocator>> {
+async fn flushed(stripes: ExtentWriter<ShardAllocator>) -> Result<Written<ShardAllocator>> {
     let mut written = stripes.finish().await?;
     written.flush().await?;
     Ok(written)
