@@ -132,10 +132,11 @@ impl Shard {
         Ok(())
     }
 
-    /// From here on only records of this epoch follow; older ones that nobody has seen are void. What
-    /// was replayed goes into runs first: a record that was found on one mirror only is then as safe
-    /// as any, and one that turns up later with a drive that was away is behind what is flushed. Where the drives are
-    /// too full for that the log still has it, and the manifest says how far; a checkpoint follows when there is room.
+    /// From here on only records of this epoch follow; older ones that nobody has seen are void. The manifest says so
+    /// before anything else is written: a start that is cut off behind that has settled what the shard is, and a drive
+    /// that it did without tells nothing else when it is back. What was replayed goes into runs then: a record that was
+    /// found on one mirror only is as safe as any there. Where the drives are too full for that the log still has it,
+    /// and a checkpoint follows when there is room.
     pub async fn begin_epoch(&self) -> Result<(), ObjectError> {
         self.space.end_recovery().await;
         let applied = self.applied.get();
@@ -146,33 +147,24 @@ impl Shard {
                 manifest.ends.push(applied.0);
             }
         }
-        let is_in_runs = applied <= self.flushed() || self.write_replayed().await?;
         self.write_manifest().await?;
         self.space.let_go();
-        if is_in_runs {
+        if applied <= self.flushed() || self.write_replayed().await? {
             self.free_emptied_packs();
         }
         self.log.begin_shard(self.id, Sequence::first(self.pool.epoch));
         Ok(())
     }
 
-    /// What was replayed, as runs, if the drives have room for them. They stand beside what it freed: a record that one
-    /// mirror alone has, and nobody was told of, may be missing at the next start if this one is cut off. Only where
-    /// there is no other room do they stand on it.
+    /// What was replayed, as runs that the manifest names, if the drives have room for them.
     async fn write_replayed(&self) -> Result<bool, ObjectError> {
-        let written = match self.write_runs_on_others().await {
-            Err(ObjectError::StorageFull) => {
-                self.space.let_go();
-                self.write_runs_on_others().await
-            }
-            written => written,
-        };
-        match written {
+        match self.write_runs_on_others().await {
             Err(ObjectError::StorageFull) => {
                 tracing::warn!(shard = %self.id, "the drives have no room for what was replayed: it stays in the log");
                 Ok(false)
             }
-            written => written.map(|()| true),
+            Err(error) => Err(error),
+            Ok(()) => self.write_manifest().await.map(|()| true),
         }
     }
 

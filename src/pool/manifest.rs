@@ -31,8 +31,9 @@ pub struct Manifest {
     /// Records up to this sequence number are in the runs.
     pub flushed: u64,
     /// The last record behind `flushed` of each epoch before `epoch` that has any, in order. Later ones of these epochs
-    /// were never seen by the start that followed and must not come back with a drive that was away. One for each start
-    /// that found no room for runs and committed something: the slot has room for some 7,000.
+    /// were never seen by the start that followed and must not come back with a drive that was away. They go when what
+    /// was replayed is in runs; of starts that find no room for those and commit something the slot has room for some
+    /// 7,000.
     pub ends: Vec<u64>,
     /// The runs, as `catalog::index` encodes them.
     pub levels: Vec<u8>,
