@@ -420,13 +420,12 @@ impl Log {
         self.sealed.borrow_mut().push(Sealed { id, bytes: offset, last, is_whole: false });
     }
 
-    /// Held while a full segment is emptied. `None` for one that is not full any more.
-    pub fn begin_emptying(&self, id: LogId) -> Option<Emptying<'_>> {
-        let is_full = self.sealed.borrow().iter().any(|sealed| sealed.id == id);
-        is_full.then(|| {
-            self.emptying.set(Some(id));
-            Emptying(&self.emptying)
-        })
+    /// Held while a full segment is emptied, with what it is now: since it was listed it may have been written to
+    /// again (`resume`). `None` for one that is not full any more.
+    pub fn begin_emptying(&self, id: LogId) -> Option<(Emptying<'_>, Sealed)> {
+        let sealed = self.sealed.borrow().iter().find(|sealed| sealed.id == id).cloned()?;
+        self.emptying.set(Some(id));
+        Some((Emptying(&self.emptying), sealed))
     }
 
     /// Segments that hold records, the current one included.

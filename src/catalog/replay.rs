@@ -81,7 +81,11 @@ pub async fn scan_drive(pool: &Pool, drive: DriveId, segments: u32, is_device: b
             for (index, header) in group.iter().zip(headers) {
                 match header {
                     Ok(header) => header.into_iter().for_each(|header| scan.note(header)),
-                    Err(Unreadable) => scan.slots[*index as usize] = Slot::Damaged,
+                    // What one file says of it the other does not hide.
+                    Err(Unreadable) if matches!(scan.slots[*index as usize], Slot::Untouched) => {
+                        scan.slots[*index as usize] = Slot::Damaged;
+                    }
+                    Err(Unreadable) => {}
                 }
             }
         }

@@ -209,7 +209,7 @@ impl Core {
         self.beat();
         match self.local(shard) {
             Some(shard) => work(shard.clone()).await,
-            None => self.send(shard, work).await,
+            None => self.send(shard, work, false).await,
         }
     }
 
@@ -231,11 +231,25 @@ impl Core {
         self.beat();
         match self.local(shard) {
             Some(shard) => Whole::new(work(shard.clone())).await,
-            None => self.send(shard, work).await,
+            None => self.send(shard, work, false).await,
         }
     }
 
-    async fn send<T, F, W>(&self, shard: ShardId, work: W) -> Result<T, ObjectError>
+    /// As `on_shard_whole`, for what must follow on something that was done: it waits where others are told to come
+    /// back. Whoever serves an inbox waits for nothing, so it ends.
+    pub async fn on_shard_surely<T, F, W>(&self, shard: ShardId, work: W) -> Result<T, ObjectError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ObjectError>> + 'static,
+        W: FnOnce(Rc<Shard>) -> F + Send + 'static,
+    {
+        match self.local(shard) {
+            Some(shard) => Whole::new(work(shard.clone())).await,
+            None => self.send(shard, work, true).await,
+        }
+    }
+
+    async fn send<T, F, W>(&self, shard: ShardId, work: W, waits: bool) -> Result<T, ObjectError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ObjectError>> + 'static,
@@ -249,10 +263,10 @@ impl Core {
                 let _ = answer.send(work(shard).await);
             });
         });
-        match self.role {
-            Role::Data => self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?,
-            // Nobody waits for this, so it waits.
-            Role::Background => self.inbox(shard).send(job).await.map_err(|_| ObjectError::SlowDown)?,
+        // For background work nobody waits, so it waits.
+        match waits || self.role == Role::Background {
+            true => self.inbox(shard).send(job).await.map_err(|_| ObjectError::SlowDown)?,
+            false => self.inbox(shard).try_send(job).map_err(|_| ObjectError::SlowDown)?,
         }
         wait.await.unwrap_or(Err(ObjectError::SlowDown))
     }

@@ -388,10 +388,10 @@ impl<A: Allocator + 'static> Written<A> {
     }
 
     /// For a caller that flushes several extents at once: what [`flush`](Self::flush) does afterwards.
+    ///
+    /// Drives may have come back since the first stripes were placed, and what was safe without them is not any more:
+    /// so all are looked at, whatever the flush did.
     pub fn punch(&mut self, failed: &DriveSet) -> Result<(), PoolError> {
-        if failed.is_empty() {
-            return Ok(());
-        }
         let chunks = self.extent.stripes.iter_mut().flat_map(|stripe| stripe.chunks.iter_mut());
         for chunk in chunks.filter(|chunk| chunk.is_some_and(|address| failed.contains(address.drive))) {
             *chunk = None;

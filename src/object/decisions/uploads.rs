@@ -243,6 +243,10 @@ impl Shard {
             let (_, upload) = key::parse_upload(&at).ok_or_else(|| damaged("upload key"))?;
             self.log.admit_freeing().await?;
             let _guard = self.locks.lock(&at).await;
+            // A client may have aborted it meanwhile, and its parts were given back then.
+            if self.get(&at).await?.is_none() {
+                continue;
+            }
             let garbage = GarbageValue { upload }.encode();
             let put = Operation::Put { key: key::garbage(upload), value: garbage };
             let mut operations = vec![Operation::Delete { key: at.to_vec() }, put];

@@ -67,11 +67,12 @@ fn text(bucket: u64, key: &str, order: u64) -> String {
     format!("{order:016x}{:08x}{:08x}", check(order), bind(bucket, key, order))
 }
 
+/// As it was given out: policies compare ids letter by letter.
 pub fn parse_id(bucket: u64, key: &str, text: &str) -> Result<Named, ObjectError> {
     if text == NULL_ID {
         return Ok(Named::Null);
     }
-    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
     let number = number.ok_or(ObjectError::InvalidVersionId)?;
     let (order, checks) = ((number >> 64) as u64, number as u64);
@@ -215,6 +216,9 @@ mod tests {
         fn ids_come_back_and_belong_to_one_key(bucket: u64, key: String, other: String, order: u64, bit in 0..96) {
             let id = id(bucket, &key, order, false);
             prop_assert_eq!(parse_id(bucket, &key, &id), Ok(Named::Order(order)));
+            if id != id.to_uppercase() {
+                prop_assert_eq!(parse_id(bucket, &key, &id.to_uppercase()), Err(ObjectError::InvalidVersionId));
+            }
             if key != other {
                 prop_assert_eq!(parse_id(bucket, &other, &id), Ok(Named::Elsewhere));
             }

@@ -74,13 +74,8 @@ struct How {
 type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
 /// Makes a full segment free of everything that matters and retires it.
-pub async fn retire(
-    core: &Rc<Core>,
-    log: &Log,
-    sealed: &Sealed,
-    urgency: &Urgency,
-) -> Result<(), ObjectError> {
-    let Some(_emptying) = log.begin_emptying(sealed.id) else { return Ok(()) };
+pub async fn retire(core: &Rc<Core>, log: &Log, id: LogId, urgency: &Urgency) -> Result<(), ObjectError> {
+    let Some((_emptying, sealed)) = log.begin_emptying(id) else { return Ok(()) };
     for (shard, last) in sealed.last.clone() {
         core.on_shard_whole(shard, move |shard| async move {
             while shard.flushed() < last {
@@ -91,7 +86,7 @@ pub async fn retire(
         .await?;
     }
     let how = How {
-        gives_up: log.unreadable.lasts(sealed.id) >= Duration::from_secs(LOG_LOST_SECONDS),
+        gives_up: log.unreadable.lasts(id) >= Duration::from_secs(LOG_LOST_SECONDS),
         // Where the log has no room, or the file system, emptying it is worth what is kept for the system.
         purpose: match log.admission().is_at_last() {
             true => Purpose::Emptying,
@@ -101,14 +96,13 @@ pub async fn retire(
     };
     let lost = match pack_away(core, sealed.clone(), urgency.clone(), how).await {
         Err(error @ ObjectError::Unreadable(_)) => {
-            log.unreadable.note(sealed.id);
+            log.unreadable.note(id);
             return Err(error);
         }
         packed => packed?,
     };
     log.counters.lost_bytes.add(lost);
     for shard in sealed.last.keys().copied() {
-        let id = sealed.id;
         let readers_gone = move |shard: Rc<Shard>| async move {
             shard.pins.gone(Held::Log(id)).await;
             Ok(())
@@ -120,7 +114,7 @@ pub async fn retire(
             () = log.over() => return Err(ObjectError::SlowDown),
         }
     }
-    log.retire(sealed.id).await;
+    log.retire(id).await;
     Ok(())
 }
 

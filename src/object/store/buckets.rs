@@ -101,7 +101,8 @@ impl Store {
         self.core.on_shard_whole(BUCKET_SHARD, move |shard| shard.close_bucket(closing)).await?;
         let emptied = self.empty_closed(bucket.id).await;
         let finish = move |shard: Rc<Shard>| shard.finish_bucket(bucket, emptied);
-        self.core.on_shard_whole(BUCKET_SHARD, finish).await
+        // Not told, the bucket would stay closed.
+        self.core.on_shard_surely(BUCKET_SHARD, finish).await
     }
 
     /// Whether a closed bucket holds nothing; its uploads are aborted then.

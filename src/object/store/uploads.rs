@@ -182,6 +182,6 @@ pub fn is_upload_id(text: &str) -> bool {
 }
 
 pub(super) fn parse_upload_id(text: &str) -> Option<u128> {
-    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_id.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }

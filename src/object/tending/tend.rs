@@ -140,7 +140,7 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
 async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: bool) -> bool {
     while log.wants_retiring() && !log.is_over() {
         let Some(oldest) = log.oldest_sealed() else { return false };
-        if let Err(error) = pack::retire(core, log, &oldest, urgency).await {
+        if let Err(error) = pack::retire(core, log, oldest.id, urgency).await {
             if tell && !log.is_over() {
                 tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
             }
@@ -158,7 +158,7 @@ async fn retire_younger(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
         if !log.wants_retiring() || log.is_over() {
             return;
         }
-        if let Err(error) = pack::retire(core, log, younger, urgency).await {
+        if let Err(error) = pack::retire(core, log, younger.id, urgency).await {
             tracing::debug!(log = %younger.id, %error, "nor is this log segment retired");
         }
     }
@@ -198,7 +198,7 @@ async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) -> bool 
         if log.is_over() {
             break;
         }
-        if let Err(error) = pack::retire(core, log, &weak, urgency).await {
+        if let Err(error) = pack::retire(core, log, weak.id, urgency).await {
             tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays for now");
             log.mark_weak(weak.id);
             is_done = false;
