@@ -185,6 +185,10 @@ pub const LIST_BUCKETS_MAX: usize = 10_000;
 
 /// A bucket policy, AWS's own bound. A compiled one takes about four times its text.
 pub const POLICY_BYTES_MAX: usize = 20 * KIB;
+/// Steps of matching patterns that one policy may take to judge one request, below half a millisecond: policies come
+/// from tenants and values from anybody, and both together can make a `*` try millions of places. A policy of 20 KiB
+/// that takes more than this is no policy that people write; it denies.
+pub const POLICY_STEPS_MAX: usize = 1 << 18;
 /// Levels of JSON in a policy: document, statements, statement, condition, operator, values; and two
 /// to spare.
 pub const POLICY_DEPTH_MAX: usize = 8;

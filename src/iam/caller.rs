@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::catalog::keyuse::KeyUse;
-use crate::codec::policy::{Asker, Policy};
+use crate::codec::policy::{ANONYMOUS_ID, Asker, Policy};
 use crate::object::registry::identities::{Account, Holder, Identities, User};
 
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Caller {
         match self {
             Caller::Root(account) => &account.id,
             Caller::User(user) => &user.value.id,
-            Caller::Anonymous => "anonymous",
+            Caller::Anonymous => ANONYMOUS_ID,
             Caller::Service(name) => name,
         }
     }

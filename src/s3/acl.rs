@@ -35,10 +35,11 @@ pub(super) async fn get_bucket_acl(call: Call<'_>) -> Result<Reply> {
 }
 
 pub(super) async fn put_bucket_acl(mut call: Call<'_>) -> Result<Reply> {
+    let asked = asked_acl(&mut call).await?;
+    call.judge_again().await?;
     let rules = call.rules()?.clone();
     let owner = user(&rules.owner);
     let parties = Parties { owner: &owner, bucket_owner: &owner, on_bucket: true };
-    let asked = asked_acl(&mut call).await?;
     let grants = new_grants(&call, &asked, &parties)?;
     refuse_where_off(&rules)?;
     refuse_public(&rules, &grants)?;

@@ -26,7 +26,7 @@ use super::service::Call;
 use super::settings::{charged_by, charged_header};
 use super::versions::{SOURCE_VERSION_ID, version_header};
 use super::{bucket, conditions, tagging};
-use crate::base::limits::{COPY_SILENCE_SECONDS_MAX, PUT_BYTES_MAX};
+use crate::base::limits::{BUFFER_LOOK_SECONDS, COPY_SILENCE_SECONDS_MAX, PUT_BYTES_MAX};
 use crate::base::time::Nanos;
 use crate::codec::checksum::{ChecksumAlgorithm, Digests};
 use crate::codec::date::iso8601_ms;
@@ -38,7 +38,7 @@ use crate::iam::rules::Rules;
 use crate::object::decisions::events::Cause;
 use crate::object::error::ObjectError;
 use crate::object::meta::{Checksum, ChecksumKind, ETag, Headers, ObjectMeta};
-use crate::object::store::{Commit, Object, Writer};
+use crate::object::store::{Commit, Object, ObjectStream, Writer};
 
 /// What `x-amz-copy-source` names.
 #[derive(Debug, PartialEq, Eq)]
@@ -315,8 +315,8 @@ async fn transfer(
     let wanted = sums.checksum.is_none().then_some(sums.wanted);
     let mut digests = Digests::new(sums.md5.is_none().then_some(lanes), false, wanted);
     let mut stream = object.stream(range);
-    while let Some(piece) = stream.next().await {
-        let mut piece: Bytes = piece?;
+    while let Some(piece) = next_piece(&mut stream, &writer).await? {
+        let mut piece: Bytes = piece;
         while !piece.is_empty() {
             writer.write(hash_step(&mut piece, &mut digests).await).await?;
         }
@@ -330,6 +330,24 @@ async fn transfer(
     let values = digests.finish();
     let md5 = sums.md5.or(values.md5).expect("the MD5 is known or computed");
     Ok((writer, Copied { md5, checksum: sums.checksum.or(values.checksum.map(Checksum::of_whole)) }))
+}
+
+/// The next bytes of the source. Copies that all hold memory for writing while they wait for some to read with would
+/// wait for ever: one whose memory others want gives it up, as a slow client does.
+async fn next_piece(stream: &mut ObjectStream, writer: &Writer) -> Result<Option<Bytes>> {
+    let is_wanted = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(BUFFER_LOOK_SECONDS)).await;
+            if writer.gives_way() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        piece = stream.next() => Ok(piece.transpose()?),
+        () = is_wanted => Err(Code::SlowDown.into()),
+    }
 }
 
 fn document(

@@ -50,6 +50,8 @@ pub(super) async fn delete_objects(mut call: Call<'_>) -> Result<Reply> {
     let mut outcomes = Vec::with_capacity(request.objects.len());
     // Together, so that they share the batches of the log.
     for objects in request.objects.chunks(DELETES_AT_ONCE_MAX) {
+        // The client was long with its keys, or the drives with others: the rules of this moment count.
+        call.judge_again().await?;
         let done = join_all(objects.iter().map(|object| delete_one(&call, object, bypass))).await;
         note(&call, objects, &done)?;
         outcomes.extend(done);

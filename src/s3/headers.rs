@@ -61,6 +61,11 @@ pub(super) fn check_features(operation: Operation, headers: &HeaderMap) -> Resul
         if some_repeat && !may_repeat(name) && headers.get_all(name).iter().nth(1).is_some() {
             return Err(S3Error::argument(name, "", "The header may be sent only once"));
         }
+        // Policies would take the request for a copy.
+        let copies = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
+        if name == "x-amz-copy-source" && !copies {
+            return Err(S3Error::argument(name, "", "The header is for copies only"));
+        }
         if name == "x-amz-copy-source-range" && operation != Operation::UploadPartCopy {
             return Err(S3Error::not_implemented(name));
         }

@@ -24,7 +24,7 @@ pub(super) async fn inventory(operation: Operation, call: Call<'_>) -> Result<Re
     let id = call.query.get("id").unwrap_or("").to_owned();
     match operation {
         Operation::ListBucketInventoryConfigurations => list(&call, &bucket),
-        Operation::PutBucketInventoryConfiguration => put(call, &bucket, &id).await,
+        Operation::PutBucketInventoryConfiguration => put(call, &id).await,
         Operation::GetBucketInventoryConfiguration => Ok(xml(found(&bucket, &id)?.render())),
         Operation::DeleteBucketInventoryConfiguration => {
             found(&bucket, &id)?;
@@ -43,16 +43,16 @@ fn found<'b>(bucket: &'b Bucket, id: &str) -> Result<&'b Inventory> {
     found.map(|inventory| &**inventory).ok_or_else(|| Code::NoSuchConfiguration.into())
 }
 
-async fn put(mut call: Call<'_>, bucket: &Bucket, id: &str) -> Result<Reply> {
+async fn put(mut call: Call<'_>, id: &str) -> Result<Reply> {
     let promise = call.promise()?;
-    let document = call.payload(promise, None).document().await?;
+    let document = call.document(promise).await?;
     let inventory = Inventory::parse(&document)?;
     if inventory.id != id {
         let message = "The id of the document is not that of the request";
         return Err(S3Error::argument("id", id, message));
     }
     authorize::admit_said(&call, Said::InventoryFields(&inventory.fields)).await?;
-    check_destination(&call, bucket, &inventory)?;
+    check_destination(&call, &*call.edge.store.settings(call.bucket)?, &inventory)?;
     call.edge.store.set_setting(call.bucket, Setting::Inventory(inventory)).await?;
     Ok(empty(StatusCode::OK))
 }

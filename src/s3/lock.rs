@@ -13,7 +13,7 @@ use super::facts::Said;
 use super::response::{Reply, empty, set, xml};
 use super::route::Operation;
 use super::service::Call;
-use super::settings::digested_document;
+use super::settings::{digested, present};
 use super::{amend, headers, tagging};
 use crate::base::time::Nanos;
 use crate::codec::date::{iso8601_ms, parse_iso8601};
@@ -173,7 +173,7 @@ pub(super) async fn told_first(mut call: Call<'_>, refusal: S3Error) -> S3Error 
 async fn wanted_retention(call: &mut Call<'_>) -> Result<(Option<Retention>, bool)> {
     let bypass = bypasses(call)?;
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let document = digested_document(call).await?;
+    let document = document(call).await?;
     let retention = documents::parse_retention(&document)?;
     let retention = retention.map(|(mode, until)| Retention { mode, until });
     if let Some(retention) = &retention {
@@ -184,8 +184,14 @@ async fn wanted_retention(call: &mut Call<'_>) -> Result<(Option<Retention>, boo
 
 async fn wanted_hold(call: &mut Call<'_>) -> Result<bool> {
     needs_lock(&*call.edge.store.settings(call.bucket)?)?;
-    let document = digested_document(call).await?;
+    let document = document(call).await?;
     Ok(documents::parse_legal_hold(&document)?)
+}
+
+/// Who may change the object is judged by `amend`, when what is wrong with the document has been told.
+async fn document(call: &mut Call<'_>) -> Result<Vec<u8>> {
+    let promise = digested(call)?;
+    present(call.payload(promise, None).document().await?)
 }
 
 async fn amend(call: &Call<'_>, said: Said<'_>, amendment: Amendment) -> Result<Reply> {

@@ -22,7 +22,7 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
         let message = format!("Policy exceeds the maximum allowed document size of {POLICY_BYTES_MAX}.");
         return Err(S3Error::with(Code::MalformedPolicy, message));
     }
-    let document = call.payload(promise, None).document().await?;
+    let document = call.document(promise).await?;
     if document.is_empty() {
         return Err(Code::MissingRequestBodyError.into());
     }

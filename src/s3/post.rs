@@ -66,8 +66,10 @@ pub(super) async fn post_object(call: Call<'_>) -> Result<Reply> {
     headers::check_features(Operation::PostObject, &asked)?;
     let verified = Verified { payload: PayloadKind::Unsigned, seed: None };
     let operation = Operation::PutObject;
-    let call =
-        Call { operation, key: &key, headers: &asked, caller: &caller, proof, verified: &verified, ..call };
+    // Those of this moment: the fields came as slowly as the client liked.
+    let rules = Some(call.edge.rules(call.bucket)?);
+    let (headers, caller, verified) = (&asked, &caller, &verified);
+    let call = Call { operation, key: &key, headers, caller, proof, verified, rules, ..call };
     call.trace.meets(call.rules.as_ref(), call.caller, call.proof);
     call.trace.set_key(call.key);
     authorize::admit(&call).await?;
@@ -254,8 +256,12 @@ fn as_headers(fields: &Fields) -> Result<HeaderMap> {
     for (name, value) in &fields.0 {
         let name = match name.as_str() {
             "acl" => "x-amz-acl",
-            // They sign the form.
-            "x-amz-algorithm" | "x-amz-credential" | "x-amz-date" | "x-amz-signature" => continue,
+            // They sign the form, and of the body a form says nothing.
+            "x-amz-content-sha256"
+            | "x-amz-algorithm"
+            | "x-amz-credential"
+            | "x-amz-date"
+            | "x-amz-signature" => continue,
             name if PLAIN.contains(&name) || name.starts_with("x-amz-") => name,
             _ => continue,
         };

@@ -77,6 +77,21 @@ impl Call<'_> {
         self.intake.await_memory(entries * LIST_ENTRY_BYTES).await
     }
 
+    /// The document of a request about a bucket. Its client sent it as slowly as it liked, and meanwhile the bucket of
+    /// that name may have become another one, or its rules others.
+    pub(super) async fn document(&mut self, promise: Promise) -> Result<Vec<u8>> {
+        let document = self.payload(promise, None).document().await?;
+        self.judge_again().await?;
+        Ok(document)
+    }
+
+    /// Asks again who may, by the rules of this moment: to be called when a client has kept us waiting and before
+    /// anything is changed, with no wait in between.
+    pub(super) async fn judge_again(&mut self) -> Result<()> {
+        self.rules = Some(self.edge.rules(self.bucket)?);
+        authorize::admit(self).await
+    }
+
     /// The body; `wanted` is computed whatever checksum the client sends along.
     pub(super) fn payload(&mut self, promise: Promise, wanted: Option<ChecksumAlgorithm>) -> Payload<'_> {
         Payload::new(self.intake, promise, self.verified, wanted, &self.edge.md5)

@@ -77,7 +77,7 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         // The one of these documents that AWS takes without a digest.
         Operation::PutBucketNotificationConfiguration => {
             let promise = call.promise()?;
-            document_of(&mut call, promise).await?
+            present(call.document(promise).await?)?
         }
         _ => digested_document(&mut call).await?,
     };
@@ -94,12 +94,15 @@ pub(super) async fn put(operation: Operation, mut call: Call<'_>) -> Result<Repl
         Operation::PutBucketOwnershipControls => ownership(&call, ObjectOwnership::parse(&document)?)?,
         Operation::PutBucketRequestPayment => Setting::Payer(Payer::parse(&document)?),
         Operation::PutBucketLifecycleConfiguration => {
-            Setting::Lifecycle(Lifecycle::read(&document, rest).await?.judge()?)
+            let lifecycle = Lifecycle::read(&document, rest).await?.judge()?;
+            call.judge_again().await?;
+            Setting::Lifecycle(lifecycle)
         }
         Operation::PutBucketLogging => Setting::Logging(logging(&call, Logging::parse(&document)?)?),
         Operation::PutBucketNotificationConfiguration => {
             let next = Notification::parse(&document)?;
             notification::check(&call, &next).await?;
+            call.judge_again().await?;
             Setting::Notification(next)
         }
         _ => return Err(Code::NotImplemented.into()),
@@ -133,20 +136,21 @@ async fn store(call: &Call<'_>, setting: Setting) -> Result<()> {
 
 /// The document of a request that must carry a digest of it: a flipped bit could open the bucket.
 pub(super) async fn digested_document(call: &mut Call<'_>) -> Result<Vec<u8>> {
-    let promise: Promise = call.promise()?;
+    let promise = digested(call)?;
+    present(call.document(promise).await?)
+}
+
+pub(super) fn digested(call: &Call<'_>) -> Result<Promise> {
+    let promise = call.promise()?;
     if !promise.has_digest() {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(S3Error::with(Code::InvalidRequest, message));
     }
-    document_of(call, promise).await
+    Ok(promise)
 }
 
-async fn document_of(call: &mut Call<'_>, promise: Promise) -> Result<Vec<u8>> {
-    let document = call.payload(promise, None).document().await?;
-    match document.is_empty() {
-        true => Err(Code::MissingRequestBodyError.into()),
-        false => Ok(document.to_vec()),
-    }
+pub(super) fn present(document: Vec<u8>) -> Result<Vec<u8>> {
+    if document.is_empty() { Err(Code::MissingRequestBodyError.into()) } else { Ok(document) }
 }
 
 pub(super) fn bucket_tags(tags: Tags) -> Result<Tags> {

@@ -43,7 +43,7 @@ pub(super) async fn get_bucket_versioning(call: Call<'_>) -> Result<Reply> {
 
 pub(super) async fn put_bucket_versioning(mut call: Call<'_>) -> Result<Reply> {
     let promise = call.promise()?;
-    let document = call.payload(promise, None).document().await?;
+    let document = call.document(promise).await?;
     let setting = Setting::Versioning(Versioning::parse(&document)?);
     call.edge.store.set_setting(call.bucket, setting).await?;
     Ok(empty(StatusCode::OK))

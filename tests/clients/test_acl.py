@@ -1,6 +1,4 @@
 """ACLs: canned and granted, on buckets and objects; ownership; where they are off; what is blocked."""
-import socket
-
 import pytest
 
 from .errors import refused
@@ -203,24 +201,13 @@ def test_an_acl_is_for_the_version_that_was_judged(one, two, bucket):
                 f"</AccessControlPolicy>").encode()
     with Wire("127.0.0.1", one.basalt.port, two.access_key, two.secret_key) as wire:
         def begun():
-            """A request whose body the server has asked for: by then it has judged."""
-            path = object_path(bucket, "k")
-            target, headers, _ = wire.head("PUT", path, [("acl", "")], {"expect": "100-continue"})
-            link = socket.create_connection(("127.0.0.1", one.basalt.port), timeout=30)
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            link.sendall(f"PUT {target} HTTP/1.1\r\n{lines}content-length: {len(document)}\r\n\r\n".encode())
-            assert link.recv(4096).startswith(b"HTTP/1.1 100 ")
-            return link
+            return wire.begin("PUT", object_path(bucket, "k"), [("acl", "")], body=document)
 
-        def status(link):
-            link.sendall(document)
-            return int(link.recv(4096).split()[1])
-
-        with begun() as link:
-            assert status(link) == 200
-        with begun() as link:
+        with begun() as request:
+            assert request.finish()[0] == 200
+        with begun() as request:
             one.s3.put_object(Bucket=bucket, Key="k", Body=b"mine")
-            assert status(link) == 403
+            assert request.finish()[0] == 403
     with refused("AccessDenied", 403):
         two.s3.get_object(Bucket=bucket, Key="k")
     assert grants(one.s3.get_object_acl(Bucket=bucket, Key="k")) == {(one.canonical, "FULL_CONTROL")}

@@ -1,5 +1,6 @@
 """Who may speak: signatures by header and by query, right, wrong, late, early, tampered with and missing."""
 import datetime
+import hashlib
 import json
 import urllib.request
 
@@ -186,6 +187,11 @@ def test_headers_moved_into_a_presigned_url_count(wire, bucket):
     wire.presigned("PUT", path, [("x-amz-server-side-encryption", "aws:kms")], body=b"w").expect(501, "NotImplemented")
     wire.presigned("PUT", path, [("x-amz-acl", "nonsense")], body=b"w").expect(400, "InvalidArgument")
     assert wire.presigned("PUT", object_path(bucket, "c"), [("x-amz-copy-source", f"{bucket}/k")]).status == 200
+    # What the URL says of the body counts, and a header that nobody signed may not say something else.
+    signer, said = wire.signer(), {"x-amz-content-sha256": hashlib.sha256(b"y").hexdigest()}
+    for query, status in (([], 403), ([("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")], 400)):
+        target = signer.presigned("PUT", wire.host, path, query)
+        assert wire.send("PUT", target, {"host": wire.host, **said}, b"x").status == status
     assert wire.get(bucket, "c").headers["x-amz-meta-colour"] == "dark red"
     assert wire.request("PUT", path, [("x-amz-meta-colour", "red")], body=b"x").status == 200
     assert "x-amz-meta-colour" not in wire.get(bucket, "k").headers, "only in presigned URLs"

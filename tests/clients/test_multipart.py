@@ -148,6 +148,13 @@ def test_an_upload_that_is_not_there(s3, bucket):
         s3.upload_part(Bucket=bucket, Key="another-key", UploadId=upload.id, PartNumber=1, Body=b"v")
 
 
+def test_only_copies_name_a_source(wire, s3, bucket):
+    """Policies would judge them as copies, whose tags are those of the source."""
+    headers = {"x-amz-copy-source": f"{bucket}/k", "x-amz-tagging": "a=1"}
+    wire.request("POST", object_path(bucket, "k"), [("uploads", "")], headers).expect(400, "InvalidArgument")
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+
 def test_part_numbers_have_limits(wire, s3, bucket):
     upload = Upload(s3, bucket)
     for number in ("0", "10001", "-1", "x"):

@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import socket
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -139,6 +140,29 @@ def chunked(signer, payload, body, trailers=(), size=65536):
     return b"".join(framed) + b"\r\n"
 
 
+class Begun:
+    """The rest of a request, to be sent later."""
+
+    def __init__(self, port, method, target, headers, body):
+        self.body, self.link = body, socket.create_connection(("127.0.0.1", port), timeout=30)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.link.sendall(f"{method} {target} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n".encode())
+        first = self.link.recv(4096)
+        assert first.startswith(b"HTTP/1.1 100 "), first
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.link.close()
+
+    def finish(self):
+        """Sends the body; the status of the answer, and what came with it."""
+        self.link.sendall(self.body)
+        answer = self.link.recv(65536)
+        return int(answer.split()[1]), answer
+
+
 class Wire:
     """A kept-alive connection to one server."""
 
@@ -171,6 +195,12 @@ class Wire:
         """Signed by header. `path` is percent-encoded already; `payload` is what x-amz-content-sha256 says."""
         target, headers, _ = self.head(method, path, query, headers, payload, **signing)
         return self.send(method, target, headers, body)
+
+    def begin(self, method, path, query=(), headers=None, body=b"", payload=UNSIGNED):
+        """A request of which the server has the head, has judged it, and has asked for the body."""
+        headers = {"expect": "100-continue", **(headers or {})}
+        target, headers, _ = self.head(method, path, query, headers, payload)
+        return Begun(self.connection.port, method, target, headers, body)
 
     def stream(self, path, body, payload, trailers=(), headers=None, size=65536, mangle=None, **signing):
         """PUT of a chunked body; `mangle` may change the framed bytes before they are sent."""

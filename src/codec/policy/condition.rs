@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::json::Json;
 use super::key::{Key, Name};
 use super::pattern::Pattern;
-use super::{Context, PolicyError, Values};
+use super::{ANONYMOUS_ID, Context, PolicyError, Values};
 use crate::base::limits::POLICY_VALUES_MAX;
 use crate::codec::date::parse_iso8601_wide;
 
@@ -206,7 +206,15 @@ impl Test {
     /// Whether it ties a statement to callers that somebody has named: S3's meaning of "not public".
     pub fn names_callers(&self) -> bool {
         let positive = !self.negated && !self.if_exists && self.over != Over::All;
-        positive && TYING_KEYS.contains(&self.key.name) && self.operands.iter().all(Operand::is_fixed)
+        let is_tied = |operand: &Operand| operand.is_fixed() && !self.is_nobody(operand);
+        positive && TYING_KEYS.contains(&self.key.name) && self.operands.iter().all(is_tied)
+    }
+
+    /// `aws:userid` of who is nobody in particular.
+    fn is_nobody(&self, operand: &Operand) -> bool {
+        let Operand::Text(pattern) = operand else { return false };
+        let id = pattern.fixed().filter(|_| self.key.name == Name::UserId);
+        id.is_some_and(|id| id.eq_ignore_ascii_case(ANONYMOUS_ID))
     }
 }
 

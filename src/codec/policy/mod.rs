@@ -25,13 +25,14 @@ mod model;
 mod tests;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 pub use action::{Action, ActionSet};
 pub use key::{Key, Name, Origin};
 pub use names::{Named, named, rename};
 pub use principal::{Asker, Principal};
 
-use crate::base::limits::{POLICY_BYTES_MAX, POLICY_STATEMENTS_MAX};
+use crate::base::limits::{POLICY_BYTES_MAX, POLICY_STATEMENTS_MAX, POLICY_STEPS_MAX};
 use json::Json;
 use statement::Statement;
 
@@ -80,7 +81,40 @@ pub trait Context {
     fn open(&self) -> &'static [Name] {
         &[]
     }
+
+    /// Takes steps of matching from those that a judgement may take; false when there are none left.
+    fn spend(&self, _steps: usize) -> bool {
+        true
+    }
 }
+
+/// A request while one policy judges it, which may take so many steps.
+struct Bounded<'c, C> {
+    request: &'c C,
+    steps: Cell<usize>,
+    is_exhausted: Cell<bool>,
+}
+
+impl<C: Context> Context for Bounded<'_, C> {
+    fn values(&self, key: &Key) -> Values<'_> {
+        self.request.values(key)
+    }
+
+    fn open(&self) -> &'static [Name] {
+        self.request.open()
+    }
+
+    fn spend(&self, steps: usize) -> bool {
+        match self.steps.get().checked_sub(steps) {
+            Some(left) => self.steps.set(left),
+            None => self.is_exhausted.set(true),
+        }
+        !self.is_exhausted.get()
+    }
+}
+
+/// `aws:userid` of nobody in particular (IAM User Guide, "Information available in all requests").
+pub const ANONYMOUS_ID: &str = "anonymous";
 
 /// One thing that somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -171,11 +205,15 @@ impl Policy {
         Ok(Policy { statements, asks_for_object_tags })
     }
 
-    /// What it says to a question. In a policy of a user, `allows_account` is never set.
+    /// What it says to a question. In a policy of a user, `allows_account` is never set. One that takes too long to
+    /// say anything denies.
     pub fn judge(&self, question: &Question<'_>, context: &impl Context) -> Opinion {
+        let steps = Cell::new(POLICY_STEPS_MAX);
+        let context = &Bounded { request: context, steps, is_exhausted: Cell::new(false) };
         let mut opinion = Opinion::default();
         for statement in &self.statements {
             statement.judge(question, context, &mut opinion);
+            opinion.denies |= context.is_exhausted.get();
             if opinion.denies {
                 break;
             }

@@ -62,10 +62,11 @@ impl Pattern {
         match &self.0 {
             Form::Exact(text) => &**text == value,
             Form::Prefix(start) => value.starts_with(&**start),
-            Form::Glob(pattern) => glob(pattern.as_bytes(), value.as_bytes()),
-            Form::Pieces(pieces) => {
-                resolve(pieces, context).is_some_and(|tokens| match_tokens(&tokens, value))
+            Form::Glob(pattern) => {
+                glob_within(pattern.as_bytes(), value.as_bytes(), |steps| context.spend(steps))
             }
+            Form::Pieces(pieces) => resolve(pieces, context)
+                .is_some_and(|tokens| match_tokens(&tokens, value, |steps| context.spend(steps))),
         }
     }
 
@@ -73,6 +74,7 @@ impl Pattern {
     pub fn matches_any_case(&self, value: &str, context: &impl Context) -> bool {
         match &self.0 {
             Form::Exact(text) => text.eq_ignore_ascii_case(value),
+            _ if !context.spend(value.len()) => false,
             _ => self.folded().matches(&value.to_ascii_lowercase(), &Folded(context)),
         }
     }
@@ -121,6 +123,10 @@ impl<C: Context> Context for Folded<'_, C> {
             Values::One(value) => Values::One(Cow::Owned(value.to_ascii_lowercase())),
             other => other,
         }
+    }
+
+    fn spend(&self, steps: usize) -> bool {
+        self.0.spend(steps)
     }
 }
 
@@ -199,11 +205,20 @@ fn resolve<'a>(pieces: &'a [Piece], context: &'a impl Context) -> Option<Vec<Tok
         .collect()
 }
 
-/// Backtracks to the last `Any` only, so it takes at most tokens times length steps.
-fn match_tokens(tokens: &[Token<'_>], value: &str) -> bool {
+/// Backtracks to the last `Any` only, so it takes at most tokens times length steps; fewer if `spend` says so, and then
+/// nothing matches.
+fn match_tokens(tokens: &[Token<'_>], value: &str, spend: impl Fn(usize) -> bool) -> bool {
     let (mut at, mut rest) = (0, value);
     let mut retry: Option<(usize, &str)> = None;
+    let mut steps = Steps::new(spend);
     loop {
+        let compared = match tokens.get(at) {
+            Some(Token::Text(text)) => text.len() / BYTES_A_STEP,
+            _ => 0,
+        };
+        if !steps.take(1 + compared) {
+            return false;
+        }
         let step = match tokens.get(at) {
             Some(Token::Any) => {
                 retry = Some((at + 1, rest));
@@ -233,11 +248,50 @@ fn after_one(text: &str) -> Option<&str> {
     characters.next().map(|_| characters.as_str())
 }
 
+/// Bytes of a text that are compared in the time of a step.
+const BYTES_A_STEP: usize = 32;
+
+/// Counts steps, and has them paid for some at a time.
+struct Steps<F: Fn(usize) -> bool> {
+    unpaid: usize,
+    spend: F,
+}
+
+impl<F: Fn(usize) -> bool> Steps<F> {
+    const AT_ONCE: usize = 256;
+
+    fn new(spend: F) -> Self {
+        Steps { unpaid: 0, spend }
+    }
+
+    /// Whether there were so many.
+    #[inline]
+    fn take(&mut self, steps: usize) -> bool {
+        self.unpaid += steps;
+        self.unpaid < Self::AT_ONCE || (self.spend)(std::mem::take(&mut self.unpaid))
+    }
+}
+
+impl<F: Fn(usize) -> bool> Drop for Steps<F> {
+    fn drop(&mut self) {
+        (self.spend)(self.unpaid);
+    }
+}
+
 /// `*` and `?` over UTF-8 bytes; `?` is a whole character.
 pub fn glob(pattern: &[u8], value: &[u8]) -> bool {
+    glob_within(pattern, value, |_| true)
+}
+
+/// The same while `spend` has steps left; without, nothing matches.
+fn glob_within(pattern: &[u8], value: &[u8], spend: impl Fn(usize) -> bool) -> bool {
     let (mut p, mut v) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
+    let mut steps = Steps::new(spend);
     loop {
+        if !steps.take(1) {
+            return false;
+        }
         let step = match (pattern.get(p), value.get(v)) {
             (Some(b'*'), _) => {
                 retry = Some((p + 1, v));

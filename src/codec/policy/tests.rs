@@ -199,6 +199,43 @@ fn what_is_public() {
     assert!(!with(r#"{"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::111122223333:root"}}"#));
     assert!(with(r#"{"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:root"}}"#));
     assert!(with(r#"{"StringEqualsIfExists": {"aws:PrincipalAccount": "111122223333"}}"#));
+    assert!(!with(r#"{"StringEquals": {"aws:userid": "111122223333"}}"#));
+    assert!(with(r#"{"StringEquals": {"aws:userid": ["111122223333", "anonymous"]}}"#));
+    assert!(with(r#"{"StringEqualsIgnoreCase": {"aws:userid": "Anonymous"}}"#));
+}
+
+/// Agents of 30,000 letters, as a head may have them.
+struct LongAgent;
+
+impl Context for LongAgent {
+    fn values(&self, key: &Key) -> Values<'_> {
+        Values::from((key.name() == "aws:UserAgent").then(|| Cow::Owned("a".repeat(30_000))))
+    }
+}
+
+#[test]
+fn a_policy_that_takes_too_long_denies() {
+    let judge = |operator: &str, agents: &[String]| {
+        let agents = agents.iter().map(|agent| format!("\"{agent}\"")).collect::<Vec<_>>().join(",");
+        let condition =
+            format!(r#""Condition": {{"{operator}": {{"aws:UserAgent": [{agents}]}}}}, "Action""#);
+        let text = document(&PUBLIC_READ.replace("\"Action\"", &condition));
+        let policy = Policy::of_bucket(text.as_bytes(), BUCKET).expect("it is a policy");
+        let question = Question { asker: Asker::Anonymous, action: Action::GetObject, resource: OBJECT };
+        policy.judge(&question, &LongAgent)
+    };
+    let long = || ["*".to_owned() + &"a".repeat(15_000) + "b"];
+    assert!(judge("StringLike", &long()).denies);
+    assert!(judge("StringNotLike", &long()).denies);
+    assert!(judge("StringLike", &[format!("*{}b${{aws:UserAgent}}", "a".repeat(15_000))]).denies);
+    // One after the other is as bad.
+    let many: Vec<String> = (0..200).map(|at| format!("*{at}*b")).collect();
+    assert!(judge("StringLike", &many).denies);
+    // What people write, a policy's worth of it.
+    let usual: Vec<String> =
+        (0..200).map(|at| format!("Mozilla/5.{at}*")).chain(["*aa*".to_owned()]).collect();
+    let opinion = judge("StringLike", &usual);
+    assert!(opinion.allows && !opinion.denies);
 }
 
 /// Two keys of which one is not known yet.

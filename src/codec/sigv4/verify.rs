@@ -175,13 +175,16 @@ fn content_sha256(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
 }
 
 /// The last line of the canonical request. A presigned URL says nothing of the payload unless it
-/// carries the parameter or the header.
+/// carries the parameter or the header, which need not be signed: it may not say something else.
 fn payload_text<'r>(claim: &Claim<'_>, request: &RequestView<'r>) -> Result<&'r str, AuthError> {
     let header = content_sha256(request.headers)?;
     if claim.expires_s.is_none() {
         return header.ok_or(AuthError::MissingContentSha256);
     }
-    Ok(request.query.get_any_case(CONTENT_SHA256).or(header).unwrap_or(UNSIGNED_PAYLOAD))
+    match (request.query.get_any_case(CONTENT_SHA256), header) {
+        (Some(signed), Some(sent)) if signed != sent => Err(AuthError::BadContentSha256),
+        (signed, sent) => Ok(signed.or(sent).unwrap_or(UNSIGNED_PAYLOAD)),
+    }
 }
 
 /// Gives the signature as bytes when it holds under one of the two readings of the target.
