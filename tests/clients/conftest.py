@@ -19,7 +19,7 @@ def pytest_configure(config):
     if not BINARY.exists():
         pytest.exit(f"{BINARY} is not built: cargo build --release", returncode=2)
     if os.environ.get(recorder.WHERE):
-        config.add_cleanup(recorder.start())
+        recorder.start(config)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ A started server is asked for by `Basalt(...).start()`; `stop()` is the polite e
 a server comes back with the same keys whatever happened to its drives.
 """
 import http.client
+import itertools
 import os
 import re
 import signal
@@ -28,12 +29,26 @@ DOMAIN = "s3.localhost"
 STYLE = os.environ.get("BASALT_STYLE", "path")
 START_SECONDS = 60
 STOP_SECONDS = 60
+# Which of the processes among which pytest-xdist shares the tests out this is.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# Runs side by side begin with another port each.
+_turns = itertools.count(os.getpid())
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One of a thousand that this worker of pytest alone gives out, none of which an outgoing connection is given: it
+    is free again when a server that was killed comes back."""
+    for _ in range(1000):
+        port = 10_000 + 1000 * WORKER + next(_turns) % 1000
+        with socket.socket() as probe:
+            # As the server does: connections that its predecessor closed do not keep the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("all ports are taken")
 
 
 class Basalt:

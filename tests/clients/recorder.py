@@ -7,13 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from botocore.client import BaseClient
 
 WHERE = "BASALT_SHOWN"
 
 
-def start():
-    """From now on each call that succeeds is noted; gives what to call at the end."""
+def start(config):
+    """From now on each call that succeeds is noted, until pytest ends."""
     shown = set()
     real = BaseClient._make_api_call
 
@@ -22,12 +23,27 @@ def start():
         shown.add((client.meta.service_model.service_name, operation, current_test()))
         return answer
 
-    def finish():
-        BaseClient._make_api_call = real
-        Path(os.environ[WHERE]).write_text(json.dumps(sorted(shown), indent=0))
-
     BaseClient._make_api_call = noted
-    return finish
+    config.pluginmanager.register(Record(shown), "shown")
+
+
+class Record:
+    """Of several processes each hands in what it has noted, and the one that dealt the tests out writes it."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node):
+        self.shown |= {tuple(call) for call in getattr(node, "workeroutput", {}).get("shown", [])}
+
+    def pytest_sessionfinish(self, session):
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["shown"] = [list(call) for call in self.shown]
+
+    def pytest_unconfigure(self, config):
+        if not hasattr(config, "workeroutput"):
+            Path(os.environ[WHERE]).write_text(json.dumps(sorted(self.shown), indent=0))
 
 
 def current_test():
