@@ -209,65 +209,6 @@ fn a_manifest_that_one_drive_alone_has_is_on_all_before_anything_follows_from_it
     }
 }
 
-/// The power fails twice: first under something that one drive alone has by then, and again under a start without that
-/// drive. What such a start writes may stand where the drive, when it is back, would look for what it alone knows of.
-async fn a_start_without_it_is_cut_off(nth: u64, seed: u64, begin: impl AsyncFn(&Server, &SimWorld)) {
-    let (sim, request) = (world(seed, 3), request(3, 1));
-    let server = fresh_on_cores(&sim, &request, 1).await;
-    let kept = put_some(&server, "kept", 60_000).await;
-    checkpoint(&server).await;
-    let replayed = put_some(&server, "replayed", 60_000).await;
-    begin(&server, &sim).await;
-    sim.crash();
-    drop(server);
-    sim.kill(&paths(3)[0]);
-    sim.crash_at_write(nth);
-    let server = start_on_cores(&sim, &request, 1).await;
-    assert!(server.is_ok() || sim.is_cut());
-    sim.crash();
-    drop(server);
-    sim.revive(&paths(3)[0]);
-    let server =
-        start_on_cores(&sim, &request, 1).await.unwrap_or_else(|error| panic!("cut at {nth}: {error}"));
-    read(&server, &kept).await;
-    read(&server, &replayed).await;
-    let found = server.get("late").await.unwrap_or_else(|error| panic!("cut at {nth}: {error}"));
-    assert!(
-        [Some(body("late", 1, 60_000)), Some(body("late", 2, 60_000)), None].contains(&found),
-        "cut at {nth}"
-    );
-    server.scrubbed().await;
-    server.owned().await;
-    server.stop().await;
-}
-
-#[test]
-fn a_manifest_that_a_start_did_without_does_not_win_over_what_that_start_wrote() {
-    for nth in (0..120).step_by(3) {
-        run(a_start_without_it_is_cut_off(nth, 79, async |server, sim| {
-            for shard in server.shards() {
-                for drive in [1, 2] {
-                    sim.inject(paths(3)[drive].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
-                }
-                shard.checkpoint().await.expect("a checkpoint, as far as it can see");
-            }
-        }));
-    }
-}
-
-#[test]
-fn a_batch_that_a_start_did_without_does_not_take_the_place_of_what_that_start_wrote() {
-    for nth in (0..120).step_by(3) {
-        run(a_start_without_it_is_cut_off(nth, 80, async |server, sim| {
-            server.put("late", body("late", 1, 60_000)).await.expect("a put");
-            for drive in [1, 2] {
-                sim.inject(paths(3)[drive].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
-            }
-            server.put("late", body("late", 2, 60_000)).await.expect("a put, as far as it can see");
-        }));
-    }
-}
-
 /// The others take what it did not, and nobody has to try again.
 #[test]
 fn a_drive_that_fails_under_a_start_is_latched_and_the_start_goes_on() {
