@@ -209,6 +209,45 @@ fn a_manifest_that_one_drive_alone_has_is_on_all_before_anything_follows_from_it
     }
 }
 
+/// The power fails when one drive alone has the newest manifests, and again under a start without that drive. What such
+/// a start writes may stand where those manifests have runs, so they count no more when the drive is back.
+#[test]
+fn a_manifest_that_a_start_did_without_does_not_win_over_what_that_start_wrote() {
+    for cut in (0..120).step_by(3) {
+        run(async move {
+            let (sim, request) = (world(300 + cut, 3), request(3, 1));
+            let server = fresh_on_cores(&sim, &request, 1).await;
+            let mut all = put_some(&server, "first", 60_000).await;
+            checkpoint(&server).await;
+            all.extend(put_some(&server, "second", 60_000).await);
+            for shard in server.shards() {
+                for drive in [1, 2] {
+                    sim.inject(paths(3)[drive].join("basalt.meta"), OpKind::Write, 0, Fault::Lose);
+                }
+                shard.checkpoint().await.expect("a checkpoint, as far as it can see");
+                assert_eq!(sim.pending_faults(), 0, "the manifest is what was lost");
+            }
+            // So that the runs of the next start are others.
+            all.extend(put_some(&server, "third", 1_000).await);
+            sim.crash();
+            drop(server);
+            sim.kill(&paths(3)[0]);
+            sim.crash_at_write(cut);
+            let server = start_on_cores(&sim, &request, 1).await;
+            assert!(server.is_ok() || sim.is_cut());
+            sim.crash();
+            drop(server);
+            sim.revive(&paths(3)[0]);
+            let server = start_on_cores(&sim, &request, 1).await;
+            let server = server.unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+            read(&server, &all).await;
+            server.scrubbed().await;
+            server.owned().await;
+            server.stop().await;
+        });
+    }
+}
+
 /// The others take what it did not, and nobody has to try again.
 #[test]
 fn a_drive_that_fails_under_a_start_is_latched_and_the_start_goes_on() {
