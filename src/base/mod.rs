@@ -9,7 +9,7 @@ pub mod join;
 pub mod limits;
 pub mod metrics;
 pub mod rest;
+pub mod task;
 pub mod time;
-pub mod vital;
 pub mod wait_group;
 pub mod whole;

@@ -7,6 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::task;
+
 /// Begun with the first poll. Who has begun it awaits it or drops it: in between it stands still, with all that it has
 /// locked. To be dropped inside a `LocalSet`, which has it end.
 pub struct Whole<F: Future + 'static> {
@@ -39,7 +41,7 @@ impl<F: Future + 'static> Future for Whole<F> {
 impl<F: Future + 'static> Drop for Whole<F> {
     fn drop(&mut self) {
         if let Some(work) = self.work.take().filter(|_| self.begun) {
-            tokio::task::spawn_local(async move {
+            task::spawn(async move {
                 work.await;
             });
         }

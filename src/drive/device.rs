@@ -27,6 +27,7 @@ use crate::base::ids::DriveId;
 use crate::base::join::join_all;
 use crate::base::limits::{PAGE, POOL_DRIVES_MAX};
 use crate::base::metrics::{DriveCounters, DriveMetrics, DriveState, IoCounters};
+use crate::base::task;
 use crate::drive::health::{Condition, Health};
 use crate::drive::segment::PROBE_OFFSET;
 use crate::io::buffer::AlignedBuf;
@@ -260,7 +261,7 @@ impl Drive {
         let (sender, receiver) = oneshot::channel();
         self.flushes.waiting.borrow_mut().push(sender);
         if !self.flushes.running.replace(true) {
-            tokio::task::spawn_local(self.clone().run_flushes());
+            task::spawn(self.clone().run_flushes());
         }
         receiver.await.unwrap_or(Err(DriveError::Out(self.id())))
     }

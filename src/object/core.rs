@@ -22,6 +22,7 @@ use super::shard::Shard;
 use super::tending::background::{Duty, Foreman, Pulse};
 use crate::base::ids::ShardId;
 use crate::base::metrics::CoreSnapshot;
+use crate::base::task;
 use crate::base::whole::Whole;
 use crate::pool::Pool;
 use crate::pool::logs::LogDirectory;
@@ -258,7 +259,7 @@ impl Core {
         let (answer, wait) = oneshot::channel();
         let job: Job = Box::new(move |core| {
             let Some(shard) = core.local(shard).cloned() else { return };
-            tokio::task::spawn_local(async move {
+            task::spawn(async move {
                 // One who went away does not want the answer.
                 let _ = answer.send(work(shard).await);
             });

@@ -33,7 +33,7 @@ use crate::base::limits::{
     BACKGROUND_QUEUE_MAX, BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BLOCKS_MAX, CORE_QUEUE_MAX, LOG_BYTES_MAX,
     LOG_SEGMENTS_MIN, SYSTEM_SEGMENTS,
 };
-use crate::base::vital::spawn_vital;
+use crate::base::task;
 use crate::catalog::cache::BlockCache;
 use crate::catalog::log::{Apply, Log, Sealed};
 use crate::catalog::record::{Operation, Sequence};
@@ -324,19 +324,19 @@ impl Opened {
         for shard in core.shards.iter().flatten() {
             shard.begin_epoch().await?;
         }
-        let writer = spawn_vital("log writer", write_log(log.clone(), core.clone()));
-        let peers = spawn_vital("inbox", core.clone().serve_peers(inbox, news));
-        let preparer = spawn_vital("log segments", log.clone().prepare_segments());
+        let writer = task::spawn_vital("log writer", write_log(log.clone(), core.clone()));
+        let peers = task::spawn_vital("inbox", core.clone().serve_peers(inbox, news));
+        let preparer = task::spawn_vital("log segments", log.clone().prepare_segments());
         let packing = Urgency::default();
         let mut upkeep = vec![
-            spawn_vital("emptying", tend::tend_log(core.clone(), log.clone(), packing.clone())),
-            spawn_vital("pressure", tend::tend_pressure(core.clone(), log.clone(), packing)),
-            spawn_vital("packs", tend::tend_packs(core.clone(), log.clone())),
+            task::spawn_vital("emptying", tend::tend_log(core.clone(), log.clone(), packing.clone())),
+            task::spawn_vital("pressure", tend::tend_pressure(core.clone(), log.clone(), packing)),
+            task::spawn_vital("packs", tend::tend_packs(core.clone(), log.clone())),
         ];
         for shard in core.shards.iter().flatten() {
-            upkeep.push(spawn_vital("garbage", tend::tend_garbage(shard.clone())));
-            upkeep.push(spawn_vital("checkpoints", tend::tend_memtable(shard.clone())));
-            upkeep.push(spawn_vital("merges", tend::tend_runs(shard.clone())));
+            upkeep.push(task::spawn_vital("garbage", tend::tend_garbage(shard.clone())));
+            upkeep.push(task::spawn_vital("checkpoints", tend::tend_memtable(shard.clone())));
+            upkeep.push(task::spawn_vital("merges", tend::tend_runs(shard.clone())));
         }
         core.foreman.open();
         Ok(Running { core, log, blocks, writer, preparer, upkeep, peers })
@@ -492,8 +492,8 @@ impl Running {
     }
 
     /// Adds work that ends by itself when the board says that the server stops.
-    pub fn tend_with(&mut self, task: JoinHandle<()>) {
-        self.upkeep.push(task);
+    pub fn tend(&mut self, work: impl Future<Output = ()> + 'static) {
+        self.upkeep.push(task::spawn(work));
     }
 
     /// Writes everything out and ends. Nothing may be asked of this core any more. Upkeep goes

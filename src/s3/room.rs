@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::link::{Leave, Link};
 use crate::base::budget::{BufferBudget, Permit};
 use crate::base::limits::{CONNECTION_READS, READ_BYTES, ROOM_LOOK_MS, SEAT_BYTES};
+use crate::base::task;
 
 pub(super) struct Room {
     memory: BufferBudget,
@@ -119,7 +120,7 @@ impl Room {
             return self.seat(link, memory);
         }
         if !self.looks.replace(true) {
-            tokio::task::spawn_local(self.clone().look_after());
+            task::spawn(self.clone().look_after());
         }
         let memory = self.memory.acquire(SEAT_BYTES).await;
         self.seat(link, memory)

@@ -26,6 +26,7 @@ use crate::base::limits::{
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
 };
+use crate::base::task;
 use crate::base::wait_group::WaitGroup;
 use crate::iam::accounts::root_account;
 use crate::iam::delivery::admits_report;
@@ -100,9 +101,9 @@ async fn live(world: World, facts: Facts, seed: CoreSeed, links: Links) {
         upkeep::notify::start(&mut running, facts.config.webhooks.clone());
     }
     let edge = build_edge(&world, &facts, &running);
-    let logs = tokio::task::spawn_local(edge.deliver_logs(facts.config.access_log_interval));
+    let logs = task::spawn(edge.deliver_logs(facts.config.access_log_interval));
     let connections = Rc::<WaitGroup>::default();
-    let crowding = tokio::task::spawn_local(thin_out(facts.clone(), index, edge.clone()));
+    let crowding = task::spawn(thin_out(facts.clone(), index, edge.clone()));
     take_connections(&facts, index, &edge, links.incoming, &connections, phase.clone()).await;
     crowding.abort();
     tokio::select! {
@@ -160,7 +161,7 @@ async fn take_connections(
         };
         let (edge, all) = (edge.clone(), facts.connections.clone());
         let mut over = phase.clone();
-        tokio::task::spawn_local(async move {
+        task::spawn(async move {
             tokio::select! {
                 () = edge.serve(stream, shutdown) => {}
                 // Time is up: whatever is in flight is cut, and what it holds is given back.

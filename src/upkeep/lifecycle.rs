@@ -35,7 +35,7 @@ use crate::object::tending::pace::{GivenUp, Pace, Urgency};
 /// Starts it on the one core that does it for all. `day` is how long a day of a rule is.
 pub fn start(running: &mut Running, day: Day) {
     let (core, log) = (running.core.clone(), running.log.clone());
-    running.tend_with(tokio::task::spawn_local(run_when_due(core, log, day)));
+    running.tend(run_when_due(core, log, day));
 }
 
 /// Passes when a day begins, and when rules changed, until the server stops.

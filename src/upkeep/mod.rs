@@ -26,9 +26,9 @@ use crate::object::registry::buckets::BUCKET_SHARD;
 /// Starts what every core does beside serving: repairs of what its readers found, and what belongs to the
 /// identities where they are decided.
 pub fn start(running: &mut Running) {
-    running.tend_with(tokio::task::spawn_local(repair::repair_spots(running.core.clone())));
+    running.tend(repair::repair_spots(running.core.clone()));
     if let Some(shard) = running.core.local(BUCKET_SHARD) {
-        running.tend_with(tokio::task::spawn_local(uses::keep_uses(shard.clone())));
+        running.tend(uses::keep_uses(shard.clone()));
     }
 }
 
@@ -45,11 +45,11 @@ pub struct Patience {
 /// true. All cores have opened their shards by then.
 pub fn start_for_all(running: &mut Running, shared: Shared, patience: Patience) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(scrub::scrub_when_due(core.clone(), patience.scrub)));
+    running.tend(scrub::scrub_when_due(core.clone(), patience.scrub));
     if let Some(after) = patience.evacuate {
-        running.tend_with(tokio::task::spawn_local(evacuate::give_up_drives(shared.clone(), after)));
+        running.tend(evacuate::give_up_drives(shared.clone(), after));
     }
-    running.tend_with(tokio::task::spawn_local(doubt::watch_drives(core.clone())));
-    running.tend_with(tokio::task::spawn_local(ballast::keep_ballast(core.clone())));
-    running.tend_with(tokio::task::spawn_local(roster::keep_roster(core, shared)));
+    running.tend(doubt::watch_drives(core.clone()));
+    running.tend(ballast::keep_ballast(core.clone()));
+    running.tend(roster::keep_roster(core, shared));
 }

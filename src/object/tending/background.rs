@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::budget::BufferBudget;
 use crate::base::metrics::{Deliveries, JobCounters, JobKind, JobMetrics, QueueMetrics};
-use crate::base::vital::spawn_vital;
+use crate::base::task;
 use crate::base::wait_group::WaitGroup;
 use crate::io::world::World;
 use crate::object::core::{Core, Job, Peers};
@@ -94,7 +94,7 @@ impl Foreman {
         let (answer, wait) = oneshot::channel();
         let job: Job = Box::new(move |core| {
             let (core, engaged) = (core.clone(), core.duty.engaged.join());
-            tokio::task::spawn_local(async move {
+            task::spawn(async move {
                 // One who went away does not want the answer.
                 let _ = answer.send(work(core).await);
                 drop(engaged);
@@ -215,7 +215,7 @@ impl Background {
 /// Opens the files of a background core and begins to take jobs.
 pub fn open_background(world: &World, seed: BackgroundSeed, memory: MemoryPlan) -> Background {
     let (core, inbox) = open::build_background(world, seed, memory);
-    let jobs = spawn_vital("background jobs", take_jobs(core.clone(), inbox));
+    let jobs = task::spawn_vital("background jobs", take_jobs(core.clone(), inbox));
     Background { core, jobs }
 }
 

@@ -74,7 +74,7 @@ pub enum Failure {
 /// Starts the one task.
 pub fn start(running: &mut Running, day: Day, admits: Admits) {
     let task = report_when_due(running.core.clone(), running.log.clone(), day, admits);
-    running.tend_with(tokio::task::spawn_local(task));
+    running.tend(task);
 }
 
 /// Reports whatever is due, until the server stops.

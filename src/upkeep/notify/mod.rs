@@ -31,10 +31,10 @@ use crate::object::open::Running;
 /// Starts delivery; one core does it for all. All cores have opened their shards by then.
 pub fn start(running: &mut Running, webhooks: Arc<[Webhook]>) {
     let core = running.core.clone();
-    running.tend_with(tokio::task::spawn_local(async move {
+    running.tend(async move {
         // It ends when the background core does.
         let _ = core.foreman.hire(move |core| deliver(core, webhooks)).await;
-    }));
+    });
 }
 
 async fn deliver(core: Rc<Core>, webhooks: Arc<[Webhook]>) {

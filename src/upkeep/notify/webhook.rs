@@ -29,6 +29,7 @@ use crate::base::limits::{
     WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_DRAIN_SECONDS_MAX, WEBHOOK_NAME_BYTES_MAX, WEBHOOK_SECONDS_MAX,
     WEBHOOK_TEST_SECONDS_MAX, WEBHOOK_TOKEN_BYTES_MAX, WEBHOOK_URL_BYTES_MAX,
 };
+use crate::base::task;
 use crate::io::socket;
 use crate::io::tls::Trust;
 
@@ -301,7 +302,7 @@ where
 {
     let (sender, connection) = http1::handshake(Socket(stream)).await.map_err(down)?;
     // It ends when its sender is dropped, and tells the sender why it ended before.
-    tokio::task::spawn_local(connection);
+    task::spawn(async { drop(connection.await) });
     Ok(sender)
 }
 
