@@ -10,9 +10,10 @@
 
 mod next;
 mod resume;
+mod segments;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,23 +32,14 @@ use crate::io::buffer::AlignedBuf;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::pool::logs::{Logs, Mirrors};
+use next::Next;
+use segments::{Current, Place};
+pub use segments::{Emptying, Sealed, Segments};
 
 /// Who learns of committed records, in their order.
 pub trait Apply {
     /// `body` is where the bytes that came with the record stand.
     fn apply(&self, shard: ShardId, sequence: Sequence, operations: Vec<Operation>, body: LogPosition);
-}
-
-/// A full log segment, with what decides when it may be retired.
-#[derive(Clone, Debug)]
-pub struct Sealed {
-    pub id: LogId,
-    /// Bytes written, header included.
-    pub bytes: u32,
-    /// The last record of each shard in it.
-    pub last: BTreeMap<ShardId, Sequence>,
-    /// Whether a start found it on every drive that it was begun on, to its end: then more may be written behind that.
-    pub is_whole: bool,
 }
 
 /// Why a record was not committed.
@@ -73,30 +65,20 @@ impl From<Failed> for LogError {
 pub struct Log {
     pool: Rc<Pool>,
     logs: Logs,
-    stream: u8,
     forming: RefCell<Batch>,
     /// The batch being written.
     flying: RefCell<Option<Rc<Outcome>>>,
     /// The buffer of the batch that was written last, for the next one.
     resting: RefCell<Option<AlignedBuf>>,
     sequences: RefCell<BTreeMap<ShardId, Sequence>>,
-    current: RefCell<Option<Current>>,
-    /// The segment that ends with the batch being written.
-    left: Cell<Option<LogId>>,
-    /// The next one.
-    prepared: RefCell<Option<Current>>,
-    /// The segment that is being emptied.
-    emptying: Cell<Option<LogId>>,
-    sealed: RefCell<Vec<Sealed>>,
-    created: Cell<u32>,
+    pub segments: Segments,
     segments_max: usize,
+    next: Next,
+    /// A record joined the batch that forms.
     arrived: Notify,
+    /// Another batch forms.
     room: Notify,
-    prepare: Notify,
-    ready: Notify,
     admission: Admission,
-    /// Segments to be emptied before their turn: they lack mirrors, or a mirror is damaged.
-    weak: RefCell<BTreeSet<LogId>>,
     pub unreadable: Unreadable,
     stopped: Cell<bool>,
     closing: Cell<bool>,
@@ -104,23 +86,6 @@ pub struct Log {
     /// The writer has ended: nothing is written any more.
     ended: Cell<bool>,
     pub counters: LogCounters,
-}
-
-struct Current {
-    id: LogId,
-    mirrors: Mirrors,
-    /// Where the next batch goes.
-    offset: u32,
-    last: BTreeMap<ShardId, Sequence>,
-}
-
-/// A segment is being emptied; one at a time, and no record is written to it meanwhile.
-pub struct Emptying<'l>(&'l Cell<Option<LogId>>);
-
-impl Drop for Emptying<'_> {
-    fn drop(&mut self) {
-        self.0.set(None);
-    }
 }
 
 impl Log {
@@ -133,23 +98,15 @@ impl Log {
             admission: Admission::new(pool.clone()),
             pool,
             logs,
-            stream,
             forming: RefCell::new(Batch::new(AlignedBuf::zeroed(BATCH_BYTES))),
             flying: RefCell::default(),
             resting: RefCell::new(Some(AlignedBuf::zeroed(BATCH_BYTES))),
             sequences: RefCell::default(),
-            current: RefCell::default(),
-            left: Cell::default(),
-            prepared: RefCell::default(),
-            emptying: Cell::default(),
-            sealed: RefCell::new(sealed),
-            created: Cell::default(),
+            segments: Segments::new(sealed),
             segments_max,
+            next: Next::new(stream),
             arrived: Notify::new(),
             room: Notify::new(),
-            prepare: Notify::new(),
-            ready: Notify::new(),
-            weak: RefCell::default(),
             unreadable: Unreadable::default(),
             stopped: Cell::default(),
             closing: Cell::default(),
@@ -216,7 +173,7 @@ impl Log {
     }
 
     fn fill(&self) -> Fill {
-        Fill { live: self.live_segments(), max: self.segments_max }
+        Fill { live: self.segments.live(), max: self.segments_max }
     }
 
     /// Whether records that add bytes are refused.
@@ -271,7 +228,7 @@ impl Log {
     pub async fn run(self: Rc<Self>, apply: Rc<dyn Apply>) {
         self.write_batches(&*apply).await;
         self.ended.set(true);
-        self.prepare.notify_one();
+        self.next.wanted.notify_one();
     }
 
     async fn write_batches(&self, apply: &dyn Apply) {
@@ -324,8 +281,13 @@ impl Log {
                     tracing::warn!(%error, log = %at.log, "batch is written again to other drives");
                     self.counters.redriven.increment();
                     batch.restore_buffer(buffer);
-                    self.seal();
-                    self.prepared.borrow_mut().take().into_iter().for_each(|next| self.keep(next));
+                    self.segments.seal();
+                    self.next
+                        .prepared
+                        .borrow_mut()
+                        .take()
+                        .into_iter()
+                        .for_each(|next| self.segments.keep(next));
                     mirrors = self.place(padded, false).await;
                 }
             }
@@ -364,9 +326,9 @@ impl Log {
         let (records, outcome) = batch.into_parts();
         *self.resting.borrow_mut() = Some(buffer);
         self.counters.record_batch(records.len() as u64, padded as u64);
-        self.advance(padded, &records);
-        if self.left.get() == Some(at.log) {
-            self.seal();
+        let is_last = self.segments.advance(padded, &records);
+        if is_last {
+            self.segments.seal();
         }
         for record in records {
             let body = LogPosition { log: at.log, offset: at.offset + record.body_at };
@@ -376,125 +338,43 @@ impl Log {
         outcome.settle(Ok(at));
     }
 
-    fn advance(&self, padded: usize, records: &[super::batch::Pending]) {
-        let mut current = self.current.borrow_mut();
-        let current = current.as_mut().expect("a batch was just written to it");
-        current.offset += padded as u32;
-        for record in records {
-            current.last.insert(record.shard, record.sequence);
-        }
-    }
-
     /// A place for `padded` bytes: in the current segment, or in a new one. `Full` only where that is
     /// bearable; else it is waited for.
-    async fn place(
-        &self,
-        padded: usize,
-        full_is_bearable: bool,
-    ) -> Result<(LogPosition, Mirrors), PoolError> {
+    async fn place(&self, padded: usize, full_is_bearable: bool) -> Result<Place, PoolError> {
         loop {
             let safe = self.pool.mirrors_min().unwrap_or(0);
-            if let Some(current) = &*self.current.borrow()
-                // When drives come back into service, what was safe without them is not any more.
-                && current.mirrors.len() >= safe
-            {
-                let end = u64::from(current.offset) + padded as u64;
-                if end <= self.pool.geometry.segment_bytes {
-                    let at = LogPosition { log: current.id, offset: current.offset };
-                    return Ok((at, current.mirrors.clone()));
-                }
+            let segment_bytes = self.pool.geometry.segment_bytes;
+            let place = self.segments.of_current(|current| current.place(padded, safe, segment_bytes));
+            if let Some(place) = place.flatten() {
+                return Ok(place);
             }
-            self.seal();
-            let next = self.next_segment(full_is_bearable).await?;
-            *self.current.borrow_mut() = Some(next);
+            self.segments.seal();
+            self.segments.begin(self.next_segment(full_is_bearable).await?);
         }
-    }
-
-    /// The current segment takes no more batches.
-    pub fn seal(&self) {
-        self.current.borrow_mut().take().into_iter().for_each(|current| self.keep(current));
-    }
-
-    /// What was written to, or was about to be, is full from here on.
-    fn keep(&self, Current { id, offset, last, .. }: Current) {
-        self.sealed.borrow_mut().push(Sealed { id, bytes: offset, last, is_whole: false });
-    }
-
-    /// Held while a full segment is emptied, with what it is now: since it was listed it may have been written to
-    /// again (`resume`). `None` for one that is not full any more.
-    pub fn begin_emptying(&self, id: LogId) -> Option<(Emptying<'_>, Sealed)> {
-        let sealed = self.sealed.borrow().iter().find(|sealed| sealed.id == id).cloned()?;
-        self.emptying.set(Some(id));
-        Some((Emptying(&self.emptying), sealed))
-    }
-
-    /// Segments that hold records, the current one included.
-    pub fn live_segments(&self) -> usize {
-        self.sealed.borrow().len() + usize::from(self.current.borrow().is_some())
     }
 
     pub fn segments_max(&self) -> usize {
         self.segments_max
     }
 
-    /// The full segment that was left first.
-    pub fn oldest_sealed(&self) -> Option<Sealed> {
-        self.sealed.borrow().first().cloned()
-    }
-
-    /// All full segments, in the order in which they were left.
-    pub fn sealed(&self) -> Vec<Sealed> {
-        self.sealed.borrow().clone()
-    }
-
-    /// Segments that hold records; the one that is being written to comes last.
-    pub fn ids(&self) -> Vec<LogId> {
-        let sealed = self.sealed.borrow();
-        let full = sealed.iter().map(|sealed| sealed.id);
-        full.chain(self.current.borrow().iter().map(|current| current.id)).collect()
-    }
-
-    /// Bytes of such a segment that are acknowledged, header included; `None` for one that is gone.
-    pub fn written(&self, id: LogId) -> Option<u32> {
-        let current = self.current.borrow().as_ref().map(|current| (current.id, current.offset));
-        let sealed = self.sealed.borrow();
-        let mut all = sealed.iter().map(|sealed| (sealed.id, sealed.bytes)).chain(current);
-        all.find(|(found, _)| *found == id).map(|(_, bytes)| bytes)
-    }
-
     pub fn mirrors(&self, id: LogId) -> Option<Mirrors> {
         self.logs.directory.get(id)
-    }
-
-    /// Asks for a segment to be emptied before its turn, when it is full.
-    pub fn mark_weak(&self, id: LogId) {
-        self.weak.borrow_mut().insert(id);
-    }
-
-    /// Full segments to be emptied before their turn. Given once: what could not be emptied wants another mark.
-    pub fn take_weak(&self) -> Vec<Sealed> {
-        let mut weak = self.weak.borrow_mut();
-        let is_current = |id: &LogId| self.current.borrow().as_ref().is_some_and(|current| current.id == *id);
-        let full = |sealed: &&Sealed| weak.contains(&sealed.id);
-        let full: Vec<Sealed> = self.sealed.borrow().iter().filter(full).cloned().collect();
-        weak.retain(is_current);
-        full
     }
 
     /// Ends the current segment if `is_weak` says so of it: only full ones can be emptied. A batch that is
     /// on its way into it is its last, however many wait behind it. What is begun next is not looked at. The last
     /// segment there may be stays: what empties the others is committed to it.
     pub async fn leave(&self, is_weak: impl Fn(LogId, &Mirrors) -> bool) -> Result<(), LogError> {
-        let judge = |current: &Current| (current.id, is_weak(current.id, &current.mirrors));
-        let current = self.current.borrow().as_ref().map(judge);
-        let Some((id, true)) = current.filter(|_| self.live_segments() < self.segments_max) else {
+        let judged = |current: &Current| (current.id, is_weak(current.id, &current.mirrors));
+        let current = self.segments.of_current(judged);
+        let Some((id, true)) = current.filter(|_| self.segments.live() < self.segments_max) else {
             return Ok(());
         };
         let Some(flying) = self.flying.borrow().clone() else {
-            self.seal();
+            self.segments.seal();
             return Ok(());
         };
-        self.left.set(Some(id));
+        self.segments.leave_behind_batch(id);
         match flying.wait().await {
             Err(Failed::Lost) => Err(LogError::Stopped),
             // Where there was no room for it, the next one is the last.
@@ -505,10 +385,10 @@ impl Log {
     /// Nothing in the segment matters any more: its space may be used again.
     pub async fn retire(&self, id: LogId) {
         self.logs.retire(id).await;
-        self.sealed.borrow_mut().retain(|sealed| sealed.id != id);
+        self.segments.forget(id);
         self.unreadable.forget(id);
-        self.counters.segments_live.set(self.live_segments() as u64);
-        self.prepare.notify_one();
+        self.counters.segments_live.set(self.segments.live() as u64);
+        self.next.wanted.notify_one();
         self.admission.relieve();
     }
 

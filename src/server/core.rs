@@ -347,7 +347,7 @@ fn report_into(
             bytes_max: found.capacity,
             entries: found.entries,
         };
-        log.counters.segments_live.set(log.live_segments() as u64);
+        log.counters.segments_live.set(log.segments.live() as u64);
         CoreSnapshot {
             drives: core.pool.drives.iter().map(|drive| drive_metrics(&core, drive)).collect(),
             log: log.counters.snapshot(),

@@ -257,12 +257,12 @@ fn the_log_is_left_once_and_at_once_while_many_write() {
         }
         writers.extend((4..8).map(write));
         let log = &server.shards().next().expect("a shard").log;
-        until("a batch", || log.live_segments() == 1).await;
+        until("a batch", || log.segments.live() == 1).await;
         // Every segment has a mirror on every drive of two.
         let doubts = vec![(DriveId(0), "a test".to_owned())];
         let left = tokio::time::timeout(Duration::from_secs(1), doubt(server.core(), doubts)).await;
         left.expect("the log is left");
-        assert_eq!(log.sealed().len(), 1, "one segment is ended and no other");
+        assert_eq!(log.segments.sealed().len(), 1, "one segment is ended and no other");
         is_over.set(true);
         for writer in writers {
             writer.await.expect("it ends");
@@ -293,14 +293,14 @@ fn what_no_mirror_of_the_log_gives_is_lost_in_the_end_and_counted() {
             shard.clone().leave_logs_on(all).await.expect("the segment ends");
         }
         let logs = || server.cores.iter().map(|running| running.log.clone());
-        let log = logs().find(|log| !log.sealed().is_empty()).expect("a full segment");
-        for mirror in log.mirrors(log.sealed()[0].id).expect("its mirrors").iter() {
+        let log = logs().find(|log| !log.segments.sealed().is_empty()).expect("a full segment");
+        for mirror in log.mirrors(log.segments.sealed()[0].id).expect("its mirrors").iter() {
             sim.spoil_file(paths(4)[usize::from(mirror.drive.0)].join("basalt.meta"));
         }
         server.shared.board.demand();
         let lost = || logs().map(|log| log.counters.lost_bytes.get()).sum::<u64>();
         until("the loss to be accepted", || lost() > 0).await;
-        until("the log to be emptied", || logs().all(|log| log.sealed().is_empty())).await;
+        until("the log to be emptied", || logs().all(|log| log.segments.sealed().is_empty())).await;
         let (mut whole, mut gone) = (0, 0);
         for (key, body) in &model {
             match server.get(key).await {

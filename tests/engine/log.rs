@@ -72,7 +72,7 @@ fn what_was_let_in_is_committed_however_much_it_is() {
         let (log, writer) = log(&sim, 0, 4).await;
         let delete = || vec![Operation::Delete { key: b"k".to_vec() }];
         let commit = || log.commit(ShardId(0), delete(), &[7; 500_000], || Ok::<(), LogError>(()));
-        while log.live_segments() < 3 {
+        while log.segments.live() < 3 {
             assert_eq!(commit().await, Ok(()));
         }
         // Two and a half segments' worth.

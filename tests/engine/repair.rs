@@ -150,7 +150,7 @@ fn a_scrub_reads_the_log_segment_that_is_being_written_too() {
         }
         for running in &server.cores {
             let log = &running.log;
-            let ids = log.ids();
+            let ids = log.segments.ids();
             assert!(ids.len() <= 1, "nothing has filled a segment yet");
             for mirror in ids.iter().flat_map(|id| log.mirrors(*id)).flat_map(|all| all[1..].to_vec()) {
                 let file = paths(4)[usize::from(mirror.drive.0)].join("basalt.meta");

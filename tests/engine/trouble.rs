@@ -297,7 +297,7 @@ async fn is_wide(server: &Server) -> bool {
         .shards()
         .flat_map(|shard| shard.index.extents())
         .all(|run| run.copies.iter().filter(|copy| is_in(copy.drive)).count() >= copies);
-    let logs_are_wide = server.cores.iter().flat_map(|running| running.log.sealed()).all(|sealed| {
+    let logs_are_wide = server.cores.iter().flat_map(|running| running.log.segments.sealed()).all(|sealed| {
         let mirrors = server.shared.directory.get(sealed.id);
         mirrors.is_none_or(|mirrors| mirrors.iter().filter(|at| is_in(at.drive)).count() >= copies)
     });

@@ -4,24 +4,48 @@
 //! begun it tries again and again; a core without any gets one out of the drives' reserve, or goes on in one that the
 //! start found (`resume`). Invariant: no two segments whose header may stand on a drive have the same id.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Current, Log};
+use tokio::sync::Notify;
+
+use super::Log;
+use super::segments::Current;
 use crate::base::ids::LogId;
-use crate::base::limits::{LOG_SEGMENT_PAUSE_MS, PAGE};
+use crate::base::limits::LOG_SEGMENT_PAUSE_MS;
 use crate::catalog::admission::Supply;
 use crate::drive::device::DriveError;
 use crate::pool::error::PoolError;
 use crate::pool::logs::Mirrors;
 
+/// What the task that begins segments shares with who needs them.
+pub(super) struct Next {
+    /// Tells the cores' logs apart.
+    stream: u8,
+    /// How many segments of this start may have a header somewhere.
+    created: Cell<u32>,
+    pub(super) prepared: RefCell<Option<Current>>,
+    /// There may be something to begin.
+    pub(super) wanted: Notify,
+    /// One was prepared, or a try failed.
+    ready: Notify,
+}
+
+impl Next {
+    pub(super) fn new(stream: u8) -> Self {
+        let (wanted, ready) = (Notify::new(), Notify::new());
+        Next { stream, created: Cell::default(), prepared: RefCell::default(), wanted, ready }
+    }
+}
+
 impl Log {
     /// Waits until there is one.
     pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<Current, PoolError> {
         loop {
-            let prepared = self.prepared.borrow_mut().take();
+            let prepared = self.next.prepared.borrow_mut().take();
             if let Some(next) = prepared {
-                self.prepare.notify_one();
+                self.next.wanted.notify_one();
                 if next.mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
                     return Ok(next);
                 }
@@ -34,8 +58,8 @@ impl Log {
             if full_is_bearable && supply == Supply::Denied || self.closing.get() && supply != Supply::Ample {
                 return Err(PoolError::Full);
             }
-            self.prepare.notify_one();
-            self.ready.notified().await;
+            self.next.wanted.notify_one();
+            self.next.ready.notified().await;
         }
     }
 
@@ -43,7 +67,7 @@ impl Log {
     pub async fn prepare_segments(self: Rc<Self>) {
         let mut failures = 0;
         while !self.ended.get() {
-            let is_ready = self.prepared.borrow().is_some();
+            let is_ready = self.next.prepared.borrow().is_some();
             if !is_ready && self.may_begin() {
                 failures = self.prepare_next(failures).await;
             } else if is_ready && self.admission.supply() != Supply::Ample {
@@ -52,7 +76,7 @@ impl Log {
                 }
                 self.pause().await;
             } else {
-                self.prepare.notified().await;
+                self.next.wanted.notified().await;
             }
         }
     }
@@ -61,19 +85,19 @@ impl Log {
     /// records too, and those stand behind what was taken before, so a batch must not wait for a segment to be emptied.
     /// What waits for that waits before it is taken (`admission`).
     fn may_begin(&self) -> bool {
-        self.current.borrow().is_none() || self.live_segments() < self.segments_max
+        !self.segments.has_current() || self.segments.live() < self.segments_max
     }
 
     /// Tries to begin the next segment, and says what was found of the supply. So many tries before this one ended with
     /// a failed drive, one behind the other; how many have now.
     async fn prepare_next(&self, failures: usize) -> usize {
-        let (failed, has_none) = (self.pool.failed(), self.current.borrow().is_none());
+        let (failed, has_none) = (self.pool.failed(), !self.segments.has_current());
         match self.create_next(has_none).await {
             Ok((next, at_last)) => {
-                *self.prepared.borrow_mut() = Some(next);
+                *self.next.prepared.borrow_mut() = Some(next);
                 self.admission.look_at_reserve();
                 self.admission.set_supply(if at_last { Supply::Scarce } else { Supply::Ample });
-                self.ready.notify_one();
+                self.next.ready.notify_one();
                 return 0;
             }
             // The drive that failed is latched by now, so the next try goes to others; one that is full is not.
@@ -93,7 +117,7 @@ impl Log {
                     tracing::warn!(%error, "no new log segment now");
                 }
                 self.pause().await;
-                self.ready.notify_one();
+                self.next.ready.notify_one();
             }
         }
         failures
@@ -112,21 +136,21 @@ impl Log {
     }
 
     async fn create_segment(&self, at_last: bool) -> Result<Current, PoolError> {
-        let number = self.created.get() + 1;
-        let id = log_id(self.pool.epoch, self.stream, number);
+        let number = self.next.created.get() + 1;
+        let id = log_id(self.pool.epoch, self.next.stream, number);
         let created = self.logs.create(id, at_last).await;
         // No header has the number of a segment that found no room, however often that was tried.
         if !matches!(created, Err(PoolError::Full | PoolError::NotWritable { .. })) {
-            self.created.set(number);
+            self.next.created.set(number);
         }
-        Ok(Current { id, mirrors: created?, offset: PAGE as u32, last: Default::default() })
+        Ok(Current::fresh(id, created?))
     }
 
     /// What is not to be written to after all: its space is a spare, unless it holds records.
     async fn let_go(&self, next: Current) {
-        match next.offset == PAGE as u32 {
+        match next.is_fresh() {
             true => self.logs.retire(next.id).await,
-            false => self.keep(next),
+            false => self.segments.keep(next),
         }
     }
 
@@ -136,11 +160,11 @@ impl Log {
 
     /// Lets go of the segment that was prepared to be the next, if `is_weak` says so: another is made.
     pub async fn drop_prepared(&self, is_weak: impl Fn(&Mirrors) -> bool) {
-        let is_weak = self.prepared.borrow().as_ref().is_some_and(|next| is_weak(&next.mirrors));
-        let dropped = if is_weak { self.prepared.borrow_mut().take() } else { None };
+        let is_weak = self.next.prepared.borrow().as_ref().is_some_and(|next| is_weak(&next.mirrors));
+        let dropped = if is_weak { self.next.prepared.borrow_mut().take() } else { None };
         if let Some(next) = dropped {
             self.let_go(next).await;
-            self.prepare.notify_one();
+            self.next.wanted.notify_one();
         }
     }
 }

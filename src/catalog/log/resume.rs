@@ -8,7 +8,8 @@
 
 use std::rc::Rc;
 
-use super::{Current, Log, Sealed};
+use super::Log;
+use super::segments::{Current, Sealed};
 use crate::base::join::join_all;
 use crate::base::limits::BATCH_BYTES;
 use crate::drive::device::{Area, Drive};
@@ -20,7 +21,7 @@ impl Log {
     pub(super) async fn resume(&self) -> Option<Current> {
         let (sealed, mirrors) = self.take_roomiest()?;
         if self.clear_behind(&sealed, &mirrors).await.is_none() {
-            self.sealed.borrow_mut().insert(0, sealed);
+            self.segments.put_back(sealed);
             return None;
         }
         tracing::info!(log = %sealed.id, bytes = sealed.bytes, "full drives: the log goes on in an old segment");
@@ -33,18 +34,16 @@ impl Log {
     fn take_roomiest(&self) -> Option<(Sealed, Mirrors)> {
         let wanted = self.pool.mirrors().ok()?;
         let is_served = |mirror: &Mirror| self.pool.drives.is_in_service(mirror.drive);
-        let may_go_on = |sealed: &Sealed| {
+        let used = |sealed: &Sealed| {
             let mirrors = self.logs.directory.get(sealed.id);
             let is_safe = mirrors.is_some_and(|all| all.len() >= wanted && all.iter().all(is_served));
             let end = u64::from(sealed.bytes) + BATCH_BYTES as u64;
             let has_room = end <= self.pool.geometry.segment_bytes;
-            sealed.is_whole && is_safe && has_room && self.emptying.get() != Some(sealed.id)
+            (sealed.is_whole && is_safe && has_room).then_some(sealed.bytes)
         };
-        let mut sealed = self.sealed.borrow_mut();
-        let open = sealed.iter().enumerate().filter(|(_, sealed)| may_go_on(sealed));
-        let (at, _) = open.min_by_key(|(_, sealed)| sealed.bytes)?;
-        let mirrors = self.logs.directory.get(sealed[at].id)?;
-        Some((sealed.remove(at), mirrors))
+        let sealed = self.segments.take_smallest(used)?;
+        let mirrors = self.logs.directory.get(sealed.id).expect("they were looked at just now");
+        Some((sealed, mirrors))
     }
 
     /// Zeros as far as a batch may reach that was under way when the segment was left; `None` where a drive does not

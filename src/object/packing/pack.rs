@@ -75,7 +75,7 @@ type Piles = BTreeMap<ShardId, Vec<Candidate>>;
 
 /// Makes a full segment free of everything that matters and retires it.
 pub async fn retire(core: &Rc<Core>, log: &Log, id: LogId, urgency: &Urgency) -> Result<(), ObjectError> {
-    let Some((_emptying, sealed)) = log.begin_emptying(id) else { return Ok(()) };
+    let Some((_emptying, sealed)) = log.segments.begin_emptying(id) else { return Ok(()) };
     for (shard, last) in sealed.last.clone() {
         core.on_shard_whole(shard, move |shard| async move {
             while shard.flushed() < last {

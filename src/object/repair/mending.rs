@@ -58,7 +58,7 @@ impl Shard {
     /// The log segments of the core that owns the shard. One that lacks mirrors is full at once.
     pub async fn log_segments(self: Rc<Self>) -> Result<Vec<LogId>, ObjectError> {
         self.log.leave(|_, mirrors| self.lacks_mirrors(mirrors)).await?;
-        Ok(self.log.ids())
+        Ok(self.log.segments.ids())
     }
 
     /// Ends the log segment that is being written, and lets go of the next one, if a mirror stands on these drives:
@@ -90,7 +90,7 @@ impl Shard {
     /// marks it when it should be emptied.
     pub async fn check_log(self: Rc<Self>, id: LogId, reads: bool) -> Result<Checked, ObjectError> {
         let mut checked = Checked::default();
-        let (Some(bytes), Some(mirrors)) = (self.log.written(id), self.log.mirrors(id)) else {
+        let (Some(bytes), Some(mirrors)) = (self.log.segments.written(id), self.log.mirrors(id)) else {
             return Ok(checked);
         };
         checked.is_weak = self.lacks_mirrors(&mirrors);
@@ -103,7 +103,7 @@ impl Shard {
         }
         if checked.is_weak {
             self.log.leave(|current, _| current == id).await?;
-            self.log.mark_weak(id);
+            self.log.segments.mark_weak(id);
         }
         Ok(checked)
     }

@@ -139,7 +139,7 @@ pub async fn tend_log(core: Rc<Core>, log: Rc<Log>, urgency: Urgency) {
 /// False when the log goes on wanting and nothing more can be retired now.
 async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: bool) -> bool {
     while log.wants_retiring() && !log.is_over() {
-        let Some(oldest) = log.oldest_sealed() else { return false };
+        let Some(oldest) = log.segments.oldest_sealed() else { return false };
         if let Err(error) = pack::retire(core, log, oldest.id, urgency).await {
             if tell && !log.is_over() {
                 tracing::warn!(log = %oldest.id, %error, "log segment is not retired yet");
@@ -154,7 +154,7 @@ async fn retire_oldest(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency, tell: 
 /// Empties segments out of turn, while what lives in the oldest has no place: those of starts since then hold little
 /// but deletions, and each gives room to delete more.
 async fn retire_younger(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) {
-    for younger in log.sealed().iter().skip(1) {
+    for younger in log.segments.sealed().iter().skip(1) {
         if !log.wants_retiring() || log.is_over() {
             return;
         }
@@ -194,13 +194,13 @@ pub async fn tend_packs(core: Rc<Core>, log: Rc<Log>) {
 /// Empties segments before their turn that a scrub found wanting; false when some are left, marked as before.
 async fn retire_weak(core: &Rc<Core>, log: &Rc<Log>, urgency: &Urgency) -> bool {
     let mut is_done = true;
-    for weak in log.take_weak() {
+    for weak in log.segments.take_weak() {
         if log.is_over() {
             break;
         }
         if let Err(error) = pack::retire(core, log, weak.id, urgency).await {
             tracing::warn!(log = %weak.id, %error, "a log segment that lacks mirrors stays for now");
-            log.mark_weak(weak.id);
+            log.segments.mark_weak(weak.id);
             is_done = false;
         }
     }
