@@ -60,7 +60,7 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     let mut reply = empty(StatusCode::OK);
     set(reply.headers_mut(), LOCATION, &format!("/{}", call.bucket));
     if region == GLOBAL_REGION && call.edge.rules(call.bucket).is_ok_and(|rules| rules.owner == owner) {
-        make_again(&call, owner).await?;
+        make_again(&call, owner, &configuration.tags).await?;
         return Ok(reply);
     }
     let mut initial = initial_settings(&call)?;
@@ -71,7 +71,7 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
     match call.edge.store.create_bucket_with(call.bucket, region, owner, initial).await {
         // Another request made it just now.
         Err(ObjectError::BucketAlreadyOwnedByYou) if region == GLOBAL_REGION => {
-            make_again(&call, owner).await?
+            make_again(&call, owner, &configuration.tags).await?
         }
         made => made?,
     }
@@ -79,8 +79,9 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
 }
 
 /// In the oldest region the owner may make a bucket again: its ACL becomes the one that is asked for, and nothing else
-/// changes. Document: BucketAlreadyOwnedByYou of CreateBucket, Amazon S3 API Reference.
-async fn make_again(call: &Call<'_>, owner: &str) -> Result<()> {
+/// changes. Document: BucketAlreadyOwnedByYou of CreateBucket, Amazon S3 API Reference. Who asks for what the bucket has
+/// not, such as object lock, is refused as in all other regions.
+async fn make_again(call: &Call<'_>, owner: &str, tags: &[(String, String)]) -> Result<()> {
     // It may have gone meanwhile, and another may have come.
     let rules = call.edge.rules(call.bucket).map_err(|_| Code::OperationAborted)?;
     if rules.owner != owner {
@@ -90,7 +91,15 @@ async fn make_again(call: &Call<'_>, owner: &str) -> Result<()> {
     let place =
         authorize::Site { rules: &rules, bucket: call.bucket, key: "", version: None, said: Said::Nothing };
     call.admit_unless_denied(&place, Action::PutBucketAcl)?;
-    match acl::of_new_bucket(call, rules.ownership, rules.block.block_public_acls)? {
+    let acl = acl::of_new_bucket(call, rules.ownership, rules.block.block_public_acls)?;
+    let bucket = call.edge.store.settings(call.bucket)?;
+    let locks = !versioning::of_new_bucket(call.headers)?.is_empty();
+    let lacks_lock = locks && bucket.settings.object_lock.is_none();
+    let lacks_tags = !tags.is_empty() && bucket.settings.tags.as_ref().is_none_or(|has| has.0 != tags);
+    if lacks_lock || lacks_tags || named_ownership(call)?.is_some_and(|named| named != rules.ownership) {
+        return Err(Code::BucketAlreadyOwnedByYou.into());
+    }
+    match acl {
         Some(acl) => call.edge.store.set_setting(call.bucket, Setting::Acl(acl)).await?,
         None if rules.grants.is_some() => call.edge.store.remove_setting(call.bucket, Kind::Acl).await?,
         None => {}
@@ -100,13 +109,7 @@ async fn make_again(call: &Call<'_>, owner: &str) -> Result<()> {
 
 /// Who owns objects, what is blocked, and the ACL if one is asked for.
 fn initial_settings(call: &Call<'_>) -> Result<Vec<Setting>> {
-    let named = headers::text(call.headers, "x-amz-object-ownership")?;
-    let named = named.map(|name| {
-        let message = "Invalid x-amz-object-ownership header";
-        ObjectOwnership::from_name(name)
-            .ok_or_else(|| S3Error::argument("x-amz-object-ownership", name, message))
-    });
-    let named = named.transpose()?;
+    let named = named_ownership(call)?;
     // Without ownership controls objects are their writers', as they were before there were any.
     let (controls, blocked) = match call.edge.settings.new_buckets {
         NewBuckets::Closed => (named.or(Some(ObjectOwnership::BucketOwnerEnforced)), true),
@@ -125,6 +128,15 @@ fn initial_settings(call: &Call<'_>) -> Result<Vec<Setting>> {
     }
     settings.extend(acl::of_new_bucket(call, ownership, blocked)?.map(Setting::Acl));
     Ok(settings)
+}
+
+fn named_ownership(call: &Call<'_>) -> Result<Option<ObjectOwnership>> {
+    let named = headers::text(call.headers, "x-amz-object-ownership")?.map(|name| {
+        let message = "Invalid x-amz-object-ownership header";
+        ObjectOwnership::from_name(name)
+            .ok_or_else(|| S3Error::argument("x-amz-object-ownership", name, message))
+    });
+    named.transpose()
 }
 
 /// There is one region. A client that names none means it; AWS's regional endpoints are stricter,

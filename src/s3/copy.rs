@@ -315,8 +315,7 @@ async fn transfer(
     let wanted = sums.checksum.is_none().then_some(sums.wanted);
     let mut digests = Digests::new(sums.md5.is_none().then_some(lanes), false, wanted);
     let mut stream = object.stream(range);
-    while let Some(piece) = next_piece(&mut stream, &writer).await? {
-        let mut piece: Bytes = piece;
+    while let Some(mut piece) = next_piece(&mut stream, &writer).await? {
         while !piece.is_empty() {
             writer.write(hash_step(&mut piece, &mut digests).await).await?;
         }

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use super::error::{Code, Result, S3Error};
 use super::response::{Body, Reply, empty, xml};
 use super::service::Call;
+use super::settings::present;
 use crate::base::limits::POLICY_BYTES_MAX;
 use crate::codec::xml::XmlWriter;
 use crate::iam::acl::is_public;
@@ -22,10 +23,7 @@ pub(super) async fn put(mut call: Call<'_>) -> Result<Reply> {
         let message = format!("Policy exceeds the maximum allowed document size of {POLICY_BYTES_MAX}.");
         return Err(S3Error::with(Code::MalformedPolicy, message));
     }
-    let document = call.document(promise).await?;
-    if document.is_empty() {
-        return Err(Code::MissingRequestBodyError.into());
-    }
+    let document = present(call.document(promise).await?)?;
     let (policy, text) =
         principals::read(call.edge.store.identities(), &document, call.bucket).map_err(malformed)?;
     if policy.is_public() && call.rules()?.block.block_public_policy {

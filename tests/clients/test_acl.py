@@ -435,7 +435,13 @@ def test_a_bucket_made_again_has_a_new_acl_and_is_else_the_same(one, two, bucket
         with refused(code, 400):
             s3.create_bucket(Bucket=bucket, **wrong)
     assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
-    s3.create_bucket(Bucket=bucket, ACL="private", ObjectOwnership="BucketOwnerEnforced", ObjectLockEnabledForBucket=True)
+    others = {"CreateBucketConfiguration": {"Tags": [{"Key": "a", "Value": "c"}]}}
+    for more in ({"ObjectLockEnabledForBucket": True}, {"ObjectOwnership": "BucketOwnerEnforced"}, others):
+        with refused("BucketAlreadyOwnedByYou", 409):
+            s3.create_bucket(Bucket=bucket, **more)
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == {(two.canonical, "READ")}
+    same = {"CreateBucketConfiguration": {"Tags": [{"Key": "a", "Value": "b"}]}}
+    s3.create_bucket(Bucket=bucket, ACL="private", ObjectOwnership="ObjectWriter", ObjectLockEnabledForBucket=False, **same)
     assert grants(s3.get_bucket_acl(Bucket=bucket)) == own
     with refused("OwnershipControlsNotFoundError", 404):
         s3.get_bucket_ownership_controls(Bucket=bucket)
@@ -471,8 +477,10 @@ def test_making_a_bucket_again_takes_the_rights_of_making_it(one, bucket):
 
 def test_making_a_bucket_again_switches_no_acl_on(one, bucket_off):
     name, owner = bucket_off
-    for again in ({}, {"ACL": "private"}, {"ObjectOwnership": "ObjectWriter"}):
+    for again in ({}, {"ACL": "private"}, {"ObjectOwnership": "BucketOwnerEnforced"}):
         owner.s3.create_bucket(Bucket=name, **again)
+    with refused("BucketAlreadyOwnedByYou", 409):
+        owner.s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
     with refused("InvalidBucketAclWithObjectOwnership", 400):
         owner.s3.create_bucket(Bucket=name, ACL="authenticated-read")
     with refused("InvalidBucketAclWithObjectOwnership", 400):
