@@ -257,6 +257,8 @@ fn enter(ring: RawFd, count: u32) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::time::{ClockId, clock_gettime};
+
     use super::*;
     use crate::base::limits::PAGE;
     use crate::io::disk::{Access, File};
@@ -265,9 +267,7 @@ mod tests {
     /// CPU time of this thread, in microseconds: beside a saturated loop it is the time that passed, less
     /// what the machine gave to other processes.
     fn thread_micros() -> u64 {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the kernel fills the one structure it is given.
-        assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) }, 0);
+        let now = clock_gettime(ClockId::ThreadCPUTime);
         now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
     }
 
