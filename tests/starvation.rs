@@ -4,8 +4,8 @@
 //! can, with memtables so small that its background core flushes and merges without a pause, and walks through all of
 //! its keys again and again; meanwhile pages are read on the data thread. What counts is how long that thread computed
 //! while one was on its way, and not what the machine gave to others in that time. Rounds are measured until one in
-//! which merges ended has a 99th percentile below the bound: the disk may spoil some of them, a thread that computes too
-//! long spoils all.
+//! which merges ended has a 99th percentile below the bound: the disk may spoil some of them, a thread that computes
+//! too long spoils all.
 
 use std::cell::Cell;
 use std::rc::Rc;

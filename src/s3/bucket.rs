@@ -79,8 +79,8 @@ pub(super) async fn create_bucket(mut call: Call<'_>) -> Result<Reply> {
 }
 
 /// In the oldest region the owner may make a bucket again: its ACL becomes the one that is asked for, and nothing else
-/// changes. Document: BucketAlreadyOwnedByYou of CreateBucket, Amazon S3 API Reference. Who asks for what the bucket has
-/// not, such as object lock, is refused as in all other regions.
+/// changes. Document: BucketAlreadyOwnedByYou of CreateBucket, Amazon S3 API Reference. Who asks for what the bucket
+/// has not, such as object lock, is refused as in all other regions.
 async fn make_again(call: &Call<'_>, owner: &str, tags: &[(String, String)]) -> Result<()> {
     // It may have gone meanwhile, and another may have come.
     let rules = call.edge.rules(call.bucket).map_err(|_| Code::OperationAborted)?;
