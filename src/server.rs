@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::admin::credentials::{self, CredentialsError, Established};
 use crate::admin::notify;
@@ -103,8 +103,8 @@ pub struct Facts {
     /// Open connections of each core.
     pub connections: Arc<[AtomicUsize]>,
     pub refused: Arc<AtomicUsize>,
-    /// Tells a core that there are too many.
-    pub crowded: Arc<[Notify]>,
+    /// How many of its connections a core is to close.
+    pub crowded: Arc<[Semaphore]>,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -151,7 +151,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         recovery,
         connections: processors.iter().map(|_| AtomicUsize::new(0)).collect(),
         refused: Arc::default(),
-        crowded: processors.iter().map(|_| Notify::new()).collect(),
+        crowded: processors.iter().map(|_| Semaphore::new(0)).collect(),
         phase: follow,
     };
     let background = start_background(&facts, background, &processors)?;

@@ -206,8 +206,8 @@ impl Edge {
     }
 
     /// Closes the connection whose client has been silent for longest: there are too many.
-    pub fn close_one(&self) {
-        self.shared.room.close_one();
+    pub fn close_one(&self) -> bool {
+        self.shared.room.close_one()
     }
 
     /// Tells of connections and of documents the memory that is taken, and that there is.

@@ -84,11 +84,10 @@ impl Room {
         Place { room: self.clone(), id }
     }
 
-    /// Closes the connection that has waited for its client for longest.
-    pub(super) fn close_one(&self) {
-        if let Some((_, link)) = self.waiting.borrow_mut().pop_first() {
-            link.ask_to_leave(Leave::Cut);
-        }
+    /// Closes the connection that has waited for its client for longest, if any waits.
+    pub(super) fn close_one(&self) -> bool {
+        let silent = self.waiting.borrow_mut().pop_first();
+        silent.inspect(|(_, link)| link.ask_to_leave(Leave::Cut)).is_some()
     }
 
     /// Transfers take their time, so some seats are kept for what does not.

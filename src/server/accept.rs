@@ -54,19 +54,17 @@ fn deal(stream: std::net::TcpStream, cores: &[mpsc::Sender<std::net::TcpStream>]
     let open = |index: &usize| facts.connections[*index].load(Ordering::Relaxed);
     let total: usize = (0..cores.len()).map(|index| open(&index)).sum();
     let least = (0..cores.len()).min_by_key(open).expect("there is a core");
+    let is_taken = total < facts.config.connections_max + CONNECTIONS_CLOSING_MAX && {
+        // Counted first: the core counts it out again, as soon as it has it.
+        facts.connections[least].fetch_add(1, Ordering::Relaxed);
+        let is_sent = cores[least].try_send(stream).is_ok();
+        facts.connections[least].fetch_sub(usize::from(!is_sent), Ordering::Relaxed);
+        is_sent
+    };
+    facts.refused.fetch_add(usize::from(!is_taken), Ordering::Relaxed);
     if total >= facts.config.connections_max {
-        // Whoever has been silent for longest makes way.
+        // One for each that comes: whoever has been silent for longest makes way.
         let most = (0..cores.len()).max_by_key(open).expect("there is a core");
-        facts.crowded[most].notify_one();
-    }
-    if total >= facts.config.connections_max + CONNECTIONS_CLOSING_MAX {
-        facts.refused.fetch_add(1, Ordering::Relaxed);
-        return;
-    }
-    // Counted first: the core counts it out again, as soon as it has it.
-    facts.connections[least].fetch_add(1, Ordering::Relaxed);
-    if cores[least].try_send(stream).is_err() {
-        facts.connections[least].fetch_sub(1, Ordering::Relaxed);
-        facts.refused.fetch_add(1, Ordering::Relaxed);
+        facts.crowded[most].add_permits(1);
     }
 }

@@ -21,7 +21,7 @@ use crate::admin::{accounts, buckets};
 use crate::base::ids::DriveId;
 use crate::base::limits::{
     ACCESS_LOG_BYTES_MAX, ACCESS_LOG_BYTES_MIN, ACCESS_LOG_SHARE, CONNECTIONS_SHARE, DOCUMENTS_SHARE, GIB,
-    SETTINGS_BYTES_MIN, SETTINGS_SHARE, XML_BODY_BYTES_MAX,
+    ROOM_LOOK_MS, SETTINGS_BYTES_MIN, SETTINGS_SHARE, XML_BODY_BYTES_MAX,
 };
 use crate::base::metrics::{
     BucketMetrics, CacheMetrics, CoreSnapshot, DriveMetrics, NotificationMetrics, QueueMetrics, Snapshot,
@@ -174,13 +174,16 @@ async fn take_connections(
     }
 }
 
-/// Closes connections of silent clients when there are too many.
+/// Closes as many connections of silent clients as this core is told to. It may not close as many as are too many:
+/// another core may be told at the same time, and those that were closed are counted for a while yet. Where none is
+/// silent, or none is taken over yet, it waits for one, unless there is room by then.
 async fn thin_out(facts: Facts, index: usize, edge: Edge) {
-    loop {
-        facts.crowded[index].notified().await;
-        let open: usize = facts.connections.iter().map(|open| open.load(Ordering::Relaxed)).sum();
-        let crowd = (open + 1).saturating_sub(facts.config.connections_max);
-        (0..crowd).for_each(|_| edge.close_one());
+    let open = || facts.connections.iter().map(|open| open.load(Ordering::Relaxed)).sum::<usize>();
+    while let Ok(one) = facts.crowded[index].acquire().await {
+        one.forget();
+        while open() > facts.config.connections_max && !edge.close_one() {
+            tokio::time::sleep(Duration::from_millis(ROOM_LOOK_MS)).await;
+        }
     }
 }
 
