@@ -11,8 +11,8 @@ use std::pin::{Pin, pin};
 
 use tokio::task::JoinHandle;
 
-/// Spawns it on this thread. Boxed first: a kind of task of its own for every future is a fifth of the code of the
-/// whole program, and of the time to compile it.
+/// Spawns it on this thread. Boxed first: a kind of task of its own for every future made a sixth of all symbols of
+/// the program, which take their time to compile.
 pub fn spawn(task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
     let task: Pin<Box<dyn Future<Output = ()>>> = Box::pin(task);
     tokio::task::spawn_local(task)

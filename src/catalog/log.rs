@@ -282,12 +282,9 @@ impl Log {
                     self.counters.redriven.increment();
                     batch.restore_buffer(buffer);
                     self.segments.seal();
-                    self.next
-                        .prepared
-                        .borrow_mut()
-                        .take()
-                        .into_iter()
-                        .for_each(|next| self.segments.keep(next));
+                    if let Some(next) = self.next.prepared.take() {
+                        self.segments.keep(next);
+                    }
                     mirrors = self.place(padded, false).await;
                 }
             }

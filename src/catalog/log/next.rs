@@ -43,8 +43,7 @@ impl Log {
     /// Waits until there is one.
     pub(super) async fn next_segment(&self, full_is_bearable: bool) -> Result<Current, PoolError> {
         loop {
-            let prepared = self.next.prepared.borrow_mut().take();
-            if let Some(next) = prepared {
+            if let Some(next) = self.next.prepared.take() {
                 self.next.wanted.notify_one();
                 if next.mirrors.len() >= self.pool.mirrors_min().unwrap_or(0) {
                     return Ok(next);

@@ -56,6 +56,7 @@ impl Current {
     }
 }
 
+/// What a log knows of its segments.
 pub struct Segments {
     current: RefCell<Option<Current>>,
     /// The one that ends with the batch that is being written.
